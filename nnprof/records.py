@@ -1,0 +1,144 @@
+"""The border between the compiled core and everything that reports: plain data.
+
+`TraceData` is what a finished trace answers. The compiled `_core.TraceResult` implements it, and so
+does `StoredTrace`, a trace read back from a file: a reporter cannot tell one from the other, and its
+tests need neither the core nor a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Protocol
+
+__all__ = ["PHASES", "ModelFacts", "StoredTrace", "TraceData", "plain"]
+
+#: The phases that a call can belong to, in the order of a training step.
+PHASES = ("forward", "backward", "optimizer")
+
+
+class TraceData(Protocol):
+    """What a trace recorded. Counts are for the whole batch; `phase=None` means all phases."""
+
+    def totals(self, phase: str | None = None) -> dict[str, int]:
+        """macs, flops, flops_executed, int_ops, bytes_read, bytes_written, calls."""
+        ...
+
+    def flops_by_kind(self, phase: str | None = None) -> dict[str, int]:
+        """FLOPs of each kind, and `int_ops`; flops is the sum of all but int_ops."""
+        ...
+
+    def layers(self) -> list[dict[str, Any]]:
+        """One row a call path, pre-order in call order; row 0 is the root, whose path is "".
+
+        path, type, depth, parent (a row's index, -1 at the root), calls; params (unique,
+        inclusive), own_params; macs, flops, bytes_read, bytes_written (inclusive) and the same with
+        own_ (without the children); input_shapes, output_shapes (lists of sizes).
+        """
+        ...
+
+    def ops(self) -> dict[str, Any]:
+        """Columns of equal length, one entry a recorded call, in call order.
+
+        op, scope (row in `layers()`), phase, signature (equal numbers: equal calls), macs, flops,
+        bytes_read, bytes_written, input_shapes, output_shapes, dtype, ruled.
+        """
+        ...
+
+    def module_calls(self) -> dict[str, Any]:
+        """Columns, one entry a finished module call in the order they finish (children first).
+
+        layer (row in `layers()`), output_shapes (of this very call).
+        """
+        ...
+
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """{"ruled": {op: calls}, "generic": {op: calls}}."""
+        ...
+
+    def assumptions(self) -> list[str]:
+        """Every guess the trace made, a sentence each."""
+        ...
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What is known of the model and its inputs without running it. Counts are in elements.
+
+    A parameter that several modules share counts once.
+    """
+
+    name: str
+    params: int = 0
+    trainable_params: int = 0
+    buffers: int = 0
+    parameter_bytes: int = 0
+    buffer_bytes: int = 0
+    input_bytes: int = 0
+    never_called: tuple[str, ...] = ()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelFacts:
+        """Facts from `asdict` of others; names that this version does not know are dropped."""
+        known = {field.name for field in fields(cls)}
+        facts = {name: value for name, value in values.items() if name in known}
+        facts["never_called"] = tuple(facts.get("never_called", ()))
+        return cls(**facts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The facts as JSON can hold them."""
+        return plain(asdict(self))  # type: ignore[no-any-return]
+
+
+class StoredTrace:
+    """A `TraceData` that lives in a dict which JSON can hold."""
+
+    def __init__(self, stored: Mapping[str, Any]) -> None:
+        self._stored = stored
+
+    @staticmethod
+    def to_dict(data: TraceData) -> dict[str, Any]:
+        """All that `data` answers, in a form that `StoredTrace` and JSON take."""
+        phases = (None, *PHASES)
+        stored = {
+            "totals": {phase or "all": data.totals(phase) for phase in phases},
+            "flops_by_kind": {phase or "all": data.flops_by_kind(phase) for phase in phases},
+            "layers": data.layers(),
+            "ops": data.ops(),
+            "module_calls": data.module_calls(),
+            "coverage": data.coverage(),
+            "assumptions": data.assumptions(),
+        }
+        return plain(stored)  # type: ignore[no-any-return]
+
+    def totals(self, phase: str | None = None) -> dict[str, int]:
+        return dict(self._stored["totals"][phase or "all"])
+
+    def flops_by_kind(self, phase: str | None = None) -> dict[str, int]:
+        return dict(self._stored["flops_by_kind"][phase or "all"])
+
+    def layers(self) -> list[dict[str, Any]]:
+        return list(self._stored["layers"])
+
+    def ops(self) -> dict[str, Any]:
+        return dict(self._stored["ops"])
+
+    def module_calls(self) -> dict[str, Any]:
+        return dict(self._stored["module_calls"])
+
+    def coverage(self) -> dict[str, dict[str, int]]:
+        return dict(self._stored["coverage"])
+
+    def assumptions(self) -> list[str]:
+        return list(self._stored["assumptions"])
+
+
+def plain(value: Any) -> Any:
+    """`value` with NumPy arrays, tuples and mappings turned into what JSON can hold."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return value
