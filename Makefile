@@ -23,11 +23,11 @@ DEFAULT_TORCH := torch==2.13.0
 python := $(VENV)/bin/python
 stamps := $(VENV)/.nnprof
 constraints := $(stamps)/constraints.txt
-pip_install := $(python) -m pip install --quiet --disable-pip-version-check --constraint $(constraints)
+clang_format := PATH="$(abspath $(VENV))/bin:$$PATH" xargs -r clang-format
+pip_install := $(python) -m pip install -qq --disable-pip-version-check --constraint $(constraints)
 sources := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -name '*.h')
 
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
-export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .PHONY: help build demo test bench lint format clean distclean
 
@@ -49,12 +49,12 @@ lint: $(stamps)/requirements $(stamps)/extra-dev  ## check style and types
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
 	@$(python) -m mypy
-	@find csrc -name '*.cpp' -o -name '*.h' | xargs -r clang-format --dry-run -Werror
+	@find csrc -name '*.cpp' -o -name '*.h' | $(clang_format) --dry-run -Werror
 
 format: $(stamps)/requirements $(stamps)/extra-dev  ## rewrite the sources in the project's style
 	@$(python) -m ruff check --fix-only
 	@$(python) -m ruff format
-	@find csrc -name '*.cpp' -o -name '*.h' | xargs -r clang-format -i
+	@find csrc -name '*.cpp' -o -name '*.h' | $(clang_format) -i
 
 clean:  ## remove what was built; the environment stays
 	@rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis $(stamps)/built-*
@@ -90,6 +90,8 @@ endef
 # Prints the folder of a torch that PYTHON has and nnprof can use; nothing if there is none.
 define find_torch
 import os, sys
+if sys.prefix == "$(abspath $(VENV))":
+    sys.exit()
 try:
     import torch
     new_enough = tuple(map(int, torch.__version__.split(".")[:2])) >= tuple(map(int, "$(OLDEST_TORCH)".split(".")))
@@ -141,7 +143,7 @@ $(stamps)/torch:
 	  torch="$${torch:-$(DEFAULT_TORCH)}"; \
 	  echo "Installing $$torch (some minutes the first time)"; \
 	  '$(PYTHON)' -m venv --clear '$(VENV)'; \
-	  $(python) -m pip install --quiet --disable-pip-version-check "$$torch"; \
+	  $(python) -m pip install -qq --disable-pip-version-check "$$torch"; \
 	fi; \
 	mkdir -p $(stamps); \
 	$(python) -c 'from importlib.metadata import version; print("torch==" + version("torch"))' > $(constraints); \
@@ -149,7 +151,8 @@ $(stamps)/torch:
 
 $(stamps)/requirements: $(stamps)/torch pyproject.toml
 	@echo "Installing nnprof's requirements"
-	@$(pip_install) cmake ninja -r <($(python) -c "$$read_requirements" build run)
+	@$(python) -c "$$read_requirements" build run > $(stamps)/requirements.txt
+	@$(pip_install) cmake ninja -r $(stamps)/requirements.txt
 	@touch $@
 
 $(stamps)/built-$(WERROR): $(stamps)/requirements $(sources)
@@ -168,5 +171,6 @@ $(stamps)/models: $(stamps)/requirements
 
 $(stamps)/extra-%: $(stamps)/requirements
 	@echo "Installing the tools of the '$*' extra"
-	@$(pip_install) -r <($(python) -c "$$read_requirements" $*)
+	@$(python) -c "$$read_requirements" $* > $(stamps)/extra-$*.txt
+	@$(pip_install) -r $(stamps)/extra-$*.txt
 	@touch $@
