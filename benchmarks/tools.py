@@ -1,0 +1,108 @@
+"""The tools that `peers` compares: each counts the MACs of a model on one input.
+
+Every function imports its tool when called, so a missing tool is a failed cell and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Count = Callable[[nn.Module, Tensor], int]
+
+
+def nnprof(model: nn.Module, x: Tensor) -> int:
+    import nnprof
+
+    vocabulary_ids = not x.is_floating_point()
+    profile = nnprof.measure(model, inputs=x) if vocabulary_ids else nnprof.measure(model, x.shape)
+    # Up to readable totals: nothing may be put off until it is asked for.
+    totals = (profile.params, profile.macs, profile.flops, profile.bytes)
+    return int(totals[1])
+
+
+def bare(model: nn.Module, x: Tensor) -> int:
+    """The model's forward, shape-only, with nothing recorded: what `nnprof` may not go below."""
+    from nnprof.trace import bare
+
+    with bare():
+        model(x)
+    return 0
+
+
+def flop_counter_mode(model: nn.Module, x: Tensor) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    return counter.get_total_flops() // 2
+
+
+def fvcore(model: nn.Module, x: Tensor) -> int:
+    from fvcore.nn import FlopCountAnalysis
+
+    analysis = FlopCountAnalysis(model, x)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    return int(analysis.total())  # fvcore calls one multiply-add one flop
+
+
+def ptflops(model: nn.Module, x: Tensor) -> int:
+    from ptflops import get_model_complexity_info
+
+    macs, _ = get_model_complexity_info(
+        model,
+        tuple(x.shape),
+        input_constructor=lambda shape: x,
+        as_strings=False,
+        print_per_layer_stat=False,
+        verbose=False,
+    )
+    if macs is None:
+        raise RuntimeError("ptflops gave no count")
+    return int(macs)
+
+
+def thop(model: nn.Module, x: Tensor) -> int:
+    from thop import profile
+
+    macs, _ = profile(model, inputs=(x,), verbose=False)
+    return int(macs)
+
+
+def torchinfo(model: nn.Module, x: Tensor) -> int:
+    from torchinfo import summary
+
+    return int(summary(model, input_data=x, device=x.device, verbose=0).total_mult_adds)
+
+
+def calflops(model: nn.Module, x: Tensor) -> int:
+    from calflops import calculate_flops
+
+    _, macs, _ = calculate_flops(model, args=[x], print_results=False, output_as_string=False)
+    return int(macs)
+
+
+def torchprofile(model: nn.Module, x: Tensor) -> int:
+    from torchprofile import profile_macs
+
+    return int(profile_macs(model, x))
+
+
+TOOLS: dict[str, Count] = {
+    "nnprof": nnprof,
+    "FlopCounterMode": flop_counter_mode,
+    "fvcore": fvcore,
+    "ptflops": ptflops,
+    "thop": thop,
+    "torchinfo": torchinfo,
+    "calflops": calflops,
+    "torchprofile": torchprofile,
+}
+
+
+def counted(tool: str, model: nn.Module, x: Tensor) -> int:
+    """The MACs that ``tool`` gives for one call of ``model``, as for inference."""
+    with torch.no_grad():
+        return TOOLS[tool](model, x)
