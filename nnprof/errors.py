@@ -42,7 +42,7 @@ class MissingExtraError(ModelError, ImportError):
 
 
 class UnknownLayerError(NnprofError, KeyError):
-    """`profile[path]` found no such layer: pick one of the close matches, or of `profile.layers`."""
+    """`profile[path]` found no such layer: take a close match or see `profile.layers`."""
 
     def __str__(self) -> str:
         # KeyError prints the repr of its argument, which garbles a sentence.
@@ -78,7 +78,7 @@ class NestedTraceError(NnprofError, RuntimeError):
 
 
 class BuildMismatchError(NnprofError, ImportError):
-    """The extension was built for another torch than the one running: rebuild as the message says."""
+    """The extension was built for another torch than the one running: rebuild as it says."""
 
 
 class InternalError(NnprofError):

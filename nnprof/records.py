@@ -1,8 +1,8 @@
 """The border between the compiled core and everything that reports: plain data.
 
-`TraceData` is what a finished trace answers. The compiled `_core.TraceResult` implements it, and so
-does `StoredTrace`, a trace read back from a file: a reporter cannot tell one from the other, and its
-tests need neither the core nor a model.
+`TraceData` is what a finished trace answers. The compiled `_core.TraceResult` implements it, and
+so does `StoredTrace`, a trace read back from a file: a reporter cannot tell one from the other, and
+its tests need neither the core nor a model.
 """
 
 from __future__ import annotations
@@ -76,13 +76,17 @@ class ModelFacts:
     buffer_bytes: int = 0
     input_bytes: int = 0
     never_called: tuple[str, ...] = ()
+    #: Names of the module types that are, or derive from, nn.Sequential or nn.ModuleList: they do
+    #: nothing but hold others, and torchsummary leaves them out.
+    container_types: tuple[str, ...] = ("Sequential", "ModuleList")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelFacts:
         """Facts from `asdict` of others; names that this version does not know are dropped."""
         known = {field.name for field in fields(cls)}
-        facts = {name: value for name, value in values.items() if name in known}
-        facts["never_called"] = tuple(facts.get("never_called", ()))
+        facts: dict[str, Any] = {n: value for n, value in values.items() if n in known}
+        # JSON has lists only.
+        facts = {n: tuple(v) if isinstance(v, list) else v for n, v in facts.items()}
         return cls(**facts)
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,376 @@
+"""What `nnprof.measure` returns: the totals, the layers and the calls of one trace.
+
+Making a `Profile` costs microseconds: each answer is asked of the trace when it is first read, and
+NumPy, rich and the reports are imported only where they are used.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from nnprof.errors import InputError, MissingExtraError, UnknownLayerError
+from nnprof.records import PHASES, ModelFacts, TraceData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from os import PathLike
+
+    import numpy as np
+    import pandas as pd
+
+    from nnprof.report.compare import Comparison
+
+__all__ = ["Coverage", "Layer", "OpTable", "PhaseCosts", "Profile"]
+
+Shapes = list[list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One module as one parent called it; several calls by that parent are added up.
+
+    `macs`, `flops` and `bytes*` include the children; `own_*` leave them out. `params` are
+    elements, shared ones once. Shapes are of the first call, one list of sizes a tensor.
+    """
+
+    path: str
+    type: str
+    depth: int
+    calls: int
+    params: int
+    own_params: int
+    macs: int
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    own_macs: int
+    own_flops: int
+    own_bytes_read: int
+    own_bytes_written: int
+    input_shapes: Shapes
+    output_shapes: Shapes
+    children: list[Layer] = field(default_factory=list, repr=False)
+
+    @property
+    def bytes(self) -> int:
+        """Memory access cost: bytes read plus bytes written."""
+        return self.bytes_read + self.bytes_written
+
+    @property
+    def own_bytes(self) -> int:
+        """Memory access cost without the children."""
+        return self.own_bytes_read + self.own_bytes_written
+
+
+# What a layer's row and a `Layer` both have. A row has `parent` besides, which became `children`.
+_ROW_FIELDS = tuple(name for name in Layer.__slots__ if name != "children")
+# Added up when the same module was called from several parents; all else is the module's own.
+_COSTS = ("macs", "flops", "bytes_read", "bytes_written")
+_SUMMED_FIELDS = ("calls", *_COSTS, *(f"own_{name}" for name in _COSTS))
+
+
+def _make_layers(rows: Iterable[dict[str, Any]]) -> list[Layer]:
+    layers: list[Layer] = []
+    for row in rows:
+        layer = Layer(**{name: row[name] for name in _ROW_FIELDS})
+        if row["parent"] >= 0:
+            layers[row["parent"]].children.append(layer)
+        layers.append(layer)
+    return layers
+
+
+def _combine(layers: Sequence[Layer]) -> Layer:
+    """One layer for the call paths `layers` of a single module."""
+    if len(layers) == 1:
+        return layers[0]
+    values = {name: getattr(layers[0], name) for name in _ROW_FIELDS}
+    values |= {name: sum(getattr(layer, name) for layer in layers) for name in _SUMMED_FIELDS}
+    by_path: dict[str, list[Layer]] = {}
+    for layer in layers:
+        for child in layer.children:
+            by_path.setdefault(child.path, []).append(child)
+    return Layer(**values, children=[_combine(children) for children in by_path.values()])
+
+
+class PhaseCosts:
+    """What the calls of one phase cost, or of all phases. Counts are for the whole batch."""
+
+    def __init__(self, data: TraceData, phase: str | None = None) -> None:
+        self._data = data
+        self._phase = phase
+
+    @cached_property
+    def _totals(self) -> dict[str, int]:
+        return self._data.totals(self._phase)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of contractions: matmul, convolution, attention, recurrent cells."""
+        return self._totals["macs"]
+
+    @property
+    def flops(self) -> int:
+        """All floating-point operations: 2 x MACs, plus what everything else computes."""
+        return self._totals["flops"]
+
+    @property
+    def flops_executed(self) -> int:
+        """FLOPs without those that kernels skip, such as the masked half of causal attention."""
+        return self._totals["flops_executed"]
+
+    @property
+    def int_ops(self) -> int:
+        """Integer operations, which are not FLOPs."""
+        return self._totals["int_ops"]
+
+    @property
+    def bytes_read(self) -> int:
+        """Bytes that the calls must read: each distinct element once a call."""
+        return self._totals["bytes_read"]
+
+    @property
+    def bytes_written(self) -> int:
+        """Bytes that the calls must write."""
+        return self._totals["bytes_written"]
+
+    @property
+    def bytes(self) -> int:
+        """Memory access cost: bytes read plus bytes written, no fusion and no cache."""
+        return self.bytes_read + self.bytes_written
+
+    @property
+    def calls(self) -> int:
+        """Operator calls recorded."""
+        return self._totals["calls"]
+
+    @cached_property
+    def flops_by_kind(self) -> dict[str, int]:
+        """FLOPs by kind of operation; they add up to `flops`. `int_ops` stand beside them."""
+        return self._data.flops_by_kind(self._phase)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How the calls were priced: operator name -> calls."""
+
+    ruled: dict[str, int]  #: by a rule of nnprof
+    generic: dict[str, int]  #: from input and output sizes and the operator's tags alone
+
+    @property
+    def ruled_calls(self) -> int:
+        """Calls priced by a rule."""
+        return sum(self.ruled.values())
+
+    @property
+    def calls(self) -> int:
+        """All calls."""
+        return self.ruled_calls + sum(self.generic.values())
+
+
+class OpTable:
+    """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
+
+    Columns: op, scope (the module's path), phase, signature (equal numbers are equal calls), macs,
+    flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled.
+    """
+
+    def __init__(self, data: TraceData) -> None:
+        self._data = data
+
+    @cached_property
+    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Column name -> array, all of the same length."""
+        recorded = self._data.ops()
+        columns = {name: _column(values) for name, values in recorded.items()}
+        paths = _column([row["path"] for row in self._data.layers()])
+        if len(self._data.layers()):
+            columns["scope"] = paths[columns["scope"].astype("int64")]
+        columns["bytes"] = columns["bytes_read"] + columns["bytes_written"]
+        return columns
+
+    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
+        try:
+            return self.columns[name]
+        except KeyError:
+            raise InputError(f"no column {name!r}: there are {', '.join(self.columns)}") from None
+
+    def __len__(self) -> int:
+        return len(self.columns["op"])
+
+    def __repr__(self) -> str:
+        return f"<OpTable: {len(self)} calls, columns {', '.join(self.columns)}>"
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a DataFrame; raises `MissingExtraError` where pandas is not installed."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingExtraError("to_pandas() needs pandas: pip install pandas") from error
+        return pd.DataFrame({name: list(column) for name, column in self.columns.items()})
+
+
+def _column(values: Any) -> np.ndarray[Any, Any]:
+    """An array of one dimension, also where the values are lists (shapes)."""
+    import numpy as np
+
+    if len(values) and isinstance(values[0], (list, tuple)):
+        column = np.empty(len(values), dtype=object)
+        column[:] = [list(value) for value in values]
+        return column
+    return np.asarray(values)
+
+
+class Profile(PhaseCosts):
+    """What a model costs, phase by phase, layer by layer and call by call.
+
+    `str(profile)` is a table by module; `profile["layer1.0.conv1"]` is one `Layer`.
+    """
+
+    def __init__(self, data: TraceData, facts: ModelFacts, trace_s: float) -> None:
+        super().__init__(data)
+        self.facts = facts
+        #: Seconds that the trace took.
+        self.trace_s = trace_s
+
+    # Of the model, whatever was called.
+
+    @property
+    def params(self) -> int:
+        """Parameter elements; a tensor that several modules share counts once."""
+        return self.facts.params
+
+    @property
+    def trainable_params(self) -> int:
+        """Parameter elements with `requires_grad`."""
+        return self.facts.trainable_params
+
+    @property
+    def buffers(self) -> int:
+        """Buffer elements, such as running statistics."""
+        return self.facts.buffers
+
+    @property
+    def active_params(self) -> int:
+        """Parameter elements that one sample makes use of. All of them, for now."""
+        return self.facts.params
+
+    # Of the calls.
+
+    def phase(self, name: str) -> PhaseCosts:
+        """The costs of "forward", "backward" or "optimizer"; zeros where it did not run."""
+        if name not in PHASES:
+            raise InputError(f"no phase {name!r}: choose one of {', '.join(PHASES)}")
+        return PhaseCosts(self._data, name)
+
+    @cached_property
+    def layers(self) -> list[Layer]:
+        """Every call path in call order, parents first; the first is the model itself."""
+        return _make_layers(self._data.layers())
+
+    @cached_property
+    def _layers_by_path(self) -> dict[str, list[Layer]]:
+        by_path: dict[str, list[Layer]] = {}
+        for layer in self.layers:
+            by_path.setdefault(layer.path, []).append(layer)
+        return by_path
+
+    def __getitem__(self, path: str) -> Layer:
+        """The layer at a module path; calls by several parents are added up.
+
+        Raises `UnknownLayerError` for a path that was never called, with the closest that were.
+        """
+        try:
+            return _combine(self._layers_by_path[path])
+        except KeyError:
+            raise UnknownLayerError(self._unknown_layer(path)) from None
+
+    def _unknown_layer(self, path: str) -> str:
+        from difflib import get_close_matches
+
+        if path in self.facts.never_called:
+            return f"layer {path!r} exists but was never called"
+        near = get_close_matches(str(path), self._layers_by_path, n=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see profile.layers"
+        return f"no layer {path!r} was called: {hint}"
+
+    @cached_property
+    def ops(self) -> OpTable:
+        """One row a recorded operator call."""
+        return OpTable(self._data)
+
+    @cached_property
+    def coverage(self) -> Coverage:
+        """Which operators were priced by a rule, and which from their sizes alone."""
+        return Coverage(**self._data.coverage())
+
+    @cached_property
+    def assumptions(self) -> list[str]:
+        """What the trace had to guess, a sentence each."""
+        return self._data.assumptions()
+
+    # Reports.
+
+    def table(self, depth: int | None = None, sort: str | None = None) -> str:
+        """The costs by module, as text.
+
+        `depth`: levels of modules shown; default: as many as fit about forty lines. `sort`: a
+        metric's name, to put the most costly siblings first; default: call order. The totals are
+        the same at any depth.
+        """
+        from nnprof.report import TableOptions, table
+
+        return table.render(self, TableOptions(depth, sort))
+
+    def summary(self) -> str:
+        """The layers as torchsummary prints them."""
+        from nnprof.report import summary
+
+        return summary.render(self)
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def __repr__(self) -> str:
+        from nnprof.report.units import Unit, format_value
+
+        return (
+            f"<Profile of {self.facts.name}: {format_value(self.params)} params, "
+            f"{format_value(self.macs, Unit.MACS)}, {format_value(self.flops, Unit.FLOPS)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        from nnprof.report import html
+
+        return html.render(self)
+
+    def compare(self, other: Profile) -> Comparison:
+        """This profile beside `other`: totals and the layers that differ. Print it."""
+        from nnprof.report.compare import Comparison
+
+        return Comparison(self, other)
+
+    # Files.
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that the profile holds, as plain data that JSON can hold."""
+        from nnprof.report import stored
+
+        return stored.to_dict(self)
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write a report, chosen by the suffix: .json (complete, see `load`) or .csv (layers).
+
+        Raises `InputError` for another suffix.
+        """
+        from nnprof.report import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Profile:
+        """The profile that `save("x.json")` wrote; raises `InputError` for any other file."""
+        from nnprof.report import stored
+
+        return stored.load(path)

@@ -1,0 +1,38 @@
+"""One row a layer, for spreadsheets: plain numbers, the shapes as text."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from nnprof.report.metrics import METRICS
+from nnprof.report.units import format_shape
+
+if TYPE_CHECKING:
+    from nnprof.profile import Layer, Profile
+    from nnprof.report.options import TableOptions
+
+__all__ = ["render"]
+
+
+def render(profile: Profile, options: TableOptions | None = None) -> str:
+    """The layers in call order as CSV with a title line; every depth, whatever the options."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_titles())
+    writer.writerows(_row(layer) for layer in profile.layers)
+    return text.getvalue()
+
+
+def _titles() -> list[str]:
+    titles = ["path", "type", "depth", "calls", "input_shape", "output_shape"]
+    titles += [metric.name for metric in METRICS]
+    titles += [f"own_{metric.name}" for metric in METRICS]
+    return titles
+
+
+def _row(layer: Layer) -> list[str | float]:
+    shapes = [format_shape(layer.input_shapes), format_shape(layer.output_shapes)]
+    values = [metric.of(layer) for metric in METRICS] + [metric.own(layer) for metric in METRICS]
+    return [layer.path, layer.type, layer.depth, layer.calls, *shapes, *values]

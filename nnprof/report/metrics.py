@@ -1,0 +1,116 @@
+"""The numbers a profile has, described as data.
+
+A metric carries its name, its unit, and what it is over the module tree. Printers loop over
+`METRICS` and know no metric by name: a new one is an entry here and a property of `Layer` and of
+`Profile`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from nnprof.errors import InputError
+from nnprof.report.units import Unit, format_exact, format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nnprof.profile import Profile
+
+__all__ = ["METRICS", "Aggregation", "Metric", "find_metric"]
+
+
+class Aggregation(Enum):
+    """What a layer's value says of the layers inside it."""
+
+    SUM = "sum"  # the work done in a call, children included; `own_<name>` leaves the children out
+    PROPERTY = "property"  # belongs to the module, however often it is called
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a layer and of the whole: `getattr(layer, name)`, `getattr(profile, name)`."""
+
+    name: str
+    title: str
+    unit: Unit
+    aggregation: Aggregation
+    help: str
+    in_table: bool = True  # or only in files: a table has room for the main ones
+    note: Callable[[Profile], str] | None = None  # what is said beside the total of a profile
+
+    def of(self, owner: Any) -> float:
+        """The value of a `Profile`, a `PhaseCosts` or a `Layer` (children included)."""
+        return getattr(owner, self.name)  # type: ignore[no-any-return]
+
+    def own(self, layer: Any) -> float:
+        """The value of a `Layer` without its children."""
+        return getattr(layer, f"own_{self.name}")  # type: ignore[no-any-return]
+
+
+def _of_parameters(profile: Profile) -> str:
+    size = format_value(profile.facts.parameter_bytes, Unit.BYTES)
+    buffers = format_value(profile.facts.buffer_bytes, Unit.BYTES)
+    return f"{format_exact(profile.trainable_params)} trainable; {size}, and {buffers} of buffers"
+
+
+def _of_flops(profile: Profile) -> str:
+    if profile.flops_executed == profile.flops:
+        return ""
+    executed = format_value(profile.flops_executed, Unit.FLOPS)
+    return f"{executed} of them executed: kernels skip what a causal mask hides"
+
+
+def _of_traffic(profile: Profile) -> str:
+    read = format_value(profile.bytes_read, Unit.BYTES)
+    return f"{read} read, {format_value(profile.bytes_written, Unit.BYTES)} written"
+
+
+METRICS = (
+    Metric(
+        "params",
+        "Params",
+        Unit.ELEMENTS,
+        Aggregation.PROPERTY,
+        "parameters, shared ones once",
+        note=_of_parameters,
+    ),
+    Metric(
+        "macs",
+        "MACs",
+        Unit.MACS,
+        Aggregation.SUM,
+        "multiply-accumulates of contractions",
+    ),
+    Metric(
+        "flops",
+        "FLOPs",
+        Unit.FLOPS,
+        Aggregation.SUM,
+        "all floating-point operations",
+        note=_of_flops,
+    ),
+    Metric(
+        "bytes",
+        "Bytes",
+        Unit.BYTES,
+        Aggregation.SUM,
+        "memory access cost: bytes read and written",
+        note=_of_traffic,
+    ),
+    Metric("bytes_read", "Read", Unit.BYTES, Aggregation.SUM, "bytes read", in_table=False),
+    Metric(
+        "bytes_written", "Written", Unit.BYTES, Aggregation.SUM, "bytes written", in_table=False
+    ),
+)
+
+
+def find_metric(name: str) -> Metric:
+    """The metric called `name`; raises `InputError` with the names there are."""
+    for metric in METRICS:
+        if metric.name == name:
+            return metric
+    names = ", ".join(metric.name for metric in METRICS)
+    raise InputError(f"there is no metric {name!r} to sort by: choose one of {names}")

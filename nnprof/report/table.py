@@ -1,0 +1,199 @@
+"""The costs by module: a tree with columns, the totals under it, what was assumed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from dataclasses import dataclass
+from io import StringIO
+from typing import TYPE_CHECKING
+
+from nnprof.report import tree
+from nnprof.report.metrics import METRICS, Metric
+from nnprof.report.options import TableOptions
+from nnprof.report.units import format_exact, format_percent, format_shape, format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.console import Group
+    from rich.table import Table
+
+    from nnprof.profile import Profile
+
+__all__ = ["document", "notes", "render", "tree_rows"]
+
+# Wide enough for any table: a pipe has no width.
+_NO_LIMIT = 1000
+# Left out in this order where the terminal is too narrow for all.
+_SPARE_COLUMNS = ("Output shape", "Type", "%")
+_NAMES_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the tree as text: its guides and label, and a cell for each column after it."""
+
+    module: str
+    type: str
+    shape: str
+    cells: tuple[tuple[str, str], ...]  # (value, percent) of each metric
+
+
+def render(profile: Profile, options: TableOptions | None = None) -> str:
+    """The table as plain text, no wider than `options.width` or the terminal."""
+    from rich.console import Console
+
+    options = options or TableOptions()
+    width = options.width or _terminal_width() or _NO_LIMIT
+    text = StringIO()
+    console = Console(file=text, width=width, no_color=True, force_terminal=False)
+    console.print(document(profile, options, width), soft_wrap=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+
+
+def _terminal_width() -> int | None:
+    """The columns of the terminal that a `print` would reach; None where it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
+
+
+def document(profile: Profile, options: TableOptions, width: int = _NO_LIMIT) -> Group:
+    """The table and its notes for a rich console of `width` columns."""
+    from rich.console import Group
+    from rich.text import Text
+
+    return Group(_fitting_table(profile, options, width), Text(), *map(_note_text, notes(profile)))
+
+
+def _note_text(note: tuple[str, str]) -> Table:
+    """A title and its text, the text's further lines below its first."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=12, no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(Text(note[0], style="bold"), Text(note[1]))
+    return grid
+
+
+# The tree.
+
+
+def tree_rows(profile: Profile, options: TableOptions) -> Iterator[Line]:
+    """The lines of the tree, the whole model first."""
+    root = tree.build(profile.layers[0], options.sort)
+    depth = tree.best_depth(root) if options.depth is None else options.depth
+    for row in tree.rows(root, depth):
+        yield Line(
+            module=_guides(row.last) + (_label(row.node) if row.last else profile.facts.name),
+            type=row.node.type,
+            shape=format_shape(row.node.output_shapes),
+            cells=tuple(_cells(metric, row.node, profile) for metric in _columns()),
+        )
+
+
+def _columns() -> list[Metric]:
+    return [metric for metric in METRICS if metric.in_table]
+
+
+def _label(node: tree.Node) -> str:
+    label = node.label
+    if node.count > 1:
+        label += f" (x{node.count})"
+    if node.calls > 1 and node.type:
+        label += f" [{node.calls} calls]"
+    return label
+
+
+def _guides(last: tuple[bool, ...]) -> str:
+    if not last:
+        return ""
+    return "".join("   " if end else "│  " for end in last[:-1]) + ("└─ " if last[-1] else "├─ ")
+
+
+def _cells(metric: Metric, node: tree.Node, profile: Profile) -> tuple[str, str]:
+    value = node.values[metric.name]
+    if not value:
+        return "", ""
+    percent = format_percent(value, metric.of(profile))
+    return format_value(value, metric.unit, with_unit=False), percent
+
+
+def _fitting_table(profile: Profile, options: TableOptions, width: int) -> Table:
+    """The table with as many of its columns as fit; a label longer than the rest leaves is cut."""
+    from rich.console import Console
+
+    lines = list(tree_rows(profile, options))
+    measure = Console(file=StringIO(), width=_NO_LIMIT)
+    for left_out in range(len(_SPARE_COLUMNS) + 1):
+        table = _table(lines, _SPARE_COLUMNS[:left_out])
+        if measure.measure(table).maximum <= width:
+            break
+    return table
+
+
+def _table(lines: list[Line], without: tuple[str, ...]) -> Table:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1), header_style="bold")
+    table.pad_edge = table.show_edge = False
+    table.add_column("Module", overflow="ellipsis", no_wrap=True)
+    for title in ("Type", "Output shape"):
+        if title not in without:
+            table.add_column(title, overflow="ellipsis", no_wrap=True)
+    for index, metric in enumerate(_columns()):
+        # Only labels may be cut: half a number is a wrong number.
+        widest = max(len(line.cells[index][0]) for line in lines)
+        table.add_column(metric.title, justify="right", no_wrap=True, min_width=widest)
+        if "%" not in without:
+            table.add_column("%", justify="right", no_wrap=True, style="dim")
+    for line in lines:
+        cells = [line.module]
+        cells += [line.type] if "Type" not in without else []
+        cells += [line.shape] if "Output shape" not in without else []
+        for value, percent in line.cells:
+            cells += [value, percent] if "%" not in without else [value]
+        # Text, for in a plain string rich takes "[1, 64]" for markup.
+        table.add_row(*map(Text, cells))
+    return table
+
+
+# The notes under it.
+
+
+def notes(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Title and text of each line under the table. They do not depend on the depth shown."""
+    for metric in _columns():
+        yield metric.title, _total(metric, profile)
+    yield "Coverage", _coverage(profile)
+    for index, assumption in enumerate(profile.assumptions):
+        yield "" if index else "Assumed", assumption
+    if profile.facts.never_called:
+        yield "Never called", _listed(profile.facts.never_called)
+    yield "Traced in", f"{1e3 * profile.trace_s:.1f} ms"
+
+
+def _total(metric: Metric, profile: Profile) -> str:
+    """Every digit for who wants to check, the rounded value for who wants to talk about it."""
+    value = int(metric.of(profile))
+    text = f"{format_exact(value, metric.unit)} ({format_value(value, metric.unit)})"
+    note = metric.note(profile) if metric.note else ""
+    return f"{text}: {note}" if note else text
+
+
+def _coverage(profile: Profile) -> str:
+    coverage = profile.coverage
+    text = f"{coverage.ruled_calls:,} of {coverage.calls:,} operator calls priced by a rule"
+    if not coverage.generic:
+        return text
+    by_calls = sorted(coverage.generic.items(), key=lambda item: -item[1])
+    named = _listed([f"{op} x{calls}" for op, calls in by_calls])
+    return f"{text}; from their sizes alone: {named}"
+
+
+def _listed(names: list[str] | tuple[str, ...]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,181 @@
+"""The module tree as a reader wants to see it: cut at a depth, sorted, and with repeats folded.
+
+The 126 decoder layers of a Llama are one row, "layers.0-125 (x126)", that stands for their sum.
+Only siblings with equal subtrees fold: same types, same numbers, same shapes, all the way down.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nnprof.report.metrics import METRICS, Aggregation, Metric, find_metric
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from nnprof.profile import Layer
+
+__all__ = ["Node", "Row", "best_depth", "build", "rows"]
+
+#: As many rows as a screen holds with the totals under them.
+SCREEN_ROWS = 40
+# A container's own work (a residual add, attention itself) gets a row from this share of the whole.
+OWN_SHARE = 0.01
+# The last whole number in a path: "stages.0.blocks.12" -> ("stages.0.blocks.", "12", "").
+_NUMBERED = re.compile(r"(?P<head>(?:.*\.)?)(?P<number>\d+)(?P<tail>(?:\.\D.*)?)")
+
+
+@dataclass
+class Node:
+    """A module, or a group of equal siblings, whose values are then those of the whole group."""
+
+    label: str  # the path below the parent
+    type: str
+    calls: int  # of one module
+    output_shapes: list[list[int]]
+    values: dict[str, float]  # metric name -> value, children included
+    own: dict[str, float]
+    count: int = 1  # modules in the group
+    children: list[Node] = field(default_factory=list)
+    signature: int = 0  # equal numbers: equal subtrees
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. `last` tells, for each level from the first, whether it ends there."""
+
+    node: Node
+    last: tuple[bool, ...]
+
+
+def build(root: Layer, sort: str | None = None) -> Node:
+    """The tree below `root`, repeats folded; siblings in call order or largest `sort` first."""
+    metric = find_metric(sort) if sort else None
+    return _node(root, root.path, metric, {})
+
+
+def _node(layer: Layer, label: str, sort: Metric | None, known: dict[object, int]) -> Node:
+    values = {metric.name: metric.of(layer) for metric in METRICS}
+    own = {metric.name: metric.own(layer) for metric in METRICS}
+    node = Node(label, layer.type, layer.calls, layer.output_shapes, values, own)
+    node.children = _fold(
+        [_node(child, _label(child.path, layer.path), sort, known) for child in layer.children]
+    )
+    if sort:
+        node.children.sort(key=lambda child: -child.values[sort.name])
+    node.signature = known.setdefault(_content(node), len(known))
+    return node
+
+
+def _label(path: str, parent: str) -> str:
+    """`path` as seen from `parent`; a module from elsewhere in the model keeps its full path."""
+    return path.removeprefix(f"{parent}.") if parent else path
+
+
+def _content(node: Node) -> object:
+    """All that two modules must share to be folded into one row."""
+    return (
+        node.type,
+        node.calls,
+        tuple(map(tuple, node.output_shapes)),
+        tuple(node.values.values()),
+        tuple(node.own.values()),
+        tuple((child.label, child.signature) for child in node.children),
+    )
+
+
+def _fold(siblings: Sequence[Node]) -> list[Node]:
+    """Siblings with equal ones grouped under the first of them.
+
+    Blocks need not be neighbours, so that models which alternate two kinds fold into two rows.
+    Plain layers must be: a table with ReLUs 1 to 12 before convolution 2 could not be read.
+    """
+    groups: dict[object, list[int]] = {}
+    for index, node in enumerate(siblings):
+        match = _NUMBERED.fullmatch(node.label)
+        if match is None:
+            groups[index] = [index]
+            continue
+        key = (match["head"], match["tail"], node.signature)
+        if not node.children and groups.get(key, [index - 1])[-1] != index - 1:
+            groups[key, index] = groups.pop(key)  # closed: set aside under a key of its own
+        groups.setdefault(key, []).append(index)
+    first_first = sorted(groups.values(), key=lambda members: members[0])
+    return [_group([siblings[index] for index in members]) for members in first_first]
+
+
+def _group(members: Sequence[Node]) -> Node:
+    if len(members) == 1:
+        return members[0]
+    node = _times(members[0], len(members))
+    matches = [_NUMBERED.fullmatch(member.label) for member in members]
+    numbers = [int(match["number"]) for match in matches if match]
+    head, tail = (matches[0]["head"], matches[0]["tail"]) if matches[0] else ("", "")
+    node.label = f"{head}{_ranges(numbers)}{tail}"
+    node.count = len(members)
+    return node
+
+
+def _times(node: Node, factor: int) -> Node:
+    """The same subtree, its values those of `factor` such subtrees."""
+    return Node(
+        label=node.label,
+        type=node.type,
+        calls=node.calls,
+        output_shapes=node.output_shapes,
+        values={name: factor * value for name, value in node.values.items()},
+        own={name: factor * value for name, value in node.own.items()},
+        count=node.count,
+        children=[_times(child, factor) for child in node.children],
+        signature=node.signature,
+    )
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """[0, 1, 2, 4] -> "0-2,4"; [0, 2, 4, 6] -> "0,2..6"."""
+    step = numbers[1] - numbers[0]
+    evenly = list(numbers) == list(range(numbers[0], numbers[-1] + 1, step))
+    if evenly and step > 1 and len(numbers) > 2:
+        return f"{numbers[0]},{numbers[1]}..{numbers[-1]}"
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+def best_depth(root: Node) -> int:
+    """The deepest cut that still fits a screen; 1 where not even that does."""
+    depth = 1
+    shown = -1
+    while True:
+        count = sum(1 for _ in rows(root, depth + 1))
+        if count > SCREEN_ROWS or count == shown:
+            return depth
+        depth, shown = depth + 1, count
+
+
+def rows(root: Node, depth: int) -> Iterator[Row]:
+    """The tree's lines from the top down to `depth` levels below the root."""
+    yield from _rows(root, depth, (), root.values)
+
+
+def _rows(node: Node, depth: int, last: tuple[bool, ...], whole: dict[str, float]) -> Iterator[Row]:
+    yield Row(node, last)
+    if len(last) >= depth or not node.children:
+        return
+    children = [*node.children, *_itself(node, whole)]
+    for child in children:
+        yield from _rows(child, depth, (*last, child is children[-1]), whole)
+
+
+def _itself(node: Node, whole: dict[str, float]) -> list[Node]:
+    """A line for what a module does between its children, so that the lines below it add up."""
+    summed = [m.name for m in METRICS if m.in_table and m.aggregation is Aggregation.SUM]
+    if not any(node.own[name] > OWN_SHARE * whole[name] for name in summed):
+        return []
+    return [Node("(itself)", "", node.calls, [], node.own, node.own)]

@@ -1,0 +1,63 @@
+"""Numbers as people read them, with units that cannot be taken for one another."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Unit", "format_exact", "format_percent", "format_shape", "format_value"]
+
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+
+
+class Unit(Enum):
+    """What a metric counts. The value is what follows the decimal prefix: "4.09 GMACs"."""
+
+    ELEMENTS = ""
+    MACS = "MACs"
+    FLOPS = "FLOPs"
+    BYTES = "B"
+
+
+def format_value(value: float, unit: Unit = Unit.ELEMENTS, *, with_unit: bool = True) -> str:
+    """`value` to four digits with a decimal prefix: "4.089 GMACs", "25.56 M", "102.2 MB".
+
+    Prefixes are powers of 1000 for bytes too, as in the bandwidths that bytes are held against.
+    With `with_unit=False`, for a column whose title names the unit, only the prefix is written;
+    bytes keep their B, so that a size is never taken for a count.
+    """
+    suffix = unit.value if with_unit or unit is Unit.BYTES else ""
+    scaled, prefix = _scale(value)
+    digits = f"{scaled:#.4g}" if prefix else f"{scaled:.0f}"
+    return f"{digits} {prefix}{suffix}".rstrip()
+
+
+def _scale(value: float) -> tuple[float, str]:
+    for prefix in _PREFIXES[:-1]:
+        # 999.95 would be written 1000 of the smaller prefix.
+        if abs(value) < 999.95:
+            return value, prefix
+        value /= 1000
+    return value, _PREFIXES[-1]
+
+
+def format_exact(value: int, unit: Unit = Unit.ELEMENTS) -> str:
+    """Every digit, in groups of three: "4,089,184,256 MACs"."""
+    name = "bytes" if unit is Unit.BYTES else unit.value
+    return f"{value:,} {name}".rstrip()
+
+
+def format_percent(part: float, whole: float) -> str:
+    """The share of `part` in `whole`: "41.3%"; nothing where there is no whole."""
+    return f"{100 * part / whole:.1f}%" if whole else ""
+
+
+def format_shape(shapes: Sequence[Sequence[int]]) -> str:
+    """The first of the shapes, with a count of the others: "[1, 197, 768] +1"."""
+    if not shapes:
+        return ""
+    first = "[" + ", ".join(map(str, shapes[0])) + "]"
+    return first if len(shapes) == 1 else f"{first} +{len(shapes) - 1}"
