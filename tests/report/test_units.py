@@ -1,0 +1,47 @@
+"""Numbers as text."""
+
+from __future__ import annotations
+
+import pytest
+
+from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, Unit.ELEMENTS, "0"),
+        (999, Unit.ELEMENTS, "999"),
+        (999_960, Unit.ELEMENTS, "1.000 M"),
+        (25_557_032, Unit.ELEMENTS, "25.56 M"),
+        (4_089_184_256, Unit.MACS, "4.089 GMACs"),
+        (613_338_509_737_984, Unit.FLOPS, "613.3 TFLOPs"),
+        (512, Unit.BYTES, "512 B"),
+        (1_048_576, Unit.BYTES, "1.049 MB"),
+        (10**22, Unit.FLOPS, "1.000e+04 EFLOPs"),
+    ],
+)
+def test_values_carry_their_unit(value: int, unit: Unit, text: str) -> None:
+    assert format_value(value, unit) == text
+
+
+def test_a_column_that_names_the_unit_leaves_it_out_but_for_bytes() -> None:
+    assert format_value(1_500, Unit.MACS, with_unit=False) == "1.500 k"
+    assert format_value(1_500, Unit.BYTES, with_unit=False) == "1.500 kB"
+
+
+def test_exact_values_keep_every_digit() -> None:
+    assert format_exact(4_089_184_256, Unit.MACS) == "4,089,184,256 MACs"
+    assert format_exact(7, Unit.BYTES) == "7 bytes"
+    assert format_exact(25_557_032) == "25,557,032"
+
+
+def test_a_share_of_nothing_is_blank() -> None:
+    assert format_percent(1, 8) == "12.5%"
+    assert format_percent(0, 0) == ""
+
+
+def test_shapes() -> None:
+    assert format_shape([[1, 2], [3]]) == "[1, 2] +1"
+    assert format_shape([[]]) == "[]"
+    assert format_shape([]) == ""
