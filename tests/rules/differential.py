@@ -1,0 +1,312 @@
+"""Runs one call twice, really and shape-only, and tells how the two outputs differ.
+
+The shape-only run gets meta tensors in place of floating ones: same sizes, strides, storage offset
+and sharing of storages. Integers and booleans stay real, as they do in models.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+import nnprof
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+#: What can differ, as the table of exceptions names it.
+KINDS = (
+    "raises",  # shape-only raises where the real call does not
+    "accepts",  # shape-only does not raise where the real call does
+    "structure",  # other outputs: their number, or what is no tensor
+    "shape",
+    "dtype",
+    "strides",
+    "offset",
+    "aliasing",  # which inputs and outputs share a storage
+    "value",  # of integers made from integers only
+)
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One difference between the real and the shape-only run of a call."""
+
+    kind: str
+    call: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"[{self.kind}] {self.call}: {self.text}"
+
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def describe(value: Any) -> str:
+    """A tensor by what counts here, and the rest by its repr, short enough for one line."""
+    if isinstance(value, Tensor):
+        if value.layout is not torch.strided:
+            return f"{value.layout}{list(value.shape)}"
+        dtype = str(value.dtype).removeprefix("torch.")
+        offset = f"+{value.storage_offset()}" if value.storage_offset() else ""
+        return f"{dtype}{list(value.shape)}/{list(value.stride())}{offset}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(describe(item) for item in value) + "]"
+    text = repr(value)
+    return text if len(text) < 60 else text[:57] + "..."
+
+
+def describe_call(name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> str:
+    parts = [describe(arg) for arg in args]
+    parts += [f"{key}={describe(value)}" for key, value in kwargs.items()]
+    return f"{name}({', '.join(parts)})"
+
+
+def strided(value: Any) -> bool:
+    """Whether ``value`` is a plain tensor, with a storage."""
+    return isinstance(value, Tensor) and value.layout is torch.strided
+
+
+def storage_id(tensor: Tensor) -> int:
+    """Equal for tensors that share a storage."""
+    return tensor.untyped_storage()._cdata
+
+
+class Copier:
+    """Copies tensors with their strides and the way they share storages."""
+
+    def __init__(self, to_meta: Callable[[Tensor], bool]) -> None:
+        self._to_meta = to_meta
+        self._storages: dict[tuple[int, str], torch.UntypedStorage] = {}
+
+    def __call__(self, value: Any) -> Any:
+        if not strided(value) or type(value) is not Tensor or value.is_quantized:
+            return value
+        device = "meta" if self._to_meta(value) else value.device.type
+        storage = self._storage(value, device)
+        copied = torch.empty(0, dtype=value.dtype, device=device)
+        copied.set_(storage, value.storage_offset(), value.shape, value.stride())
+        if value.is_conj():
+            torch._C._set_conj(copied, True)
+        if value.is_neg():
+            torch._C._set_neg(copied, True)
+        return copied
+
+    def _storage(self, tensor: Tensor, device: str) -> torch.UntypedStorage:
+        key = (storage_id(tensor), device)
+        if key not in self._storages:
+            storage = tensor.untyped_storage()
+            on_meta = torch.UntypedStorage(storage.nbytes(), device="meta")
+            self._storages[key] = on_meta if device == "meta" else storage.clone()
+        return self._storages[key]
+
+
+def copy_arguments(arguments: Arguments, to_meta: Callable[[Tensor], bool]) -> Arguments:
+    """The arguments with every plain tensor copied, those of ``to_meta`` to the meta device."""
+    leaves, spec = tree_flatten(arguments)
+    copier = Copier(to_meta)
+    copied: Arguments = tree_unflatten([copier(leaf) for leaf in leaves], spec)
+    return copied
+
+
+def is_floating(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def is_floating_and_not_a_scalar(tensor: Tensor) -> bool:
+    return is_floating(tensor) and tensor.dim() > 0
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_flatten(tree)[0] if strided(leaf)]
+
+
+def _aliases(inputs: list[Tensor], handles: list[Tensor], outputs: list[Tensor]) -> list[list[str]]:
+    """Which inputs and earlier outputs each output shares its storage with.
+
+    ``handles`` are aliases of the inputs made by an operator: in a trace, the input itself may be
+    stood for by another tensor.
+    """
+    found = []
+    for number, out in enumerate(outputs):
+        shared = [
+            f"input {i}"
+            for i, (tensor, handle) in enumerate(zip(inputs, handles, strict=True))
+            if out is tensor or storage_id(out) in (storage_id(tensor), storage_id(handle))
+        ]
+        shared += [
+            f"output {i}" for i in range(number) if storage_id(out) == storage_id(outputs[i])
+        ]
+        found.append(shared)
+    return found
+
+
+@dataclass
+class Run:
+    """What came out of one run of a call."""
+
+    outputs: list[Any] | None  # None: it raised
+    aliases: list[list[str]]
+    error: Exception | None = None
+
+
+def run_really(function: Callable[..., Any], arguments: Arguments) -> Run:
+    try:
+        outputs = tree_flatten(function(*arguments[0], **arguments[1]))[0]
+    except Exception as error:  # whatever PyTorch raises is the expectation
+        return Run(None, [], error)
+    inputs = _tensors(arguments)
+    return Run(outputs, _aliases(inputs, inputs, [out for out in outputs if strided(out)]))
+
+
+def run_traced(function: Callable[..., Any], arguments: Arguments) -> Run:
+    inputs = _tensors(arguments)
+    try:
+        with nnprof.trace():
+            outputs = tree_flatten(function(*arguments[0], **arguments[1]))[0]
+            handles = [tensor.detach() for tensor in inputs]
+            aliases = _aliases(inputs, handles, [out for out in outputs if strided(out)])
+    except Exception as error:  # is compared with what the real run raises
+        return Run(None, [], error)
+    return Run(outputs, aliases)
+
+
+def compare(name: str, function: Callable[..., Any], arguments: Arguments) -> list[Mismatch]:
+    """How ``function`` differs shape-only from really, on ``arguments``, which stay as they are."""
+    call = describe_call(name, *arguments)
+    traced_arguments = copy_arguments(arguments, is_floating)
+    real = run_really(function, copy_arguments(arguments, lambda tensor: False))
+    traced = run_traced(function, traced_arguments)
+    if isinstance(traced.error, nnprof.errors.DataDependentError) and real.outputs is not None:
+        # A value that no one knows was asked for. Scalars are known in practice: give them.
+        traced_arguments = copy_arguments(arguments, is_floating_and_not_a_scalar)
+        traced = run_traced(function, traced_arguments)
+    integers_only = not any(map(is_floating, _tensors(arguments)))
+    found = list(_compare_runs(real, traced, integers_only))
+    if any(kind == "value" for kind, _ in found):
+        again = run_really(function, copy_arguments(arguments, lambda tensor: False))
+        if any(kind == "value" for kind, _ in _compare_runs(real, again, integers_only)):
+            found = [(kind, text) for kind, text in found if kind != "value"]  # a random one
+    return [Mismatch(kind, call, text) for kind, text in found]
+
+
+def _compare_runs(real: Run, traced: Run, exact: bool) -> Iterator[tuple[str, str]]:
+    if real.outputs is None or traced.outputs is None:
+        if traced.error is not None and real.error is None:
+            yield "raises", f"{type(traced.error).__name__}: {str(traced.error)[:400]}"
+        elif real.error is not None and traced.error is None:
+            yield "accepts", f"PyTorch raises {type(real.error).__name__}: {str(real.error)[:200]}"
+        return
+    kinds = [[strided(out) for out in run.outputs or []] for run in (real, traced)]
+    if kinds[0] != kinds[1]:
+        expected, got = describe(real.outputs), describe(traced.outputs)
+        yield "structure", f"expected {expected}, got {got}"
+        return
+    for number, (expected, got) in enumerate(zip(real.outputs, traced.outputs, strict=True)):
+        if not strided(expected):
+            if type(expected) is not type(got):
+                yield "structure", f"output {number}: expected {expected!r}, got {got!r}"
+            continue
+        for kind, text in _compare_tensors(expected, got, exact):
+            yield kind, f"output {number}: {text}"
+    for number, (shared, got_shared) in enumerate(zip(real.aliases, traced.aliases, strict=True)):
+        if shared != got_shared:
+            what = (", ".join(names) or "nothing" for names in (shared, got_shared))
+            yield "aliasing", f"output {number}: expected to alias {next(what)}, got {next(what)}"
+
+
+def _compare_tensors(expected: Tensor, got: Tensor, exact: bool) -> Iterator[tuple[str, str]]:
+    if expected.shape != got.shape:
+        yield "shape", f"expected {describe(expected)}, got {describe(got)}"
+        return
+    if expected.dtype != got.dtype:
+        yield "dtype", f"expected {expected.dtype}, got {got.dtype}"
+    if significant_strides(expected) != significant_strides(got):
+        yield "strides", f"expected {describe(expected)}, got {describe(got)}"
+    if expected.storage_offset() != got.storage_offset():
+        yield "offset", f"expected {expected.storage_offset()}, got {got.storage_offset()}"
+    if (expected.is_conj(), expected.is_neg()) != (got.is_conj(), got.is_neg()):
+        yield "structure", "the conjugate or negative bit differs"
+    known = exact and not is_floating(expected) and got.device.type == "cpu"
+    if known and not torch.equal(expected, got):
+        yield "value", f"expected {expected.tolist()}, got {got.tolist()}"[:400]
+
+
+def significant_strides(tensor: Tensor) -> list[int]:
+    """The strides that say where elements are: not those of dimensions of one element."""
+    if tensor.numel() == 0:
+        return []
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return [stride for size, stride in pairs if size > 1]
+
+
+# PyTorch's own samples ----------------------------------------------------------------------------
+
+#: Beside float32, of which every sample runs; of these the first ones.
+OTHER_DTYPES = (torch.int64, torch.bool, torch.bfloat16, torch.complex64)
+OTHER_SAMPLES = 12
+
+
+@dataclass
+class Report:
+    """What running all samples of one OpInfo gave."""
+
+    name: str
+    samples: int
+    mismatches: list[Mismatch]
+
+    def kinds(self) -> dict[str, int]:
+        """Mismatches by kind."""
+        counts = {kind: sum(m.kind == kind for m in self.mismatches) for kind in KINDS}
+        return {kind: count for kind, count in counts.items() if count}
+
+
+def variants(op: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    """The call, and its in-place sibling, of an OpInfo."""
+    yield op.name, op.op
+    if op.inplace_variant is not None:
+        yield f"{op.name}_", op.inplace_variant
+
+
+def arguments_of(sample: Any) -> Arguments:
+    return (sample.input, *sample.args), sample.kwargs
+
+
+def check_samples(op: Any) -> Report:
+    """Every sample that OpInfo ``op`` gives, and every input that it says is an error."""
+    report = Report(op.formatted_name, 0, [])
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        for dtype in (torch.float32, *OTHER_DTYPES):
+            if dtype not in op.dtypes:
+                continue
+            torch.manual_seed(0)
+            limit = None if dtype is torch.float32 else OTHER_SAMPLES
+            for sample in itertools.islice(op.sample_inputs("cpu", dtype), limit):
+                _check_sample(op, sample, report)
+        for error_input in error_inputs(op):
+            arguments = arguments_of(error_input.sample_input)
+            report.mismatches += compare(op.name, op.op, arguments)
+            report.samples += 1
+    return report
+
+
+def _check_sample(op: Any, sample: Any, report: Report) -> None:
+    for name, function in variants(op):
+        if name != op.name and sample.broadcasts_input:
+            continue
+        report.mismatches += compare(name, function, arguments_of(sample))
+        report.samples += 1
+
+
+def error_inputs(op: Any) -> list[Any]:
+    if op.error_inputs_func is None:
+        return []
+    return list(op.error_inputs("cpu"))
