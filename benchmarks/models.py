@@ -9,24 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nnprof.models import import_torchvision
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import ModuleType
-
-try:
-    from nnprof.models import import_torchvision
-except ImportError:  # TODO drop
-    import importlib
-
-    _LIBRARIES = []
-
-    def import_torchvision() -> ModuleType:
-        if not _LIBRARIES:
-            library = torch.library.Library("torchvision", "DEF")
-            for name in ("nms", "qnms"):
-                library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-            _LIBRARIES.append(library)
-        return importlib.import_module("torchvision")
 
 
 @dataclass(frozen=True)
