@@ -1,0 +1,435 @@
+"""The arguments of `forward`: made from shapes, or taken as they are given.
+
+Made tensors hold no data: floats are meta tensors. Token ids are an exception, for models branch on
+them, look for the end of the text in them and index with them: they are real, seeded, inside the
+vocabulary and never special.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import nn
+
+from nnprof.errors import InputError
+from nnprof.modules import looked_through
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["as_dtype", "explain_call_failure", "make_inputs"]
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+
+#: Above this many elements made ids are meta tensors: 32 MiB, some 20 ms to draw.
+REAL_IDS_LIMIT = 1 << 22
+
+_FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
+_SEED = 20_240_229
+
+
+def make_inputs(
+    model: Any,
+    shape: Any = None,
+    inputs: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | str | None = None,
+) -> Arguments:
+    """The positional and the keyword arguments to call `model` with.
+
+    `shape` makes tensors: sizes with the batch, (1, 3, 224, 224); several of them in a list, one a
+    positional argument; or a dict from keyword to sizes. Where sizes stand, (sizes, dtype) may too.
+    `dtype` is that of the tensors which name none; by default int64 for a token model, else the
+    model's own first floating dtype.
+
+    `inputs` are passed as they are. A tuple holds the positional arguments; so does a list if
+    `forward` demands two or more. A dict holds keyword arguments if its keys are parameters of
+    `forward`. Anything else, a named tuple or a dataclass too, is the one positional argument.
+
+    `kwargs` are further keyword arguments. Raises `InputError` for what cannot be meant.
+    """
+    model = looked_through(model)
+    if shape is not None and inputs is not None:
+        raise InputError("give shape= (to make the inputs) or inputs= (to use yours), not both")
+    if shape is not None:
+        args, keywords = _made(model, shape, as_dtype(dtype))
+    elif inputs is not None:
+        args, keywords = _given(model, inputs)
+    else:
+        args, keywords = _none_needed(model, kwargs)
+    return (args, _merged(keywords, kwargs)) if kwargs else (args, keywords)
+
+
+def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """torch.float16 for "float16" and "half"; raises `InputError` for no dtype's name."""
+    if dtype is None or isinstance(dtype, torch.dtype):
+        return dtype
+    found = getattr(torch, str(dtype).removeprefix("torch."), None)
+    if not isinstance(found, torch.dtype):
+        raise InputError(f"{dtype!r} is no dtype: pass torch.bfloat16 or 'bfloat16'")
+    return found
+
+
+def _none_needed(model: Any, kwargs: Mapping[str, Any] | None) -> Arguments:
+    required = [p.name for p in _signature(model) if p.required]
+    if not kwargs and required:
+        raise InputError(
+            f"{_name(model)} takes {', '.join(required)}: pass shape=(1, 3, 224, 224), batch "
+            "included, or inputs="
+        )
+    return (), {}
+
+
+def _merged(keywords: dict[str, Any], kwargs: Any) -> dict[str, Any]:
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise InputError(f"kwargs must be a dict from parameter names, not {_named(kwargs)}")
+    twice = sorted(keywords.keys() & kwargs.keys())
+    if twice:
+        raise InputError(f"given both as an input and in kwargs: {', '.join(twice)}")
+    return {**keywords, **kwargs}
+
+
+# Given inputs.
+
+
+def _given(model: Any, inputs: Any) -> Arguments:
+    if isinstance(inputs, Mapping):
+        return _given_mapping(model, inputs)
+    if isinstance(inputs, tuple) and not hasattr(inputs, "_fields"):
+        return inputs, {}
+    if isinstance(inputs, list) and sum(p.required for p in _signature(model)) > 1:
+        return tuple(inputs), {}
+    return (inputs,), {}
+
+
+def _given_mapping(model: Any, inputs: Mapping[Any, Any]) -> Arguments:
+    parameters = _signature(model)
+    names = {p.name for p in parameters if p.keyword}
+    unknown = [key for key in inputs if key not in names]
+    takes_any = any(p.keywords for p in parameters) and all(isinstance(key, str) for key in inputs)
+    if not unknown or (takes_any and (len(unknown) < len(inputs) or not names)):
+        return (), dict(inputs)
+    if len(unknown) < len(inputs) and not takes_any:
+        raise InputError(_unknown_keyword(model, str(unknown[0]), names))
+    return (inputs,), {}
+
+
+# Made inputs.
+
+
+def _made(model: Any, shape: Any, dtype: torch.dtype | None) -> Arguments:
+    if isinstance(shape, Mapping):
+        maker = _Maker(model, dtype)
+        return (), {str(name): maker.named(str(name), *_spec(shape[name])) for name in shape}
+    maker = _Maker(model, dtype)
+    specs = _specs(shape)
+    names = [p.name for p in _signature(model) if p.positional]
+    names += [""] * (len(specs) - len(names))
+    made = [maker.named(names[i], *spec, first=i == 0) for i, spec in enumerate(specs)]
+    return tuple(made), {}
+
+
+def _specs(shape: Any) -> list[tuple[list[int], torch.dtype | None]]:
+    """The one shape or the several of them."""
+    if not isinstance(shape, (tuple, list)):
+        raise InputError(
+            f"shape must be sizes such as (1, 3, 224, 224), not {_named(shape)}; "
+            "pass tensors as inputs="
+        )
+    if not shape:
+        raise InputError("shape is empty: give the sizes, batch included, as in (1, 3, 224, 224)")
+    several = all(isinstance(item, (tuple, list)) for item in shape)
+    return [_spec(item) for item in shape] if several else [_spec(shape)]
+
+
+def _spec(spec: Any) -> tuple[list[int], torch.dtype | None]:
+    """Sizes, and the dtype that may stand beside them."""
+    if isinstance(spec, (tuple, list)) and len(spec) == 2 and isinstance(spec[1], torch.dtype):
+        return _sizes(spec[0]), spec[1]
+    return _sizes(spec), None
+
+
+def _sizes(shape: Any) -> list[int]:
+    if not isinstance(shape, (tuple, list)):
+        raise InputError(f"a shape must be a tuple of sizes, not {_named(shape)}: {shape!r}")
+    sizes = []
+    for size in shape:
+        # NumPy's integers and the like have __index__; so has True.
+        if type(size) is not int and (isinstance(size, bool) or not hasattr(size, "__index__")):
+            raise InputError(f"the sizes of a shape are whole numbers, not {size!r}, in {shape!r}")
+        sizes.append(int(size))
+    if sizes and min(sizes) <= 0:
+        raise InputError(f"every size must be at least 1, not {min(sizes)}, in {tuple(sizes)}")
+    return sizes
+
+
+@dataclass
+class _Maker:
+    """Makes the inputs of one model: what its parameters' names and first layer ask for."""
+
+    model: Any
+    dtype: torch.dtype | None
+
+    def named(
+        self, name: str, sizes: list[int], dtype: torch.dtype | None, *, first: bool = False
+    ) -> torch.Tensor:
+        """A tensor for the parameter `name` of forward, its `first` or not."""
+        dtype = dtype or self.dtype
+        if dtype is None or not (dtype.is_floating_point or dtype.is_complex):
+            by_name = len(sizes) <= 2 or name in _INTEGERS_OF_ANY_RANK
+            make = _MAKERS.get(name) if by_name else None
+            make = make or self._unnamed(sizes, dtype, first=first)
+            if make is not None:
+                return make(self.model, sizes).to(dtype or torch.int64)
+        return torch.empty(sizes, dtype=dtype or _floating_dtype(self.model), device="meta")
+
+    def _unnamed(
+        self, sizes: list[int], dtype: torch.dtype | None, *, first: bool
+    ) -> Callable[[Any, list[int]], torch.Tensor] | None:
+        """How to fill a tensor whose name says nothing; None: it holds floats."""
+        if dtype is not None:
+            return _ones if dtype == torch.bool else _ids
+        looked_up = first and len(sizes) <= 2 and isinstance(_first_layer(self.model), nn.Embedding)
+        return _ids if looked_up else None
+
+
+def _ids(model: Any, sizes: list[int]) -> torch.Tensor:
+    """Token ids of `sizes`, int64: seeded, below the vocabulary's size, none of them special."""
+    count = 1
+    for size in sizes:
+        count *= size
+    if count > REAL_IDS_LIMIT:
+        return torch.empty(sizes, dtype=torch.int64, device="meta")
+    vocabulary = _vocabulary(model)
+    special = sorted(i for i in _special_ids(model) if i < vocabulary)
+    if len(special) >= vocabulary:
+        return torch.zeros(sizes, dtype=torch.int64, device="cpu")
+    generator = torch.Generator().manual_seed(_SEED)
+    # Drawn among the ids that are left, then moved up past each special one.
+    drawn = torch.randint(
+        vocabulary - len(special), sizes, generator=generator, dtype=torch.int64, device="cpu"
+    )
+    for special_id in special:
+        drawn += drawn >= special_id
+    return drawn
+
+
+def _ones(model: Any, sizes: list[int]) -> torch.Tensor:
+    return torch.ones(sizes, dtype=torch.int64, device="cpu")
+
+
+def _zeros(model: Any, sizes: list[int]) -> torch.Tensor:
+    return torch.zeros(sizes, dtype=torch.int64, device="cpu")
+
+
+def _positions(model: Any, sizes: list[int]) -> torch.Tensor:
+    return torch.arange(sizes[-1], device="cpu").expand(sizes).contiguous()
+
+
+#: Parameter names of forward that say what integers they take.
+_MAKERS: dict[str, Callable[[Any, list[int]], torch.Tensor]] = {
+    **dict.fromkeys(("input_ids", "decoder_input_ids", "token_ids", "input_tokens"), _ids),
+    **dict.fromkeys(("tokens", "token", "ids", "idx", "src_tokens", "prev_output_tokens"), _ids),
+    **dict.fromkeys(("attention_mask", "decoder_attention_mask", "padding_mask"), _ones),
+    "token_type_ids": _zeros,
+    "position_ids": _positions,
+}
+# The other names stand for floats too: `tokens` of (batch, patches, channels), an additive mask.
+_INTEGERS_OF_ANY_RANK = frozenset({"input_ids", "decoder_input_ids", "position_ids"})
+
+
+# What a model tells about its inputs.
+
+
+def _modules(model: Any) -> Iterator[nn.Module]:
+    return model.modules() if isinstance(model, nn.Module) else iter(())
+
+
+def _first_layer(model: Any) -> nn.Module | None:
+    """The first module, in the order of registration, with parameters of its own."""
+    return next((m for m in _modules(model) for _ in _own_parameters(m)), None)
+
+
+def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
+    # A ScriptModule has no plain dict; both have the method, but it takes ten times as long.
+    own = module.__dict__.get("_parameters")
+    if own is None:
+        yield from module.parameters(recurse=False)
+    else:
+        yield from (p for p in own.values() if p is not None)
+
+
+def _floating_dtype(model: Any) -> torch.dtype:
+    """Of the first floating parameter; quantized weights say nothing of the inputs."""
+    for module in _modules(model):
+        for parameter in _own_parameters(module):
+            if parameter.dtype in _FLOATING:
+                return parameter.dtype
+    return torch.get_default_dtype()
+
+
+def _embedding(model: Any) -> nn.Embedding | None:
+    return next((m for m in _modules(model) if isinstance(m, nn.Embedding)), None)
+
+
+def _vocabulary(model: Any) -> int:
+    """Ids below this are safe to look up."""
+    embedding = _embedding(model)
+    if embedding is not None:
+        return embedding.num_embeddings
+    size = getattr(getattr(model, "config", None), "vocab_size", None)
+    # Two: nothing is known of the model, but no vocabulary is smaller.
+    return size if isinstance(size, int) and size > 0 else 2
+
+
+def _special_ids(model: Any) -> set[int]:
+    """0, the padding, and every `*_token_id` of a transformers config and of its parts."""
+    embedding = _embedding(model)
+    found: list[Any] = [0, embedding.padding_idx if embedding is not None else None]
+    config = getattr(model, "config", None)
+    for part in (config, getattr(config, "text_config", None)):
+        for name, value in getattr(part, "__dict__", {}).items():
+            if name.endswith(("_token_id", "_token_index")):
+                found += value if isinstance(value, (list, tuple)) else [value]
+    return {value for value in found if isinstance(value, int) and value >= 0}
+
+
+# Signatures. `inspect.signature` takes 20 us, the code object a tenth of that.
+
+
+class _Parameter(NamedTuple):
+    name: str
+    required: bool = False
+    positional: bool = False
+    keyword: bool = False
+    keywords: bool = False  # it is **kwargs
+
+
+def _signature(model: Any) -> list[_Parameter]:
+    """The parameters of `forward`, `self` left out; none where they cannot be known."""
+    function = inspect.unwrap(_forward(model))
+    bound = inspect.ismethod(function)
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return _signature_of_script(function)
+    names = code.co_varnames
+    positional = names[bound : code.co_argcount]
+    required = len(positional) - len(getattr(function, "__defaults__", None) or ())
+    only_keyword = names[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+    defaults = getattr(function, "__kwdefaults__", None) or {}
+    parameters = [
+        # Positional-only parameters come first and take no keyword.
+        _Parameter(name, i < required, True, i + bound >= code.co_posonlyargcount)
+        for i, name in enumerate(positional)
+    ]
+    parameters += [_Parameter(n, n not in defaults, keyword=True) for n in only_keyword]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        parameters.append(_Parameter("", keywords=True))
+    return parameters
+
+
+def _signature_of_script(function: Any) -> list[_Parameter]:
+    schema = getattr(function, "schema", None)
+    arguments = list(getattr(schema, "arguments", ()))[1:]
+    return [_Parameter(a.name, not a.has_default_value(), True, True) for a in arguments]
+
+
+def _forward(model: Any) -> Any:
+    return model.forward if isinstance(model, nn.Module) else model
+
+
+# Failures, explained.
+
+
+def explain_call_failure(
+    model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException
+) -> None:
+    """Raises `InputError` from `error` where the inputs were why calling `model` raised it.
+
+    Returns where nothing is known against the inputs. To be asked only after a failure: it takes
+    its time.
+    """
+    model = looked_through(model)
+    explained = _explain_signature(model, args, kwargs) if isinstance(error, TypeError) else None
+    explained = explained or _explain_float_ids(args, kwargs, error)
+    explained = explained or _explain_plain_sizes(args, kwargs)
+    if explained is not None:
+        raise explained from error
+
+
+def _explain_signature(
+    model: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> InputError | None:
+    forward = _forward(model)
+    try:
+        signature = inspect.signature(forward)
+    except (TypeError, ValueError):  # not written in Python
+        return None
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        return InputError(_mismatch(model, signature, args, kwargs, error))
+    return None
+
+
+def _mismatch(
+    model: Any,
+    signature: inspect.Signature,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    error: TypeError,
+) -> str:
+    unknown = [name for name in kwargs if name not in signature.parameters]
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    if unknown and not takes_any:
+        return _unknown_keyword(model, unknown[0], set(signature.parameters))
+    count = f"{len(args)} input{'' if len(args) == 1 else 's'} given"
+    if len(args) == 1 and isinstance(args[0], (list, dict)):
+        count += f" (a {type(args[0]).__name__}; pass several as a tuple)"
+    names = ", ".join(signature.parameters)
+    return f"{_name(model)} takes ({names}), {count}: {error}"
+
+
+def _unknown_keyword(model: Any, name: str, known: set[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(sorted(known))}"
+    return f"{_name(model)} has no parameter {name!r}: {hint}"
+
+
+def _explain_float_ids(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException
+) -> InputError | None:
+    text = str(error)
+    if "embedding" not in text.lower() or not ("integer" in text or "Long, Int" in text):
+        return None
+    for name, value in [*enumerate(args), *kwargs.items()]:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            sizes = tuple(value.shape)
+            return InputError(
+                f"the model looks up ids in an embedding, but input {name!r} is {value.dtype}: "
+                f"pass integer ids, or ask for them with shape=[({sizes}, torch.int64)]"
+            )
+    return None
+
+
+def _explain_plain_sizes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> InputError | None:
+    if len(args) > 1 and not kwargs and all(type(value) is int for value in args):
+        return InputError(f"inputs= takes tensors: pass shape={args} to have them made")
+    return None
+
+
+def _name(model: Any) -> str:
+    if isinstance(model, nn.Module):
+        return f"{type(model).__name__}.forward"
+    return str(getattr(model, "__name__", type(model).__name__))
+
+
+def _named(value: Any) -> str:
+    return f"{'an' if type(value).__name__[0] in 'aeiou' else 'a'} {type(value).__name__}"

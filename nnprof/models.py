@@ -1,0 +1,277 @@
+"""Models named by a string, as the command line takes them.
+
+    torchvision:resnet50              timm:convnext_large
+    transformers:path/to/config.json  transformers:llama
+    package.module:attr               file.py:attr
+
+Built on the meta device, so without weights and in no time, unless a constructor needs real values.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnprof.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import ModuleType
+
+__all__ = ["SOURCES", "Source", "import_torchvision", "load_model"]
+
+Model = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place models come from: `prefix:name`."""
+
+    prefix: str
+    name: str  # what stands after the colon, for help texts
+    build: Callable[[str], Model]
+
+
+def load_model(text: str) -> Model:
+    """The model that `text` names, on the meta device where its constructor can do without data.
+
+    Raises `ModelError` where there is no such model, with the closest names, or where building it
+    fails; `MissingExtraError`, which is one, where a package is not installed.
+    """
+    prefix, colon, name = text.rpartition(":")
+    if not colon or not prefix or not name:
+        forms = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES)
+        raise ModelError(f"{text!r} names no model: use {forms}, package.mod:attr or file.py:attr")
+    for source in SOURCES:
+        if source.prefix == prefix:
+            return source.build(name)
+    return _build_attribute(prefix, name)
+
+
+def _build(text: str, build: Callable[[], Model]) -> Model:
+    """`build()` on the meta device, else on the CPU: some constructors read computed values."""
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, NotImplementedError, ValueError):
+        try:
+            return build()
+        except Exception as error:
+            raise ModelError(f"building {text} failed: {_reason(error)}") from error
+    except Exception as error:
+        raise ModelError(f"building {text} failed: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    first_line = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first_line}" if first_line else type(error).__name__
+
+
+def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
+    near = get_close_matches(name, list(known), n=3)
+    hint = f": did you mean {' or '.join(near)}?" if near else ""
+    return ModelError(f"{what} has no model {name!r}{hint}")
+
+
+# torchvision and timm.
+
+# Defined in place of torchvision's C++ operators where those cannot be loaded; kept for good.
+_torchvision_schemas: list[torch.library.Library] = []
+
+
+def import_torchvision() -> ModuleType:
+    """torchvision, also where its C++ operators do not load: built for another torch than this one.
+
+    A torchvision for CUDA beside a CPU torch fails at import, for it registers meta kernels for
+    operators that were not defined. With the bare schemas defined first its models work, save for
+    those that call the operators (detection). Raises `MissingExtraError` where it is not installed.
+    """
+    if "torchvision" in sys.modules:
+        return sys.modules["torchvision"]
+    _require("torchvision")
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as error:
+        if "torchvision::" not in str(error):
+            raise
+        _forget("torchvision")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    for name in ("nms", "qnms"):
+        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        library.define(schema)  # type: ignore[no-untyped-call]
+    _torchvision_schemas.append(library)
+    return importlib.import_module("torchvision")
+
+
+def _forget(package: str) -> None:
+    """Drops what a failed import left behind."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
+        del sys.modules[name]
+
+
+def _require(package: str) -> None:
+    """Raises `MissingExtraError` with the pip line where `package` is not installed."""
+    if package not in sys.modules and importlib.util.find_spec(package) is None:
+        raise MissingExtraError(f"this needs {package}, an extra: pip install {package}")
+
+
+def _build_torchvision(name: str) -> Model:
+    models = import_torchvision().models
+    try:
+        builder = models.get_model_builder(name)
+    except ValueError:
+        raise _unknown("torchvision", name, models.list_models()) from None
+    # Detectors and segmenters would fetch a trained backbone by default.
+    options: dict[str, Any] = {"weights": None}
+    if "weights_backbone" in _parameter_names(builder):
+        options["weights_backbone"] = None
+    return _build(f"torchvision:{name}", lambda: builder(**options))
+
+
+def _parameter_names(function: Callable[..., Any]) -> Iterable[str]:
+    import inspect
+
+    return inspect.signature(function).parameters
+
+
+def _build_timm(name: str) -> Model:
+    _require("timm")
+    import_torchvision()
+    import timm
+
+    if not timm.is_model(name):
+        raise _unknown("timm", name, timm.list_models())
+    return _build(f"timm:{name}", lambda: timm.create_model(name, pretrained=False))
+
+
+# transformers.
+
+# Tried in this order for a config that names no architecture: users mean the model with its head.
+_AUTO_CLASSES = (
+    "AutoModelForCausalLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForMaskedLM",
+    "AutoModelForImageClassification",
+    "AutoModelForObjectDetection",
+    "AutoModelForImageTextToText",
+    "AutoModel",
+)
+
+
+def _build_transformers(name: str) -> Model:
+    _require("transformers")
+    if importlib.util.find_spec("torchvision") is not None:
+        import_torchvision()  # transformers would import it, and fail where this one does not
+    import transformers
+
+    config = _config_of_file(name) if name.endswith(".json") else _config_of_type(name)
+    for architecture in getattr(config, "architectures", None) or ():
+        if hasattr(transformers, architecture):
+            make = getattr(transformers, architecture)._from_config
+            return _build(f"transformers:{name}", partial(make, config))
+    for auto_name in _AUTO_CLASSES:
+        auto = getattr(transformers, auto_name, None)
+        if auto is not None and type(config) in auto._model_mapping:
+            return _build(f"transformers:{name}", partial(auto.from_config, config))
+    raise ModelError(f"transformers has a config for {name}, but no model")
+
+
+def _config_of_file(name: str) -> Any:
+    path = Path(name)
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ModelError(f"cannot read the config {name}: {_reason(error)}") from error
+    model_type = values.pop("model_type", None) if isinstance(values, dict) else None
+    if not isinstance(model_type, str):
+        raise ModelError(f"{name} is no transformers config: it has no 'model_type'")
+    return _config_of_type(model_type, values)
+
+
+def _config_of_type(model_type: str, values: dict[str, Any] | None = None) -> Any:
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    if model_type not in CONFIG_MAPPING:
+        raise _unknown("transformers", model_type, CONFIG_MAPPING.keys())
+    try:
+        return AutoConfig.for_model(model_type, **(values or {}))
+    except Exception as error:
+        raise ModelError(f"the config of {model_type} is refused: {_reason(error)}") from error
+
+
+# The user's own.
+
+
+def _build_attribute(place: str, name: str) -> Model:
+    """`package.module:attr` or `file.py:attr`; a class or a function is called, bare."""
+    module = _import_file(place) if place.endswith(".py") else _import_module(place)
+    found: Any = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise _unknown(place, name, [n for n in dir(found) if n[0] != "_"]) from None
+    if isinstance(found, torch.nn.Module):
+        return found
+    if not callable(found):
+        kind = type(found).__name__
+        raise ModelError(f"{place}:{name} is a {kind}, neither a module nor what makes one")
+    return _made(f"{place}:{name}", _build(f"{place}:{name}", found))
+
+
+def _made(text: str, made: Any) -> Model:
+    if not callable(made):
+        raise ModelError(f"{text} made a {type(made).__name__}, not a module")
+    return made  # type: ignore[no-any-return]
+
+
+def _import_module(name: str) -> ModuleType:
+    if "" not in sys.path:  # the command line does not look where it is started, python -m does
+        sys.path.insert(0, "")
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            sources = [source.prefix for source in SOURCES]
+            near = get_close_matches(name, sources, n=1)
+            hint = f"did you mean {near[0]}:?" if near else "is it installed?"
+            raise ModelError(f"no module {name!r}: {hint}") from error
+        raise ModelError(f"importing {name} failed: {_reason(error)}") from error
+    except Exception as error:
+        raise ModelError(f"importing {name} failed: {_reason(error)}") from error
+
+
+def _import_file(name: str) -> ModuleType:
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise ModelError(f"there is no file {name}")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None or spec.loader is None:
+        raise ModelError(f"{name} cannot be imported")
+    module = importlib.util.module_from_spec(spec)
+    # As `python file.py` has it: its neighbours can be imported, and pickle finds its classes.
+    sys.path.insert(0, str(path.parent))
+    sys.modules.setdefault(path.stem, module)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ModelError(f"importing {name} failed: {_reason(error)}") from error
+    return module
+
+
+SOURCES = (
+    Source("torchvision", "NAME", _build_torchvision),
+    Source("timm", "NAME", _build_timm),
+    Source("transformers", "CONFIG.json|MODEL_TYPE", _build_transformers),
+)
