@@ -1,0 +1,14 @@
+// One bind function a room; module.cpp calls them all.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace nnprof {
+
+void bind_errors(pybind11::module_& m);
+void bind_results(pybind11::module_& m);
+void bind_rules(pybind11::module_& m);
+void bind_scopes(pybind11::module_& m);
+void bind_trace(pybind11::module_& m);
+
+}  // namespace nnprof

@@ -1,0 +1,300 @@
+// A finished trace as Python reads it: sums at once, layers and calls when asked for.
+#include <c10/util/typeid.h>
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <algorithm>
+#include <set>
+
+#include "bindings/bindings.h"
+#include "bindings/tracer.h"
+#include "core/aggregate.h"
+#include "dispatch/pricing.h"
+#include "rules/price.h"
+
+namespace py = pybind11;
+
+namespace nnprof {
+namespace {
+
+constexpr std::array<const char*, 3> kPhaseNames = {"forward", "backward", "optimizer"};
+
+using Shapes = std::vector<std::vector<int64_t>>;
+
+void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
+  for (const TensorSpec& t : tensors) {
+    if (t.defined) shapes.emplace_back(t.sizes.begin(), t.sizes.end());
+  }
+}
+
+const char* dtype_name(const OpSignature& signature) {
+  for (const TensorSpec& output : signature.outputs) {
+    if (output.defined) return c10::toString(output.dtype);
+  }
+  return "";
+}
+
+class TraceResult {
+ public:
+  explicit TraceResult(const Tracer& tracer)
+      : session_(tracer.trace().session()),
+        children_(tracer.modules().children()),
+        parameter_storages_(tracer.modules().parameter_storages()),
+        aggregate_(aggregate(*session_, &price_signature)) {}
+
+  py::dict totals(const std::optional<std::string>& phase) const {
+    const auto [cost, calls] = sum(phase);
+    py::dict totals = cost_dict(cost);
+    totals["flops_executed"] = cost.flops() - cost.flops_skipped;
+    totals["int_ops"] = cost[FlopKind::int_ops];
+    totals["calls"] = calls;
+    return totals;
+  }
+
+  py::dict flops_by_kind(const std::optional<std::string>& phase) const {
+    const Cost cost = sum(phase).first;
+    py::dict kinds;
+    for (size_t kind = 0; kind < kFlopKinds; ++kind) {
+      kinds[kFlopKindNames[kind]] = cost.flops_by_kind[kind];
+    }
+    return kinds;
+  }
+
+  py::list layers() const {
+    py::list rows;
+    const std::vector<uint32_t> order = preorder();
+    std::vector<int32_t> row_of(order.size());
+    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
+    for (const uint32_t index : order) rows.append(layer(index, row_of));
+    return rows;
+  }
+
+  py::dict ops() const {
+    const auto& records = session_->records();
+    const auto count = static_cast<py::ssize_t>(records.size());
+    std::vector<uint32_t> order = preorder();
+    std::vector<int64_t> row_of(order.size());
+    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+    const py::list details = signature_details();
+    py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
+        written(count), storages(count);
+    py::list op, phase, inputs, outputs, dtype, ruled;
+    for (py::ssize_t i = 0; i < count; ++i) {
+      const OpRecord& record = records[static_cast<size_t>(i)];
+      const Cost& cost = aggregate_.signatures[record.signature].cost;
+      const py::tuple detail = details[record.signature];
+      scope.mutable_at(i) = row_of[record.scope];
+      signature.mutable_at(i) = record.signature;
+      macs.mutable_at(i) = cost.macs;
+      flops.mutable_at(i) = cost.flops();
+      read.mutable_at(i) = cost.bytes_read;
+      written.mutable_at(i) = cost.bytes_written;
+      op.append(detail[0]);
+      inputs.append(detail[1]);
+      outputs.append(detail[2]);
+      dtype.append(detail[3]);
+      ruled.append(detail[4]);
+      phase.append(kPhaseNames[static_cast<size_t>(record.phase)]);
+    }
+    py::dict columns;
+    columns["op"] = op;
+    columns["scope"] = scope;
+    columns["phase"] = phase;
+    columns["signature"] = signature;
+    columns["macs"] = macs;
+    columns["flops"] = flops;
+    columns["bytes_read"] = read;
+    columns["bytes_written"] = written;
+    columns["input_shapes"] = inputs;
+    columns["output_shapes"] = outputs;
+    columns["dtype"] = dtype;
+    columns["ruled"] = ruled;
+    return columns;
+  }
+
+  py::dict module_calls() const {
+    const std::vector<uint32_t> order = preorder();
+    std::vector<int64_t> row_of(order.size());
+    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+    py::list layer, shapes;
+    for (const ModuleCall& call : session_->module_calls()) {
+      layer.append(row_of[call.scope]);
+      shapes.append(session_->output_shapes(call));
+    }
+    py::dict columns;
+    columns["layer"] = layer;
+    columns["output_shapes"] = shapes;
+    return columns;
+  }
+
+  py::dict coverage() const {
+    std::map<std::string, int64_t> ruled, generic;
+    for (const PricedSignature& priced : aggregate_.signatures) {
+      (is_ruled(priced) ? ruled : generic)[priced.signature.op] += priced.calls;
+    }
+    py::dict coverage;
+    coverage["ruled"] = ruled;
+    coverage["generic"] = generic;
+    return coverage;
+  }
+
+  std::vector<std::string> assumptions() const {
+    std::vector<std::string> lines;
+    for (const auto& [text, count] : session_->assumptions()) {
+      lines.push_back(count == 1 ? text : text + " (" + std::to_string(count) + " times)");
+    }
+    return lines;
+  }
+
+  // Modules that no call entered, whose parameters no operator used and that hold no called module:
+  // the topmost of each such branch.
+  std::vector<std::string> never_called() const {
+    std::vector<bool> alive(session_->modules.size(), false);
+    for (const Scope& scope : session_->scopes()) {
+      if (scope.module >= 0) alive[static_cast<size_t>(scope.module)] = true;
+    }
+    const auto& touched = session_->touched_storages();
+    const std::set<uint32_t> used(touched.begin(), touched.end());
+    for (size_t i = 0; i < alive.size(); ++i) {
+      for (uint32_t parameter : session_->modules[i].parameters) {
+        if (used.count(parameter_storages_[parameter]) != 0) alive[i] = true;
+      }
+    }
+    // Children are numbered after their parents, shared ones aside, which are alive through either.
+    for (size_t i = alive.size(); i-- > 0;) {
+      for (int32_t child : children_[i]) alive[i] = alive[i] || alive[static_cast<size_t>(child)];
+    }
+    std::vector<std::string> paths;
+    std::vector<bool> listed(alive.size(), false);
+    for (size_t i = 0; i < alive.size(); ++i) {
+      if (alive[i]) continue;
+      if (!listed[i]) paths.push_back(session_->modules[i].path);
+      for (int32_t child : children_[i]) listed[static_cast<size_t>(child)] = true;
+    }
+    return paths;
+  }
+
+ private:
+  static bool is_ruled(const PricedSignature& priced) {
+    return priced.signature.rule != nullptr || has_custom_cost(priced.signature.op);
+  }
+
+  static py::dict cost_dict(const Cost& cost) {
+    py::dict row;
+    row["macs"] = cost.macs;
+    row["flops"] = cost.flops();
+    row["bytes_read"] = cost.bytes_read;
+    row["bytes_written"] = cost.bytes_written;
+    return row;
+  }
+
+  std::pair<Cost, int64_t> sum(const std::optional<std::string>& phase) const {
+    if (!phase) return {aggregate_.total, static_cast<int64_t>(session_->records().size())};
+    const auto name = std::find(kPhaseNames.begin(), kPhaseNames.end(), *phase);
+    if (name == kPhaseNames.end()) throw py::value_error("no such phase: " + *phase);
+    const auto wanted = static_cast<Phase>(name - kPhaseNames.begin());
+    Cost cost;
+    int64_t calls = 0;
+    for (const OpRecord& record : session_->records()) {
+      if (record.phase != wanted) continue;
+      cost += aggregate_.signatures[record.signature].cost;
+      ++calls;
+    }
+    return {cost, calls};
+  }
+
+  std::vector<uint32_t> preorder() const {
+    const auto& scopes = session_->scopes();
+    std::vector<std::vector<uint32_t>> children(scopes.size());
+    for (uint32_t i = 1; i < scopes.size(); ++i) {
+      children[static_cast<size_t>(scopes[i].parent)].push_back(i);
+    }
+    std::vector<uint32_t> order, pending = {0};
+    while (!pending.empty()) {
+      const uint32_t next = pending.back();
+      pending.pop_back();
+      order.push_back(next);
+      pending.insert(pending.end(), children[next].rbegin(), children[next].rend());
+    }
+    return order;
+  }
+
+  void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const {
+    const auto index = static_cast<size_t>(module);
+    const auto& own = session_->modules[index].parameters;
+    parameters.insert(own.begin(), own.end());
+    for (int32_t child : children_[index]) collect_parameters(child, parameters);
+  }
+
+  int64_t elements(const std::set<uint32_t>& parameters) const {
+    int64_t count = 0;
+    for (uint32_t parameter : parameters) count += session_->parameters[parameter].numel;
+    return count;
+  }
+
+  py::dict layer(uint32_t index, const std::vector<int32_t>& row_of) const {
+    const Scope& scope = session_->scopes()[index];
+    const ScopeTotals& totals = aggregate_.scopes[index];
+    py::dict row = cost_dict(totals.inclusive);
+    row["own_macs"] = totals.own.macs;
+    row["own_flops"] = totals.own.flops();
+    row["own_bytes_read"] = totals.own.bytes_read;
+    row["own_bytes_written"] = totals.own.bytes_written;
+    row["calls"] = scope.calls;
+    row["parent"] = scope.parent < 0 ? -1 : row_of[static_cast<size_t>(scope.parent)];
+    int64_t depth = 0;
+    for (int32_t up = scope.parent; up >= 0; up = session_->scopes()[static_cast<size_t>(up)].parent) ++depth;
+    row["depth"] = depth;
+    row["input_shapes"] = scope.input_shapes;
+    row["output_shapes"] = scope.output_shapes;
+    std::set<uint32_t> own, all;
+    if (scope.module >= 0) {
+      const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
+      own.insert(module.parameters.begin(), module.parameters.end());
+      collect_parameters(scope.module, all);
+      row["path"] = module.path;
+      row["type"] = module.type;
+    } else {
+      for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);
+      row["path"] = "";
+      row["type"] = "";
+    }
+    row["params"] = elements(all);
+    row["own_params"] = elements(own);
+    return row;
+  }
+
+  py::list signature_details() const {
+    py::list details;
+    for (const PricedSignature& priced : aggregate_.signatures) {
+      Shapes inputs, outputs;
+      for (const Argument& argument : priced.signature.arguments) add_shapes(argument.tensors, inputs);
+      add_shapes(priced.signature.outputs, outputs);
+      details.append(py::make_tuple(priced.signature.op, inputs, outputs,
+                                    dtype_name(priced.signature), is_ruled(priced)));
+    }
+    return details;
+  }
+
+  std::shared_ptr<Session> session_;
+  std::vector<std::vector<int32_t>> children_;
+  std::vector<uint32_t> parameter_storages_;
+  Aggregate aggregate_;
+};
+
+}  // namespace
+
+void bind_results(py::module_& m) {
+  py::class_<TraceResult>(m, "TraceResult")
+      .def(py::init<const Tracer&>())
+      .def("totals", &TraceResult::totals, py::arg("phase") = py::none())
+      .def("flops_by_kind", &TraceResult::flops_by_kind, py::arg("phase") = py::none())
+      .def("layers", &TraceResult::layers)
+      .def("ops", &TraceResult::ops)
+      .def("module_calls", &TraceResult::module_calls)
+      .def("coverage", &TraceResult::coverage)
+      .def("assumptions", &TraceResult::assumptions)
+      .def("never_called", &TraceResult::never_called);
+}
+
+}  // namespace nnprof

@@ -1,0 +1,102 @@
+// The tracer: one trace's life, from the walk over the modules to what is put back at the end.
+#include <torch/csrc/autograd/python_variable.h>
+#include <pybind11/stl.h>
+#include <torch/csrc/utils/device_lazy_init.h>
+
+#include "bindings/bindings.h"
+#include "bindings/tracer.h"
+#include "core/errors.h"
+
+namespace py = pybind11;
+
+namespace nnprof {
+
+Tracer::Tracer(TraceOptions options)
+    : trace_(std::make_shared<Trace>(options)), modules_(trace_) {
+  trace_->companion = this;
+}
+
+Tracer* Tracer::current() {
+  Trace* trace = current_trace();
+  return trace == nullptr ? nullptr : static_cast<Tracer*>(trace->companion);
+}
+
+int32_t Tracer::module_number(PyObject* module) {
+  const int32_t known = modules_.number_of(module);
+  if (known >= 0) return known;
+  // A module that belongs to no tree we were given: it is the root of its own.
+  std::string path = Py_TYPE(module)->tp_name;
+  return modules_.add(module, path);
+}
+
+void Tracer::note_failure() {
+  PyObject *type = nullptr, *value = nullptr, *traceback = nullptr;
+  PyErr_Fetch(&type, &value, &traceback);
+  PyErr_NormalizeException(&type, &value, &traceback);
+  if (value != failed_exception_) {
+    failed_exception_ = value;  // compared, never used
+    failed_scope_ = trace_->session()->describe_scope();
+  }
+  PyErr_Restore(type, value, traceback);
+}
+
+namespace {
+
+void mark_inputs(Trace& trace, py::handle value) {
+  if (THPVariable_Check(value.ptr())) {
+    trace.set_role(THPVariable_Unpack(value.ptr()), Role::input);
+  }
+}
+
+}  // namespace
+
+void bind_trace(py::module_& m) {
+  py::class_<Tracer>(m, "Tracer")
+      .def(py::init([](bool recording, int64_t integer_limit, int64_t float_limit) {
+             TraceOptions options;
+             options.recording = recording;
+             options.integer_limit = integer_limit;
+             options.float_limit = float_limit;
+             return std::make_unique<Tracer>(options);
+           }),
+           py::kw_only(), py::arg("recording") = true,
+           py::arg("integer_limit") = TraceOptions().integer_limit,
+           py::arg("float_limit") = TraceOptions().float_limit)
+      .def("add_modules",
+           [](Tracer& self, py::handle model, const std::string& path) {
+             self.modules().add(model, path);
+           })
+      .def("claim_modules", [](Tracer& self) { return self.modules().claim(); })
+      .def("release_modules", [](Tracer& self) { self.modules().release(); })
+      .def("container_types",
+           [](const Tracer& self, const py::args& bases) {
+             return self.modules().types_derived_from(bases);
+           })
+      .def("mark_input", [](Tracer& self, py::handle tensor) { mark_inputs(self.trace(), tensor); })
+      .def("assume",
+           [](Tracer& self, const std::string& path, double value) {
+             self.trace().assumed_values[path] = value;
+           })
+      .def("start", [](Tracer& self) { start_trace(self.shared_trace()); })
+      .def("stop", [](Tracer&) { stop_trace(); })
+      .def("restore", [](Tracer& self) { self.modules().restore(); })
+      .def_property_readonly("rerun_wanted",
+                             [](const Tracer& self) { return self.trace().session()->rerun_wanted; })
+      .def_property_readonly("failed_scope", [](const Tracer& self) { return self.failed_scope(); })
+      .def_property_readonly("facts", [](const Tracer& self) {
+        const ModuleTree& tree = self.modules();
+        py::dict facts;
+        facts["params"] = tree.parameter_elements();
+        facts["trainable_params"] = tree.trainable_elements();
+        facts["buffers"] = tree.buffer_elements();
+        facts["parameter_bytes"] = tree.parameter_bytes();
+        facts["buffer_bytes"] = tree.buffer_bytes();
+        return facts;
+      });
+  m.def("tracing", [] { return current_trace() != nullptr; });
+  m.def("set_device_needs_no_init", [](bool needless) {
+    torch::utils::set_requires_device_init(at::kCUDA, !needless);
+  });
+}
+
+}  // namespace nnprof

@@ -1,0 +1,35 @@
+// What Python holds of a trace.
+#pragma once
+
+#include "bindings/module_tree.h"
+#include "dispatch/trace.h"
+
+namespace nnprof {
+
+class Tracer {
+ public:
+  explicit Tracer(TraceOptions options);
+
+  // Of this thread's trace; null when none.
+  static Tracer* current();
+
+  Trace& trace() { return *trace_; }
+  const Trace& trace() const { return *trace_; }
+  const std::shared_ptr<Trace>& shared_trace() const { return trace_; }
+  ModuleTree& modules() { return modules_; }
+  const ModuleTree& modules() const { return modules_; }
+
+  // The number of a module, which joins the tree if it was not in it.
+  int32_t module_number(PyObject* module);
+  // Remembers the innermost scope that the pending Python exception left.
+  void note_failure();
+  const std::string& failed_scope() const { return failed_scope_; }
+
+ private:
+  std::shared_ptr<Trace> trace_;
+  ModuleTree modules_;
+  const void* failed_exception_ = nullptr;
+  std::string failed_scope_;
+};
+
+}  // namespace nnprof

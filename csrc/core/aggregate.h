@@ -1,0 +1,34 @@
+// Sums over a session: per signature, per scope, in all.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "core/cost.h"
+#include "core/session.h"
+
+namespace nnprof {
+
+struct PricedSignature {
+  OpSignature signature;
+  Cost cost;
+  uint32_t calls = 0;
+};
+
+struct ScopeTotals {
+  Cost own;
+  Cost inclusive;
+  int64_t own_calls = 0;
+};
+
+struct Aggregate {
+  std::vector<PricedSignature> signatures;
+  std::vector<ScopeTotals> scopes;
+  Cost total;
+};
+
+// `price` decodes and prices one signature.
+using PriceFunction = std::function<PricedSignature(c10::ArrayRef<int64_t> words)>;
+Aggregate aggregate(const Session& session, const PriceFunction& price);
+
+}  // namespace nnprof

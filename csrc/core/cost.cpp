@@ -1,0 +1,41 @@
+#include "core/cost.h"
+
+namespace nnprof {
+
+int64_t Cost::flops() const {
+  int64_t total = 0;
+  for (size_t kind = 0; kind < kFlopKinds; ++kind) {
+    if (kind != static_cast<size_t>(FlopKind::int_ops)) total += flops_by_kind[kind];
+  }
+  return total;
+}
+
+void Cost::add_macs(int64_t count, bool complex) {
+  macs += count;
+  (*this)[FlopKind::contraction] += (complex ? 8 : 2) * count;
+}
+
+void Cost::add(const FlopMix& mix, int64_t times) {
+  (*this)[FlopKind::add] += mix.add * times;
+  (*this)[FlopKind::multiply] += mix.multiply * times;
+  (*this)[FlopKind::division] += mix.division * times;
+  (*this)[FlopKind::sqrt] += mix.sqrt * times;
+  (*this)[FlopKind::exp] += mix.exp * times;
+  (*this)[FlopKind::tanh] += mix.tanh * times;
+  (*this)[FlopKind::erf] += mix.erf * times;
+  (*this)[FlopKind::trigonometric] += mix.trigonometric * times;
+  (*this)[FlopKind::special] += mix.special * times;
+  (*this)[FlopKind::compare] += mix.compare * times;
+}
+
+Cost& Cost::operator+=(const Cost& other) {
+  macs += other.macs;
+  for (size_t kind = 0; kind < kFlopKinds; ++kind) flops_by_kind[kind] += other.flops_by_kind[kind];
+  bytes_read += other.bytes_read;
+  bytes_written += other.bytes_written;
+  temporary_bytes += other.temporary_bytes;
+  flops_skipped += other.flops_skipped;
+  return *this;
+}
+
+}  // namespace nnprof

@@ -1,0 +1,63 @@
+// What one operator call costs, counted.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace nnprof {
+
+// The kinds of floating-point operation that are told apart. `contraction` is always 2 x MACs
+// (8 x MACs for complex numbers); `int_ops` are counted beside the FLOPs, never among them.
+enum class FlopKind : uint8_t {
+  contraction,
+  add,
+  multiply,
+  division,
+  sqrt,
+  exp,
+  tanh,
+  erf,
+  trigonometric,
+  special,
+  compare,
+  int_ops,
+};
+inline constexpr size_t kFlopKinds = 12;
+inline constexpr std::array<const char*, kFlopKinds> kFlopKindNames = {
+    "contraction", "add",           "multiply", "division", "sqrt",    "exp",
+    "tanh",        "erf",           "trigonometric", "special",  "compare", "int_ops"};
+
+// How many operations of each kind one element (or one row) needs. A row of the rules' tables.
+struct FlopMix {
+  int64_t add = 0;       // also subtract, negate, abs, round
+  int64_t multiply = 0;
+  int64_t division = 0;  // also reciprocal, remainder
+  int64_t sqrt = 0;      // also rsqrt
+  int64_t exp = 0;       // also log and pow
+  int64_t tanh = 0;
+  int64_t erf = 0;       // also erfc, erfinv
+  int64_t trigonometric = 0;
+  int64_t special = 0;   // gamma, Bessel...
+  int64_t compare = 0;   // also select, min, max, sign, clamp's each bound
+};
+
+struct Cost {
+  int64_t macs = 0;
+  std::array<int64_t, kFlopKinds> flops_by_kind{};
+  int64_t bytes_read = 0;
+  int64_t bytes_written = 0;
+  int64_t temporary_bytes = 0;  // memory the kernel takes beyond its outputs
+  // Contraction FLOPs that the kernel skips (the upper triangle of causal attention).
+  int64_t flops_skipped = 0;
+
+  int64_t flops() const;
+  int64_t& operator[](FlopKind kind) { return flops_by_kind[static_cast<size_t>(kind)]; }
+  int64_t operator[](FlopKind kind) const { return flops_by_kind[static_cast<size_t>(kind)]; }
+
+  void add_macs(int64_t count, bool complex = false);
+  void add(const FlopMix& mix, int64_t times);
+  Cost& operator+=(const Cost& other);
+};
+
+}  // namespace nnprof

@@ -1,0 +1,113 @@
+// What one trace collects: records, signatures, module scopes, storages, guesses. No Python, no
+// dispatcher: dispatch/ fills it, bindings/ and reports read it.
+#pragma once
+
+#include <c10/util/flat_hash_map.h>
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "core/record.h"
+#include "core/signature.h"
+
+namespace nnprof {
+
+struct ModuleDescriptor {
+  std::string path;
+  std::string type;
+  std::vector<uint32_t> parameters;  // numbers of the unique parameters it owns itself
+};
+
+struct ParameterDescriptor {
+  int64_t numel = 0;
+  int64_t bytes = 0;
+  bool trainable = false;
+};
+
+// One entry per call path: a module as called from one place.
+struct Scope {
+  int32_t parent = -1;
+  int32_t module = -1;  // -1: the root, code outside any module
+  uint32_t calls = 0;
+  std::vector<std::vector<int64_t>> input_shapes;  // of the first call
+  std::vector<std::vector<int64_t>> output_shapes;
+};
+
+// Storage `id` was freed just before record `before_record` was made.
+struct StorageFree {
+  uint32_t storage;
+  uint32_t before_record;
+};
+
+struct StorageInfo {
+  int64_t bytes = 0;
+  Role role = Role::activation;
+};
+
+// One finished call of a module.
+struct ModuleCall {
+  uint32_t scope;
+  int32_t shapes;  // into Session::other_shapes; -1: the output shapes of the scope's first call
+};
+
+class Session {
+ public:
+  Session();
+
+  bool recording = true;
+
+  uint32_t enter_scope(int32_t module);
+  // Back to the scope around `scope`, whatever was entered since.
+  void leave_scope(uint32_t scope) { current_scope_ = static_cast<uint32_t>(scopes_[scope].parent); }
+  uint32_t current_scope() const { return current_scope_; }
+  Scope& scope(uint32_t index) { return scopes_[index]; }
+  const std::vector<Scope>& scopes() const { return scopes_; }
+  void module_returned(uint32_t scope, const std::vector<std::vector<int64_t>>& output_shapes);
+  const std::vector<ModuleCall>& module_calls() const { return module_calls_; }
+  const std::vector<std::vector<int64_t>>& output_shapes(const ModuleCall& call) const;
+  // "layer1.0.conv1 (Conv2d)", for messages.
+  std::string describe_scope() const;
+
+  uint32_t new_storage(int64_t bytes, Role role);
+  void set_role(uint32_t storage, Role role) { storages_[storage].role = role; }
+  void storage_freed(uint32_t storage);
+  void storage_resized(uint32_t storage, int64_t bytes) { storages_[storage].bytes = bytes; }
+  const std::vector<StorageInfo>& storages() const { return storages_; }
+  const std::vector<StorageFree>& frees() const { return frees_; }
+
+  void record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
+              const CallState& state);
+  const std::vector<OpRecord>& records() const { return records_; }
+  const std::vector<uint32_t>& touched_storages() const { return touched_storages_; }
+  const SignatureTable& signatures() const { return signatures_; }
+
+  // Every guess is listed once, with how often it was made.
+  void assume(const std::string& text) { ++assumptions_[text]; }
+  const std::map<std::string, int64_t>& assumptions() const { return assumptions_; }
+
+  std::vector<ModuleDescriptor> modules;
+  std::vector<ParameterDescriptor> parameters;
+
+  // A value of an integer tensor above the limit was asked for: run again with a higher one.
+  bool rerun_wanted = false;
+
+ private:
+  std::vector<Scope> scopes_;
+  ska::flat_hash_map<uint64_t, uint32_t> children_;  // (parent, module) -> scope
+  uint32_t current_scope_ = 0;
+  std::vector<ModuleCall> module_calls_;
+  std::vector<std::vector<std::vector<int64_t>>> other_shapes_;
+  std::vector<OpRecord> records_;
+  std::vector<uint32_t> touched_storages_;
+  SignatureTable signatures_;
+  std::vector<StorageInfo> storages_;
+  std::vector<StorageFree> frees_;
+  std::mutex frees_mutex_;
+  std::map<std::string, int64_t> assumptions_;
+};
+
+}  // namespace nnprof

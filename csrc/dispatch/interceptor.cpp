@@ -1,0 +1,310 @@
+// The boxed fallback that sees every operator above autograd and autocast.
+#include <ATen/core/dispatch/Dispatcher.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/Context.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/library.h>
+
+#include "core/errors.h"
+#include "dispatch/autocast.h"
+#include "dispatch/interceptor.h"
+#include "dispatch/key.h"
+#include "dispatch/stack_walk.h"
+#include "dispatch/values.h"
+
+namespace nnprof {
+namespace {
+
+// Tensors that wrap others, or that mean something else than their sizes and strides say: whoever
+// knows them unwraps them, and what arrives inside is recorded.
+const c10::DispatchKeySet kWrapped({
+    c10::DispatchKey::Python,
+    c10::DispatchKey::Functionalize,
+    c10::DispatchKey::FuncTorchBatched,
+    c10::DispatchKey::BatchedNestedTensor,
+    c10::DispatchKey::FuncTorchVmapMode,
+    c10::DispatchKey::Batched,
+    c10::DispatchKey::VmapMode,
+    c10::DispatchKey::FuncTorchGradWrapper,
+    c10::DispatchKey::NestedTensor,
+    c10::DispatchKey::Conjugate,
+    c10::DispatchKey::Negative,
+    c10::DispatchKey::ZeroTensor,
+});
+
+CallState call_state() {
+  CallState state;
+  state.inference_mode = c10::InferenceMode::is_enabled();
+  state.grad_enabled = !state.inference_mode && at::GradMode::is_enabled();
+  state.deterministic = at::globalContext().deterministicAlgorithms();
+  state.autocast = autocast_enabled();
+  return state;
+}
+
+// One operator call on its way through a trace.
+class Call {
+ public:
+  Call(const Operator& op, Stack& stack, Trace& trace)
+      : op_(op), stack_(stack), trace_(trace), walk_(op, trace) {}
+
+  void run() {
+    walk_.arguments(arguments());
+    if (op_.known == Known::scalar_value) return answer_value();
+    if (!compute_if_known()) run_shape_only();
+    record();
+  }
+
+ private:
+  c10::IValue* arguments() { return stack_.data() + (stack_.size() - op_.arguments); }
+  c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
+
+  bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
+
+  void answer_value() {
+    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    if (walk_.values() == Values::known) {
+      arguments()[0] = trace_.value(arguments()[0].toTensor());
+      return compute(op_, stack_, trace_);
+    }
+    c10::IValue answer = assumed_scalar(op_, arguments()[0].toTensor(), trace_);
+    torch::jit::drop(stack_, op_.arguments);
+    stack_.push_back(std::move(answer));
+  }
+
+  bool compute_if_known() {
+    if (walk_.values() != Values::known) return false;
+    if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
+    const Stack originals(arguments(), arguments() + op_.arguments);
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      const bool write = std::find(op_.written.begin(), op_.written.end(), static_cast<int>(i)) !=
+                         op_.written.end();
+      map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        return write ? trace_.writable_value(tensor) : trace_.value(tensor);
+      });
+    }
+    compute(op_, stack_, trace_);
+    finish_outputs(originals, Values::known);
+    return true;
+  }
+
+  // Makes the outputs shape-only on the side, to see how large they would be.
+  bool outputs_are_small() {
+    if (has(kView) || has(kDataDependent)) return true;
+    Stack probe(arguments(), arguments() + op_.arguments);
+    for (c10::IValue& value : probe) {
+      map_tensors(value, [&](const at::Tensor& tensor) { return trace_.shadow(tensor); });
+    }
+    make_outputs(probe);
+    return worth_computing(op_, probe, trace_.options());
+  }
+
+  void run_shape_only() {
+    if (has(kDataDependent)) {
+      if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+      trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
+                               ": the mask is taken as all true");
+    }
+    const Stack originals(arguments(), arguments() + op_.arguments);
+    c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows;
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        at::Tensor shadow = trace_.shadow(tensor);
+        if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
+        return shadow;
+      });
+    }
+    make_outputs(stack_);
+    if (has(kChoices)) spread_choices(originals);
+    give_back_originals(shadows);
+    for (int i : op_.written) {
+      for_each_tensor(originals[static_cast<size_t>(i)],
+                      [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
+    }
+    finish_outputs(originals, values_of_outputs());
+  }
+
+  Values values_of_outputs() const {
+    return walk_.values() == Values::known ? Values::over_limit : walk_.values();
+  }
+
+  void make_outputs(Stack& stack) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+    if (op_.rule == nullptr) return run_meta_kernel(stack);
+    if (op_.variant == Variant::functional) return op_.rule->outputs(stack);
+    run_derived(stack);
+  }
+
+  void run_meta_kernel(Stack& stack) {
+    c10::IValue* arguments = stack.data() + (stack.size() - op_.arguments);
+    for (int device : op_.devices) {
+      if (!arguments[device].isNone() || !walk_.has_tensors()) {
+        arguments[device] = c10::IValue(c10::Device(at::kMeta));
+      }
+    }
+    op_.handle.callBoxed(stack);
+  }
+
+  // add_ and add.out through the rule of add: the result must fit what it is written to.
+  void run_derived(Stack& stack) {
+    const size_t extra = op_.variant == Variant::out ? op_.returns : 0;
+    const size_t first = stack.size() - op_.arguments;
+    Stack targets;
+    if (op_.variant == Variant::in_place) {
+      targets.push_back(stack[first]);
+    } else {
+      targets.assign(stack.end() - static_cast<std::ptrdiff_t>(extra), stack.end());
+      stack.resize(stack.size() - extra);
+    }
+    op_.rule->outputs(stack);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      c10::IValue& result = stack[first + i];
+      if (!targets[i].isTensor() || !result.isTensor()) continue;
+      check_fits(result.toTensor(), targets[i].toTensor());
+      result = targets[i];
+    }
+  }
+
+  void check_fits(const at::Tensor& result, const at::Tensor& target) {
+    TORCH_CHECK(c10::canCast(result.scalar_type(), target.scalar_type()), "result type ",
+                result.scalar_type(), " can't be cast to the desired output type ",
+                target.scalar_type());
+    if (result.sizes() == target.sizes()) return;
+    if (op_.variant == Variant::out) {
+      target.unsafeGetTensorImpl()->set_sizes_contiguous(result.sizes());
+      return;
+    }
+    TORCH_CHECK(false, "output with shape ", target.sizes(),
+                " doesn't match the broadcast shape ", result.sizes());
+  }
+
+  void spread_choices(const Stack& originals) {
+    const at::Tensor& input = originals[0].toTensor();
+    for (size_t i = 0; i < op_.returns; ++i) {
+      c10::IValue& output = outputs()[i];
+      if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
+      const at::Tensor& indices = output.toTensor();
+      if (indices.numel() > trace_.options().integer_limit) continue;
+      output = balanced_choices(indices, choices(input, originals));
+      trace_.adopt(output.toTensor(), Values::known);
+      trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
+                               ": indices are spread evenly");
+    }
+  }
+
+  int64_t choices(const at::Tensor& input, const Stack& originals) const {
+    for (size_t i = 1; i < op_.arguments; ++i) {
+      const bool is_dim = op_.handle.schema().arguments()[i].name() == "dim";
+      if (!is_dim || !originals[i].isInt()) continue;
+      if (input.dim() == 0) return 1;
+      return input.size(originals[i].toInt());
+    }
+    return input.numel();
+  }
+
+  // A rule may hand an input back (dropout in eval): the program gets its own tensor, not the shadow.
+  void give_back_originals(c10::ArrayRef<std::pair<at::Tensor, at::Tensor>> shadows) {
+    if (shadows.empty()) return;
+    for (size_t i = 0; i < op_.returns; ++i) {
+      c10::IValue& output = outputs()[i];
+      if (!output.isTensor()) continue;
+      for (const auto& [shadow, original] : shadows) {
+        if (output.toTensor().is_same(shadow)) {
+          output = original;
+          break;
+        }
+      }
+    }
+  }
+
+  void finish_outputs(const Stack& originals, Values values) {
+    for (size_t i = 0; i < op_.returns; ++i) {
+      const int alias = op_.return_aliases[i];
+      if (alias >= 0) {
+        outputs()[i] = originals[static_cast<size_t>(alias)];
+        continue;
+      }
+      for_each_tensor(outputs()[i],
+                      [&](const at::Tensor& output) { trace_.adopt(output, values); });
+    }
+  }
+
+  void record() {
+    if (!trace_.options().recording) return;
+    walk_.outputs(outputs());
+    trace_.session()->record(walk_.words(), walk_.storages(), call_state());
+  }
+
+  const Operator& op_;
+  Stack& stack_;
+  Trace& trace_;
+  CallWalk walk_;
+};
+
+std::string located(const Operator& op, const Trace& trace, const char* what) {
+  return std::string(what) + "\n  (in " + op.name + ", " + trace.session()->describe_scope() + ")";
+}
+
+// PyTorch's error as ours: the same Python type and also an NnprofError, with the place.
+template <class Run>
+void with_located_errors(const Operator& op, const Trace& trace, Run run) {
+  try {
+    run();
+  } catch (const c10::IndexError& error) {
+    raise(ErrorKind::out_of_range, located(op, trace, error.what_without_backtrace()));
+  } catch (const c10::ValueError& error) {
+    raise(ErrorKind::bad_value, located(op, trace, error.what_without_backtrace()));
+  } catch (const c10::TypeError& error) {
+    raise(ErrorKind::bad_type, located(op, trace, error.what_without_backtrace()));
+  } catch (const c10::NotImplementedError& error) {
+    raise(ErrorKind::unsupported, located(op, trace, error.what_without_backtrace()));
+  } catch (const c10::Error& error) {
+    raise(ErrorKind::shape, located(op, trace, error.what_without_backtrace()));
+  }
+}
+
+void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
+  const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+  const int64_t limit =
+      integer ? trace.options().integer_limit : trace.options().float_limit;
+  const Values large = integer ? Values::over_limit : Values::unknown;
+  if (tensor.is_meta()) return;
+  trace.adopt(tensor, tensor.numel() <= limit ? Values::known : large);
+}
+
+}  // namespace
+
+void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
+  if (keys.has_any(kWrapped)) return op.handle.redispatchBoxed(keys_after(keys), &stack);
+  if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
+  if (autocast_enabled() && run_autocast(op, stack, trace)) return;
+  with_located_errors(op, trace, [&] {
+    if (op.rule == nullptr && op.composite) {
+      op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
+    } else {
+      Call(op, stack, trace).run();
+    }
+  });
+}
+
+namespace {
+
+void intercept(const c10::OperatorHandle& handle, c10::DispatchKeySet keys, Stack* stack) {
+  Trace* trace = current_trace();
+  if (trace == nullptr) return handle.redispatchBoxed(keys_after(keys), stack);
+  run_operator(operator_of(handle), keys, *stack, *trace);
+}
+
+}  // namespace
+
+void install_interceptor() {
+  // Never destroyed: the fallback stays for the life of the process.
+  static torch::Library* library = nullptr;
+  if (library != nullptr) return;
+  auto made = std::make_unique<torch::Library>(torch::Library::IMPL, "_", kInterceptKey, __FILE__,
+                                               __LINE__);
+  made->fallback(torch::CppFunction::makeFromBoxedFunction<&intercept>());
+  library = made.release();
+}
+
+}  // namespace nnprof

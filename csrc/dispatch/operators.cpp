@@ -1,0 +1,211 @@
+#include "dispatch/operators.h"
+
+#include <ATen/core/function_schema.h>
+
+#include <algorithm>
+#include <deque>
+#include <mutex>
+#include <sstream>
+#include <unordered_map>
+
+#include "dispatch/autocast.h"
+#include "dispatch/key.h"
+#include "rules/registry.h"
+
+namespace nnprof {
+namespace {
+
+const std::unordered_map<std::string_view, Known> kKnownOperators = {
+    {"aten::_local_scalar_dense", Known::scalar_value},
+    {"aten::lift_fresh", Known::fresh_constant},
+    {"aten::lift_fresh_copy", Known::fresh_constant},
+    {"aten::lift", Known::fresh_constant},
+};
+
+bool written(const c10::Argument& argument) {
+  return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
+}
+
+// The same name, type and default? Aliasing aside, which is what tells `add_` from `add`.
+bool same_argument(const c10::Argument& a, const c10::Argument& b) {
+  return a.name() == b.name() && *a.real_type() == *b.real_type();
+}
+
+bool same_arguments(const c10::FunctionSchema& a, const c10::FunctionSchema& b, size_t count) {
+  if (a.arguments().size() < count || b.arguments().size() != count) return false;
+  for (size_t i = 0; i < count; ++i) {
+    if (!same_argument(a.arguments()[i], b.arguments()[i])) return false;
+  }
+  return true;
+}
+
+std::string schema_text(const c10::FunctionSchema& schema) {
+  std::ostringstream out;
+  out << schema;
+  return out.str();
+}
+
+size_t out_arguments(const c10::FunctionSchema& schema) {
+  return static_cast<size_t>(
+      std::count_if(schema.arguments().begin(), schema.arguments().end(),
+                    [](const c10::Argument& a) { return a.is_out(); }));
+}
+
+const RuleEntry* matching(const std::vector<RuleEntry>& entries, const std::string& schema) {
+  const auto found = std::find_if(entries.begin(), entries.end(), [&](const RuleEntry& entry) {
+    return schema == entry.rule->schema;
+  });
+  return found == entries.end() ? nullptr : &*found;
+}
+
+bool adopt(Operator& op, const std::string& functional, Variant variant, size_t argument_count) {
+  for (const RuleEntry& entry : rules_of_function(functional)) {
+    const std::string base(operator_name(*entry.rule));
+    const size_t dot = base.find('.');
+    const auto handle = c10::Dispatcher::singleton().findSchema(
+        {base.substr(0, dot), dot == std::string::npos ? "" : base.substr(dot + 1)});
+    if (!handle || !same_arguments(op.handle.schema(), handle->schema(), argument_count)) continue;
+    if (schema_text(handle->schema()) != entry.rule->schema) continue;
+    op.rule = entry.rule;
+    op.family = entry.family;
+    op.variant = variant;
+    return true;
+  }
+  return false;
+}
+
+void find_rule(Operator& op) {
+  const auto own = rules_named(op.name);
+  if (const RuleEntry* entry = matching(own, schema_text(op.handle.schema()))) {
+    op.rule = entry->rule;
+    op.family = entry->family;
+    return;
+  }
+  if (!own.empty()) return;
+  const std::string& function = op.handle.operator_name().name;
+  const size_t outs = out_arguments(op.handle.schema());
+  if (outs != 0) {
+    adopt(op, function, Variant::out, op.arguments - outs);
+  } else if (function.back() == '_' && !op.written.empty()) {
+    adopt(op, function.substr(0, function.size() - 1), Variant::in_place, op.arguments);
+  }
+}
+
+void describe_arguments(Operator& op) {
+  const auto& schema = op.handle.schema();
+  op.arguments = schema.arguments().size();
+  op.returns = schema.returns().size();
+  for (size_t i = 0; i < op.arguments; ++i) {
+    const c10::Argument& argument = schema.arguments()[i];
+    const auto& type = *argument.real_type();
+    const std::string text = type.annotation_str();
+    if (written(argument)) op.written.push_back(static_cast<int>(i));
+    if (text == "Device" || text == "Optional[Device]" || text == "Device?" ||
+        text == "Optional[torch.device]" || text == "torch.device") {
+      op.devices.push_back(static_cast<int>(i));
+    }
+    if (text.find("Generator") != std::string::npos) op.generators.push_back(static_cast<int>(i));
+  }
+  for (const c10::Argument& result : schema.returns()) {
+    int alias = -1;
+    if (written(result)) {
+      for (int i : op.written) {
+        if (*schema.arguments()[static_cast<size_t>(i)].alias_info() == *result.alias_info()) alias = i;
+      }
+    } else if (result.alias_info() != nullptr) {
+      op.view = true;
+    }
+    op.return_aliases.push_back(alias);
+  }
+}
+
+GenericClass generic_class(const Operator& op) {
+  if (op.view) return GenericClass::view;
+  if (op.handle.hasTag(at::Tag::pointwise)) return GenericClass::pointwise;
+#if defined(NNPROF_HAS_REDUCTION_TAG)
+  if (op.handle.hasTag(at::Tag::reduction)) return GenericClass::reduction;
+#endif
+  return GenericClass::opaque;
+}
+
+Operator describe(const c10::OperatorHandle& handle) {
+  Operator op(handle);
+  op.name = toString(handle.operator_name());
+  describe_arguments(op);
+  find_rule(op);
+  op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
+  op.generic = generic_class(op);
+  op.cpu_autocast = cpu_cast_policy(op.name);
+  op.accelerator_autocast = accelerator_cast_policy(op.name);
+  const auto known = kKnownOperators.find(op.name);
+  if (known != kKnownOperators.end()) op.known = known->second;
+  return op;
+}
+
+struct OperatorTable {
+  std::mutex mutex;
+  std::unordered_map<c10::OperatorHandle, uint32_t> numbers;
+  std::deque<Operator> operators;  // never moves what it holds
+};
+
+OperatorTable& table() {
+  static auto* operators = new OperatorTable;  // never destroyed: threads may outlive main
+  return *operators;
+}
+
+const Operator& enter(const c10::OperatorHandle& handle) {
+  OperatorTable& all = table();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  const auto found = all.numbers.find(handle);
+  if (found != all.numbers.end()) return all.operators[found->second];
+  all.operators.push_back(describe(handle));
+  Operator& op = all.operators.back();
+  op.number = static_cast<uint32_t>(all.operators.size() - 1);
+  all.numbers.emplace(handle, op.number);
+  return op;
+}
+
+}  // namespace
+
+const Operator& operator_of(const c10::OperatorHandle& handle) {
+  thread_local std::unordered_map<c10::OperatorHandle, const Operator*> seen;
+  const Operator*& op = seen[handle];
+  if (op == nullptr) op = &enter(handle);
+  return *op;
+}
+
+const Operator& operator_numbered(uint32_t number) {
+  OperatorTable& all = table();
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  return all.operators[number];
+}
+
+std::vector<RuleStatus> rule_statuses() {
+  std::vector<RuleStatus> statuses;
+  for (const RuleFamily& family : rule_families()) {
+    for (const Rule& rule : family.rules) {
+      const std::string name(operator_name(rule));
+      const size_t dot = name.find('.');
+      const auto handle = c10::Dispatcher::singleton().findSchema(
+          {name.substr(0, dot), dot == std::string::npos ? "" : name.substr(dot + 1)});
+      std::string reason;
+      if (!handle) {
+        reason = "this torch has no such operator";
+      } else if (schema_text(handle->schema()) != rule.schema) {
+        reason = "this torch has " + schema_text(handle->schema());
+      }
+      statuses.push_back({name, rule.schema, family.name, reason, false});
+    }
+  }
+  for (const c10::OperatorName& name : c10::Dispatcher::singleton().getAllOpNames()) {
+    if (name.name.rfind("aten::", 0) != 0 || !rules_named(toString(name)).empty()) continue;
+    const auto handle = c10::Dispatcher::singleton().findSchema(name);
+    if (!handle) continue;
+    const Operator& op = operator_of(*handle);
+    if (op.rule == nullptr) continue;
+    statuses.push_back({op.name, schema_text(handle->schema()), op.family, "", true});
+  }
+  return statuses;
+}
+
+}  // namespace nnprof

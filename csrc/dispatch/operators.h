@@ -1,0 +1,64 @@
+// What we know of each operator of the running torch: its rule, how its outputs alias its inputs,
+// which arguments are devices and generators.
+#pragma once
+
+#include <ATen/core/dispatch/Dispatcher.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "rules/price.h"
+#include "rules/rule.h"
+
+namespace nnprof {
+
+// How an operator is related to the rule that serves it.
+enum class Variant : uint8_t { functional, in_place, out };
+
+enum class Known : uint8_t {
+  none,
+  scalar_value,    // aten::_local_scalar_dense: hands a value to the program
+  fresh_constant,  // aten::lift_fresh: torch.tensor([...])
+};
+
+enum class CastPolicy : uint8_t { none, lower_precision, fp32, fp32_set_opt_dtype, fp32_append_dtype, promote };
+
+struct Operator {
+  c10::OperatorHandle handle;
+  std::string name;  // "aten::add.Tensor"
+  uint32_t number = 0;
+  const Rule* rule = nullptr;  // of the operator, or of the functional one it derives from
+  const char* family = "";
+  Variant variant = Variant::functional;
+  bool composite = false;  // PyTorch writes it in terms of other operators
+  Known known = Known::none;
+  GenericClass generic = GenericClass::opaque;
+  CastPolicy cpu_autocast = CastPolicy::none;
+  CastPolicy accelerator_autocast = CastPolicy::none;
+  std::vector<int> return_aliases;  // per return: the argument it is, written in place; or -1
+  std::vector<int> written;         // arguments that are written
+  std::vector<int> devices;         // Device and Device? arguments
+  std::vector<int> generators;
+  size_t arguments = 0;
+  size_t returns = 0;
+  bool view = false;  // by its schema: outputs alias inputs
+
+  explicit Operator(c10::OperatorHandle h) : handle(h) {}
+};
+
+// The entry for an operator; made at its first call, kept for the process. Thread-safe.
+const Operator& operator_of(const c10::OperatorHandle& handle);
+const Operator& operator_numbered(uint32_t number);
+
+struct RuleStatus {
+  std::string op;
+  std::string schema;
+  std::string family;
+  std::string reason;  // empty: in use; else why this torch left it out
+  bool derived = false;
+};
+// Every rule line, and every sibling that this torch derives from one.
+std::vector<RuleStatus> rule_statuses();
+
+}  // namespace nnprof

@@ -1,0 +1,148 @@
+#include "dispatch/stack_walk.h"
+
+#include <ATen/core/List_inl.h>
+
+#include <algorithm>
+
+namespace nnprof {
+namespace {
+
+constexpr int64_t kMostRecordedValues = 16 * 1024;
+
+c10::SmallVector<int64_t, 8> as_integers(const c10::IValue& list) {
+  c10::SmallVector<int64_t, 8> integers;
+  for (const c10::IValue& item : list.toListRef()) {
+    if (item.isInt()) integers.push_back(item.toInt());
+    if (item.isBool()) integers.push_back(item.toBool());
+  }
+  return integers;
+}
+
+}  // namespace
+
+void CallWalk::arguments(const c10::IValue* arguments) {
+  writer_.begin(op_.number, op_.arguments);
+  skip_values_ = op_.rule != nullptr && op_.rule->has(kWritesOnly);
+  for (size_t i = 0; i < op_.arguments; ++i) {
+    argument(arguments[i]);
+    skip_values_ = false;
+  }
+}
+
+void CallWalk::argument(const c10::IValue& value) {
+  if (value.isTensor()) {
+    writer_.tensor_argument();
+    tensor(value.toTensor(), false);
+  } else if (value.isNone()) {
+    writer_.none();
+  } else if (value.isBool()) {
+    writer_.boolean(value.toBool());
+  } else if (value.isInt()) {
+    writer_.integer(value.toInt());
+  } else if (value.isDouble()) {
+    writer_.floating(value.toDouble());
+  } else if (value.isIntList()) {
+    writer_.integers(as_integers(value));
+  } else if (value.isTensorList()) {
+    const auto list = value.toTensorList();
+    writer_.tensors_argument(list.size());
+    for (const at::Tensor& item : list) tensor(item, false);
+  } else if (value.isString()) {
+    writer_.string(value.toStringView());
+  } else if (value.isComplexDouble()) {
+    const auto number = value.toComplexDouble();
+    writer_.complex({number.real(), number.imag()});
+  } else if (value.isBoolList()) {
+    writer_.integers(as_integers(value));
+  } else if (value.isDoubleList()) {
+    writer_.floatings(value.toDoubleVector());
+  } else if (value.isList() && value.toListRef().size() != 0 &&
+             (value.toListRef()[0].isTensor() || value.toListRef()[0].isNone())) {
+    writer_.tensors_argument(value.toListRef().size());
+    for (const c10::IValue& item : value.toListRef()) {
+      if (item.isTensor()) {
+        tensor(item.toTensor(), false);
+      } else {
+        writer_.undefined_tensor();
+      }
+    }
+  } else {
+    writer_.opaque();
+  }
+}
+
+int32_t CallWalk::local_storage(uint32_t storage) {
+  const auto found = std::find(storages_.begin(), storages_.end(), storage);
+  if (found != storages_.end()) return static_cast<int32_t>(found - storages_.begin());
+  storages_.push_back(storage);
+  return static_cast<int32_t>(storages_.size() - 1);
+}
+
+void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
+  if (!tensor.defined()) {
+    writer_.undefined_tensor();
+    return;
+  }
+  const bool wrapped = tensor.unsafeGetTensorImpl()->is_wrapped_number();
+  Identity identity;
+  int32_t storage = -1;
+  if (wrapped) {
+    identity.values = Values::known;
+  } else {
+    identity = trace_.identify(tensor);
+    storage = local_storage(identity.storage);
+  }
+  if (tensor.has_storage()) {
+    writer_.tensor(tensor.scalar_type(), identity.role, wrapped, storage, tensor.storage_offset(),
+                   tensor.sizes(), tensor.strides());
+  } else {
+    writer_.tensor(tensor.scalar_type(), identity.role, wrapped, storage, 0, tensor.sizes(),
+                   tensor.sizes());
+  }
+  if (is_output) {
+    writer_.values({});
+    return;
+  }
+  has_tensors_ = true;
+  if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
+    values_ = identity.values;
+  }
+  const bool matter = op_.rule != nullptr && op_.rule->has(kValues);
+  if (matter && !wrapped && identity.values == Values::known) {
+    known_values(tensor);
+  } else {
+    writer_.values({});
+  }
+}
+
+void CallWalk::known_values(const at::Tensor& tensor) {
+  const int64_t count = tensor.numel();
+  const auto dtype = tensor.scalar_type();
+  if (count > kMostRecordedValues || (dtype != at::kLong && dtype != at::kInt)) {
+    writer_.values({});
+    return;
+  }
+  const at::Tensor value = trace_.value(tensor);
+  if (dtype == at::kLong && value.is_contiguous()) {
+    writer_.values({value.const_data_ptr<int64_t>(), static_cast<size_t>(count)});
+    return;
+  }
+  writer_.values({});
+}
+
+void CallWalk::outputs(const c10::IValue* outputs) {
+  size_t count = 0;
+  for (size_t i = 0; i < op_.returns; ++i) {
+    if (outputs[i].isTensor()) ++count;
+    if (outputs[i].isTensorList()) count += outputs[i].toTensorList().size();
+  }
+  writer_.output_count(count);
+  for (size_t i = 0; i < op_.returns; ++i) {
+    if (outputs[i].isTensor()) tensor(outputs[i].toTensor(), true);
+    if (outputs[i].isTensorList()) {
+      for (const at::Tensor& item : outputs[i].toTensorList()) tensor(item, true);
+    }
+  }
+}
+
+}  // namespace nnprof

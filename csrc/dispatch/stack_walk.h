@@ -1,0 +1,84 @@
+// Walks an operator's arguments on the stack: writes the signature, finds out who each tensor is.
+#pragma once
+
+#include <ATen/core/ivalue.h>
+
+#include "core/signature.h"
+#include "dispatch/operators.h"
+#include "dispatch/trace.h"
+
+namespace nnprof {
+
+// Calls visit(const at::Tensor&) for each defined tensor in a value: alone, in a list, in a list of
+// optionals.
+template <class Visit>
+void for_each_tensor(const c10::IValue& value, Visit visit) {
+  if (value.isTensor()) {
+    const at::Tensor& tensor = value.toTensor();
+    if (tensor.defined()) visit(tensor);
+  } else if (value.isTensorList()) {
+    for (const at::Tensor& tensor : value.toTensorList()) visit(tensor);
+  } else if (value.isList()) {
+    for (const c10::IValue& item : value.toListRef()) {
+      if (item.isTensor() && item.toTensor().defined()) visit(item.toTensor());
+    }
+  }
+}
+
+// Replaces each tensor by map(tensor); lists are copied, never changed in place.
+template <class Map>
+void map_tensors(c10::IValue& value, Map map) {
+  if (value.isTensor()) {
+    if (value.toTensor().defined()) value = map(value.toTensor());
+  } else if (value.isTensorList()) {
+    c10::List<at::Tensor> mapped;
+    for (const at::Tensor& tensor : value.toTensorList()) mapped.push_back(map(tensor));
+    value = std::move(mapped);
+  } else if (value.isList()) {
+    const c10::List<c10::IValue> items = value.toList();
+    const bool has_tensor = std::any_of(items.begin(), items.end(), [](const c10::IValue& item) {
+      return item.isTensor() && item.toTensor().defined();
+    });
+    if (!has_tensor) return;
+    c10::List<c10::IValue> mapped = items.copy();
+    for (size_t i = 0; i < mapped.size(); ++i) {
+      const c10::IValue item = mapped.get(i);
+      if (item.isTensor() && item.toTensor().defined()) mapped.set(i, map(item.toTensor()));
+    }
+    value = std::move(mapped);
+  }
+}
+
+// What the walk over one call's arguments finds, and the signature it writes on the way.
+class CallWalk {
+ public:
+  CallWalk(const Operator& op, Trace& trace) : op_(op), trace_(trace), writer_(words_) {}
+
+  // Before the operator runs: `arguments` points at its first argument on the stack.
+  void arguments(const c10::IValue* arguments);
+  // After it has run.
+  void outputs(const c10::IValue* outputs);
+
+  // Are all inputs' values known? Only over the limit? Counts no written-only tensor.
+  Values values() const { return values_; }
+  bool has_tensors() const { return has_tensors_; }
+  c10::ArrayRef<int64_t> words() const { return words_; }
+  c10::ArrayRef<uint32_t> storages() const { return storages_; }
+
+ private:
+  void argument(const c10::IValue& value);
+  void tensor(const at::Tensor& tensor, bool is_output);
+  void known_values(const at::Tensor& tensor);
+  int32_t local_storage(uint32_t storage);
+
+  const Operator& op_;
+  Trace& trace_;
+  Words words_;
+  SignatureWriter writer_;
+  c10::SmallVector<uint32_t, 8> storages_;
+  Values values_ = Values::known;
+  bool has_tensors_ = false;
+  bool skip_values_ = false;
+};
+
+}  // namespace nnprof

@@ -1,0 +1,18 @@
+// What differs between the torch versions we build against.
+#pragma once
+
+#include <c10/util/ThreadLocalDebugInfo.h>
+#include <torch/headeronly/version.h>
+
+#include <string_view>
+
+namespace nnprof {
+
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 13)
+inline constexpr std::string_view kTraceInfoName = "NNPROF_TRACE";
+inline const c10::DebugInfoKind kTraceInfo(&kTraceInfoName);
+#else
+inline constexpr c10::DebugInfoKind kTraceInfo = c10::DebugInfoKind::TEST_INFO_2;
+#endif
+
+}  // namespace nnprof

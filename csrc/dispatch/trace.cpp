@@ -1,0 +1,203 @@
+#include "dispatch/trace.h"
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/EmptyTensor.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <cstring>
+
+#include "core/errors.h"
+#include "dispatch/key.h"
+
+namespace nnprof {
+namespace {
+
+void release_tag(void* context) {
+  auto* tag = static_cast<StorageTag*>(context);
+  tag->session->storage_freed(tag->id);
+  delete tag;
+}
+
+// Below the dispatch keys that we, autograd and autocast use.
+struct KernelGuard {
+  c10::impl::ExcludeDispatchKeyGuard guard{keys_above_kernels()};
+};
+
+at::Tensor alias_on(const at::Tensor& tensor, const c10::Storage& storage,
+                    c10::DispatchKeySet keys) {
+  auto alias = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), keys, tensor.dtype());
+  alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides(),
+                                                     tensor.storage_offset());
+  return alias;
+}
+
+c10::DispatchKeySet meta_keys() {
+  return c10::DispatchKeySet(c10::DispatchKey::Meta);
+}
+
+c10::DispatchKeySet cpu_keys() { return c10::DispatchKeySet(c10::DispatchKey::CPU); }
+
+bool integral(const at::Tensor& tensor) {
+  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+}
+
+}  // namespace
+
+Trace::Trace(TraceOptions options) : session_(std::make_shared<Session>()), options_(options) {
+  session_->recording = options.recording;
+}
+
+StorageTag* Trace::tag_of(const at::Tensor& tensor) const {
+  const c10::DataPtr& pointer =
+      tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks();
+  if (pointer.get_deleter() != &release_tag) return nullptr;
+  auto* tag = static_cast<StorageTag*>(pointer.get_context());
+  return tag->session == session_ ? tag : nullptr;
+}
+
+ExternalStorage& Trace::external(const at::Tensor& tensor) {
+  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  auto& entry = externals_[storage];
+  if (!entry) {
+    entry = std::make_unique<ExternalStorage>();
+    entry->keep_alive = tensor.storage();
+    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), Role::constant);
+  }
+  return *entry;
+}
+
+void Trace::set_role(const at::Tensor& tensor, Role role) {
+  if (!tensor.has_storage()) return;
+  if (tag_of(tensor) != nullptr) return;
+  ExternalStorage& storage = external(tensor);
+  storage.role = role;
+  session_->set_role(storage.id, role);
+}
+
+Identity Trace::identify(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return {0, Role::constant, Values::unknown};
+  if (const StorageTag* tag = tag_of(tensor)) return {tag->id, tag->role, tag->values};
+  const ExternalStorage& storage = external(tensor);
+  Identity identity{storage.id, storage.role, Values::unknown};
+  if (tensor.is_meta() || storage.values_lost) return identity;
+  if (integral(tensor)) {
+    identity.values = tensor.numel() <= options_.integer_limit ? Values::known : Values::over_limit;
+  } else {
+    const int64_t limit =
+        storage.role == Role::constant ? options_.float_limit : options_.user_float_limit;
+    if (tensor.numel() <= std::min(limit, options_.float_limit)) identity.values = Values::known;
+  }
+  return identity;
+}
+
+at::Tensor Trace::shadow(const at::Tensor& tensor) {
+  if (tensor.is_meta()) return tensor;
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) return wrapped_number(tensor.scalar_type());
+  if (!tensor.has_storage()) {
+    return at::Tensor(at::detail::empty_meta(tensor.sizes(), tensor.scalar_type()));
+  }
+  // The trace's own real tensors come and go: no entry is kept for them.
+  if (tag_of(tensor) != nullptr) {
+    return at::Tensor(
+        at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
+  }
+  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  const auto found = shadows_.find(tensor.unsafeGetTensorImpl());
+  if (found != shadows_.end() && found->second.storage == storage &&
+      found->second.meta.sizes() == tensor.sizes() &&
+      found->second.meta.strides() == tensor.strides()) {
+    return found->second.meta;
+  }
+  ExternalStorage& entry = external(tensor);
+  if (!entry.shadow) {
+    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}};
+    entry.shadow = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
+        c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(storage->nbytes()),
+        at::DataPtr(nullptr, tag, &release_tag, at::Device(at::kMeta)),
+        c10::GetAllocator(at::kMeta), /*resizable=*/true));
+    entry.shadow.unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+  }
+  at::Tensor meta = alias_on(tensor, entry.shadow, meta_keys());
+  shadows_[tensor.unsafeGetTensorImpl()] = {tensor, storage, meta};
+  return meta;
+}
+
+at::Tensor Trace::wrapped_number(c10::ScalarType dtype) {
+  at::Tensor& number = wrapped_numbers_[static_cast<int8_t>(dtype)];
+  if (!number.defined()) {
+    number = at::Tensor(at::detail::empty_meta({}, dtype));
+    number.unsafeGetTensorImpl()->set_wrapped_number(true);
+  }
+  return number;
+}
+
+at::Tensor Trace::value(const at::Tensor& tensor) {
+  if (!tensor.has_storage() || tag_of(tensor) != nullptr) return tensor;
+  ExternalStorage& entry = external(tensor);
+  if (entry.private_copy) return alias_on(tensor, entry.private_copy, cpu_keys());
+  if (tensor.is_cpu()) return tensor;
+  return writable_value(tensor);
+}
+
+at::Tensor Trace::writable_value(const at::Tensor& tensor) {
+  if (!tensor.has_storage() || tag_of(tensor) != nullptr) return tensor;
+  ExternalStorage& entry = external(tensor);
+  if (!entry.private_copy) {
+    const KernelGuard guard;
+    const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
+    at::Tensor copy = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU));
+    at::Tensor source = at::empty({0}, at::TensorOptions().dtype(at::kByte).device(tensor.device()));
+    source.set_(tensor.storage(), 0, {bytes}, {1});
+    copy.copy_(source);
+    entry.private_copy = copy.storage();
+    adopt_storage(entry.private_copy, entry.id, entry.role, Values::known);
+  }
+  return alias_on(tensor, entry.private_copy, cpu_keys());
+}
+
+void Trace::lose_values(const at::Tensor& tensor, Values values) {
+  if (!tensor.has_storage()) return;
+  if (StorageTag* tag = tag_of(tensor)) {
+    if (tag->values == Values::known) tag->values = values;
+    return;
+  }
+  external(tensor).values_lost = true;
+}
+
+void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
+  c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
+  c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
+  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer)};
+  const at::Device device = tag->memory.device();
+  impl->set_data_ptr_noswap(at::DataPtr(tag->memory.get(), tag, &release_tag, device));
+  if (device.type() == at::kMeta) impl->set_throw_on_mutable_data_ptr();
+}
+
+void Trace::adopt(const at::Tensor& output, Values values) {
+  if (!output.defined() || !output.has_storage() || tag_of(output) != nullptr) return;
+  if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0) return;  // a view of the user's
+  const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
+  adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation), Role::activation,
+                values);
+}
+
+at::Generator& Trace::generator() {
+  if (!generator_.defined()) generator_ = at::detail::createCPUGenerator(/*seed=*/0);
+  return generator_;
+}
+
+Trace* current_trace() { return static_cast<Trace*>(c10::ThreadLocalDebugInfo::get(kTraceInfo)); }
+
+void start_trace(std::shared_ptr<Trace> trace) {
+  c10::ThreadLocalDebugInfo::_push(kTraceInfo, std::move(trace));
+  c10::impl::tls_set_dispatch_key_included(kInterceptKey, true);
+}
+
+void stop_trace() {
+  c10::impl::tls_set_dispatch_key_included(kInterceptKey, false);
+  c10::ThreadLocalDebugInfo::_pop(kTraceInfo);
+}
+
+}  // namespace nnprof

@@ -1,0 +1,120 @@
+// The state of one trace in one thread: the session it fills, and who every tensor is.
+#pragma once
+
+#include <ATen/core/Generator.h>
+#include <ATen/core/Tensor.h>
+#include <c10/util/flat_hash_map.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/session.h"
+#include "dispatch/torch_compat.h"
+
+namespace nnprof {
+
+// Whether the elements of a tensor are known while nothing is computed.
+enum class Values : uint8_t {
+  known,       // a real tensor on the CPU
+  over_limit,  // it would be known with a higher limit on real integers
+  unknown,     // depends on weights, activations or other data that is not there
+};
+
+// Hangs on every storage that the trace makes, through its DataPtr's context.
+struct StorageTag {
+  std::shared_ptr<Session> session;
+  uint32_t id = 0;
+  Role role = Role::activation;
+  Values values = Values::unknown;
+  at::DataPtr memory;  // the real memory, where there is some
+};
+
+// A storage that existed before the trace: the user's. Never written.
+struct ExternalStorage {
+  c10::Storage keep_alive;
+  uint32_t id = 0;
+  Role role = Role::constant;
+  c10::Storage shadow;        // meta, made when first needed
+  c10::Storage private_copy;  // real, made at the first in-place write
+  bool values_lost = false;   // overwritten with values that are not known
+};
+
+struct TraceOptions {
+  bool recording = true;
+  // Integer and bool tensors of at most so many elements are really computed.
+  int64_t integer_limit = 16 * 1024;
+  // Floating tensors made only from real values, likewise.
+  int64_t float_limit = 4 * 1024;
+  // Real floating tensors of the user's so small that their values may be asked for.
+  int64_t user_float_limit = 16;
+};
+
+// What an operator's argument is to the trace.
+struct Identity {
+  uint32_t storage = 0;
+  Role role = Role::activation;
+  Values values = Values::unknown;
+};
+
+class Trace final : public c10::DebugInfoBase {
+ public:
+  explicit Trace(TraceOptions options);
+
+  // Who is it, and are its values known?
+  Identity identify(const at::Tensor& tensor);
+  // The meta tensor that stands for it in shape-only execution.
+  at::Tensor shadow(const at::Tensor& tensor);
+  // The CPU tensor with its values; only where identify() says they are known.
+  at::Tensor value(const at::Tensor& tensor);
+  // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
+  at::Tensor writable_value(const at::Tensor& tensor);
+  // An in-place write whose result is not known.
+  void lose_values(const at::Tensor& tensor, Values values);
+
+  // Tags a new storage as the trace's own.
+  void adopt(const at::Tensor& output, Values values);
+  void set_role(const at::Tensor& tensor, Role role);
+
+  const std::shared_ptr<Session>& session() const { return session_; }
+  const TraceOptions& options() const { return options_; }
+  at::Generator& generator();
+  // Weight casts under autocast, kept as autocast keeps them.
+  ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>>& cast_cache() {
+    return cast_cache_;
+  }
+  void* companion = nullptr;  // what the bindings hang on a trace
+  // Answers for values that are not known, by module path ("" for any).
+  std::map<std::string, double> assumed_values;
+
+ private:
+  at::Tensor wrapped_number(c10::ScalarType dtype);
+  ExternalStorage& external(const at::Tensor& tensor);
+  StorageTag* tag_of(const at::Tensor& tensor) const;
+  void adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values);
+
+  std::shared_ptr<Session> session_;
+  TraceOptions options_;
+  ska::flat_hash_map<c10::StorageImpl*, std::unique_ptr<ExternalStorage>> externals_;
+  struct Shadow {
+    at::Tensor real;  // keeps the identity
+    c10::StorageImpl* storage;
+    at::Tensor meta;
+  };
+  ska::flat_hash_map<c10::TensorImpl*, Shadow> shadows_;
+  ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> cast_cache_;
+  std::map<int8_t, at::Tensor> wrapped_numbers_;
+  at::Generator generator_;
+};
+
+// The trace of this thread, or of the thread that its autograd work came from; null when none.
+Trace* current_trace();
+
+// Starts and stops tracing in this thread. start_trace raises when one is running.
+void start_trace(std::shared_ptr<Trace> trace);
+void stop_trace();
+// Installs the fallback on our dispatch key, once; raises when someone else holds the key.
+void install_interceptor();
+
+}  // namespace nnprof

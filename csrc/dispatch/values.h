@@ -1,0 +1,27 @@
+// Real computation of small values, and what stands for values that nobody knows.
+#pragma once
+
+#include "dispatch/operators.h"
+#include "dispatch/trace.h"
+
+namespace nnprof {
+
+// Runs the operator's CPU kernel on the real values on the stack, below autograd: the device
+// arguments become the CPU, random numbers come from the trace's own generator.
+void compute(const Operator& op, Stack& stack, Trace& trace);
+
+// True when every output (meta tensors on the stack) is small enough to be computed.
+bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions& options);
+
+// Index outputs of an operator that computed nothing (topk, argmax, sort): evenly spread over the
+// dimension they index, so that routed experts get even loads.
+at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
+
+// The number that `_local_scalar_dense` answers for a tensor whose value is not known: what the
+// user assumed, or a DataDependentError.
+c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace);
+
+// Asks for another run with a higher limit, by raising.
+[[noreturn]] void want_rerun(const Operator& op, Trace& trace);
+
+}  // namespace nnprof

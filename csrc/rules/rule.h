@@ -1,0 +1,84 @@
+// A rule tells all about one operator: its outputs from shapes alone, and what it costs.
+//
+// Adding one takes a table line in csrc/rules/<family>.cpp, plus a function where no existing one
+// fits. The in-place (`add_`) and `out=` siblings of a rule are derived from it when the registry is
+// made, unless they have lines of their own.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/boxing/impl/make_boxed_from_unboxed_functor.h>
+#include <ATen/core/stack.h>
+
+#include <span>
+#include <utility>
+
+#include "core/cost.h"
+#include "core/record.h"
+
+namespace nnprof {
+
+using Stack = torch::jit::Stack;
+
+// Takes the operator's arguments off the stack and leaves its outputs: meta tensors, nothing is
+// computed. Every tensor on the stack is a meta tensor (or a 0-dim CPU number). Runs below autograd
+// and with our dispatch key excluded, so ATen may be called, but prefer at::meta:: and at::native::
+// functions, which skip the dispatcher. Raises (TORCH_CHECK) where PyTorch does.
+using OutputsFunction = void (*)(Stack&);
+
+// Fills in what the call costs. `cost` comes with the usual traffic already in it (each distinct
+// input element read once, each output element written once; for views nothing): change it
+// where the operator differs. Pure: a function of the signature only.
+struct Rule;
+using CostFunction = void (*)(const OpSignature&, Cost&);
+
+enum RuleFlag : uint32_t {
+  kDefault = 0,
+  kView = 1 << 0,            // outputs alias inputs: costs nothing
+  kRandom = 1 << 1,          // draws random numbers
+  kValues = 1 << 2,          // integer inputs' values decide what is touched: keep small ones
+  kDataDependent = 1 << 3,   // output sizes depend on values: see dispatch/values
+  kChoices = 1 << 4,         // integer outputs are indices into a dimension: made balanced
+  kWritesOnly = 1 << 5,      // the first tensor is written, not read (fill_, zero_, copy_)
+  kReturnsInput = 1 << 6,    // may hand an input back untouched (dropout in eval, contiguous)
+};
+
+struct Rule {
+  const char* schema;  // exactly as torch prints it: "aten::relu(Tensor self) -> Tensor"
+  OutputsFunction outputs;
+  CostFunction cost = nullptr;  // null: the traffic alone (copies, views, factories)
+  FlopMix mix = {};             // read by the shape classes: per element, or per row
+  uint32_t flags = kDefault;
+
+  bool has(RuleFlag flag) const { return (flags & flag) != 0; }
+};
+
+// A family of rules: one table at the bottom of a file.
+struct RuleFamily {
+  const char* name;
+  std::span<const Rule> rules;
+};
+
+// Adapts a function with an operator's own C++ signature to the stack:
+//   {"aten::relu(Tensor self) -> Tensor", boxed<&relu_outputs>, ...}
+template <auto Function>
+struct FunctionHolder final : c10::OperatorKernel {};
+
+namespace detail {
+template <auto Function, class Signature>
+struct BoxedFunctor;
+template <auto Function, class Return, class... Args>
+struct BoxedFunctor<Function, Return (*)(Args...)> final : c10::OperatorKernel {
+  Return operator()(Args... args) { return Function(std::forward<Args>(args)...); }
+};
+}  // namespace detail
+
+template <auto Function>
+void boxed(Stack& stack) {
+  using Functor = detail::BoxedFunctor<Function, decltype(Function)>;
+  static Functor functor;
+  static const c10::OperatorHandle* const unused_handle = nullptr;
+  c10::impl::make_boxed_from_unboxed_functor<Functor, true>::call(
+      &functor, *unused_handle, c10::DispatchKeySet(), &stack);
+}
+
+}  // namespace nnprof

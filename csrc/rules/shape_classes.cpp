@@ -1,0 +1,68 @@
+#include "rules/shape_classes.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace nnprof {
+namespace {
+
+bool any_floating(const std::vector<TensorSpec>& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [](const TensorSpec& t) { return t.is_floating() || t.is_complex(); });
+}
+
+bool any_complex(const OpSignature& op) {
+  const auto complex = [](const TensorSpec& t) { return t.is_complex(); };
+  return std::any_of(op.outputs.begin(), op.outputs.end(), complex) ||
+         std::any_of(op.arguments.begin(), op.arguments.end(), [&](const Argument& a) {
+           return std::any_of(a.tensors.begin(), a.tensors.end(), complex);
+         });
+}
+
+int64_t operations(const FlopMix& mix) {
+  return mix.add + mix.multiply + mix.division + mix.sqrt + mix.exp + mix.tanh + mix.erf +
+         mix.trigonometric + mix.special + mix.compare;
+}
+
+FlopMix complex_mix(const FlopMix& mix) {
+  return {.add = 2 * mix.add + 2 * mix.multiply,
+          .multiply = 4 * mix.multiply,
+          .division = 2 * mix.division,
+          .sqrt = 2 * mix.sqrt,
+          .exp = 2 * mix.exp,
+          .tanh = 2 * mix.tanh,
+          .erf = 2 * mix.erf,
+          .trigonometric = 2 * mix.trigonometric,
+          .special = 2 * mix.special,
+          .compare = 2 * mix.compare};
+}
+
+}  // namespace
+
+bool computes_in_floating_point(const OpSignature& op) {
+  return any_floating(op.outputs) ||
+         std::any_of(op.arguments.begin(), op.arguments.end(),
+                     [](const Argument& a) { return any_floating(a.tensors); });
+}
+
+void add_elementwise(const OpSignature& op, Cost& cost, const FlopMix& mix, int64_t elements) {
+  if (!computes_in_floating_point(op)) {
+    cost[FlopKind::int_ops] += operations(mix) * elements;
+    return;
+  }
+  cost.add(any_complex(op) ? complex_mix(mix) : mix, elements);
+}
+
+void pointwise(const OpSignature& op, Cost& cost) {
+  add_elementwise(op, cost, op.rule->mix, op.output().numel());
+}
+
+void per_input_element(const OpSignature& op, Cost& cost) {
+  add_elementwise(op, cost, op.rule->mix, op.tensor(0).numel());
+}
+
+int64_t log2_ceil(int64_t n) {
+  return std::max<int64_t>(1, std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1)));
+}
+
+}  // namespace nnprof

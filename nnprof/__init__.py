@@ -1,0 +1,21 @@
+"""nnprof: what a PyTorch model costs, and why, before anyone pays for it."""
+
+from __future__ import annotations
+
+import torch  # the extension needs torch's libraries loaded first
+
+from nnprof._build import check_build
+
+check_build(torch.__version__)
+
+from nnprof import _core, errors  # noqa: E402
+from nnprof.errors import NnprofError  # noqa: E402
+from nnprof.measure import measure  # noqa: E402
+from nnprof.profile import Layer, OpTable, Profile  # noqa: E402
+from nnprof.rules import register_rule  # noqa: E402
+from nnprof.trace import trace  # noqa: E402
+
+_core.set_error_types(errors)
+
+__version__: str = _core.version
+__all__ = ["Layer", "NnprofError", "OpTable", "Profile", "measure", "register_rule", "trace"]

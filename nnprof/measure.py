@@ -1,0 +1,78 @@
+"""The whole pipeline: a model and its inputs go in, a `Profile` comes out. Read this file first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from nnprof.errors import DataDependentError
+from nnprof.inputs import explain_call_failure, make_inputs
+from nnprof.modules import looked_through
+from nnprof.trace import trace
+
+if TYPE_CHECKING:
+    import torch
+
+    from nnprof.profile import Profile
+
+__all__ = ["measure"]
+
+#: Integer and bool tensors of at most so many elements are really computed: at first, and when the
+#: model turned out to ask for the value of a larger one.
+INTEGER_LIMITS = (16 * 1024, 64 * 1024 * 1024)
+
+
+def measure(
+    model: Callable[..., Any],
+    shape: Any = None,
+    *,
+    inputs: Any = None,
+    kwargs: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | str | None = None,
+    autocast: torch.dtype | str | None = None,
+    assume: float | Mapping[str, float] | None = None,
+    strict: bool = False,
+) -> Profile:
+    """What one forward of `model` costs, counted without computing it.
+
+    The model runs once with shapes only: nothing is computed, weights may be real or on the meta
+    device, and the model is left exactly as it was. Train or eval is as the model stands; counts
+    are for the whole batch.
+
+    Args:
+        model: an `nn.Module`, or any callable.
+        shape: sizes of the made inputs, batch included: `(1, 3, 224, 224)`, several positional
+            ones `[(1, 3, 224, 224), (1, 10)]`, or by keyword `{"input_ids": (1, 128)}`.
+        inputs: given instead of `shape`: a tensor, a tuple of positional arguments, or a dict of
+            keyword arguments; real or meta tensors, in any nesting.
+        kwargs: more keyword arguments of `forward`, passed as they are.
+        dtype: of the made inputs. Default: the first floating parameter's; int64 for token ids.
+        autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
+        assume: what a value reads that only a real run would know: one number for every such
+            question, or numbers by module path.
+        strict: raise where an operator has no rule or a guess was made.
+
+    Raises:
+        InputError: an argument is wrong; the message says which and what to pass.
+        ShapeError, OutOfRangeError, BadTypeError...: PyTorch would refuse the input; these are
+            also the RuntimeError, IndexError, TypeError... that PyTorch raises.
+        DataDependentError: the forward depends on a value that nothing was computed for.
+        NestedTraceError: called while another measure or trace runs in this thread.
+    """
+    target = looked_through(model)
+    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype)
+    for limit in INTEGER_LIMITS:
+        running = trace(target, autocast=autocast, assume=assume, integer_limit=limit)
+        try:
+            with running:
+                running.mark_inputs(arguments, keywords)
+                target(*arguments, **keywords)
+        except DataDependentError:
+            if not running.rerun_wanted or limit == INTEGER_LIMITS[-1]:
+                raise
+        except TypeError as error:
+            explain_call_failure(target, arguments, keywords, error)
+            raise
+        if not running.rerun_wanted:
+            break
+    return running.profile(strict=strict)
