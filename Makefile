@@ -34,7 +34,7 @@ export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 help:  ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
 
-demo: $(stamps)/built-$(WERROR)  ## profile ResNet-50 and Llama-3.1-405B on this machine, without weights
+demo: $(stamps)/built-$(WERROR) $(stamps)/torchvision  ## profile ResNet-50 and Llama-3.1-405B on this machine, without weights
 	@$(python) benchmarks/demo.py
 
 build: $(stamps)/built-$(WERROR)  ## set up the environment and build nnprof in it, editable
@@ -163,10 +163,16 @@ $(stamps)/built-$(WERROR): $(stamps)/requirements $(sources)
 
 # The model zoos. torchvision and timm come without their dependencies: they name a torch, and the index's CUDA builds
 # would replace the one that is there.
-$(stamps)/models: $(stamps)/requirements
-	@echo "Installing torchvision, timm and transformers"
-	@$(pip_install) transformers pillow pyyaml huggingface_hub safetensors
-	@$(pip_install) --no-deps timm "$$($(python) -c "$$matching_torchvision")"
+$(stamps)/torchvision: $(stamps)/requirements
+	@echo "Installing torchvision"
+	@$(pip_install) pillow
+	@$(pip_install) --no-deps "$$($(python) -c "$$matching_torchvision")"
+	@touch $@
+
+$(stamps)/models: $(stamps)/torchvision
+	@echo "Installing timm and transformers"
+	@$(pip_install) transformers pyyaml huggingface_hub safetensors
+	@$(pip_install) --no-deps timm
 	@touch $@
 
 $(stamps)/extra-%: $(stamps)/requirements
