@@ -1,0 +1,304 @@
+"""A model, its inputs and the process are after a measure what they were before."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import nnprof
+
+
+class Restless(nn.Module):
+    """A forward that changes everything that a forward can reach, then may raise."""
+
+    running: Tensor
+    steps: Tensor
+
+    def __init__(self, error: BaseException | None = None) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.dropout = nn.Dropout()
+        self.head = nn.Linear(4, 5)
+        self.frozen = nn.Parameter(torch.ones(4), requires_grad=False)
+        self.register_buffer("running", torch.zeros(4, 32))
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("absent", None)
+        self.error = error
+        self.calls = 0
+        self.last: Tensor | None = None
+        self.kept = torch.arange(40.0)
+        self.history: list[Tensor] = []
+        self.cache: dict[str, Any] = {"mask": None, "outer": {"inner": torch.ones(3)}}
+        self.conv.register_forward_hook(self.remember)
+
+    def remember(self, module: nn.Module, args: Any, output: Tensor) -> None:
+        self.history.append(output)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        x.mul_(2)
+        x = self.dropout(self.norm(self.conv(x)))
+        self.last = x
+        self.cache["mask"] = torch.ones(4)
+        self.cache["new"] = x
+        self.kept.add_(1)
+        self.kept[3] = 7
+        self.running += x.mean()
+        self.running = self.running * 0.5
+        self.steps += 1
+        self.absent = torch.ones(2)
+        with torch.no_grad():
+            self.conv.weight.clamp_(-0.01, 0.01)
+            self.conv.bias.data.zero_()
+            self.head.weight.copy_(torch.zeros(5, 4))
+        self.frozen.requires_grad_(True)
+        self.head.bias.requires_grad = False
+        self.head.weight.grad = torch.ones(5, 4)
+        if self.conv.bias.grad is not None:
+            self.conv.bias.grad.zero_()
+        self.dropout.p = 0.9
+        self.norm.train(not self.norm.training)
+        self.head.register_forward_pre_hook(lambda module, args: None)
+        self.attribute_of_today = 1
+        self.extra = nn.Linear(2, 2)
+        self.head.weight_copy = nn.Parameter(torch.zeros(3))
+        random.random()
+        np.random.rand()  # noqa: NPY002  the global generator is the point
+        torch.rand(3)
+        torch.manual_seed(random.randrange(100))
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        if self.error is not None:
+            raise self.error
+        result: Tensor = self.head(x.mean((2, 3)))
+        return result
+
+
+Content = tuple[torch.dtype, tuple[int, ...], tuple[int, ...], bytes]
+
+
+def content(tensor: Tensor) -> Content:
+    values = tensor.detach().resolve_conj().contiguous().flatten()
+    data = bytes(values.view(torch.uint8).numpy().tobytes())
+    return tensor.dtype, tuple(tensor.shape), tensor.stride(), data
+
+
+def picture(value: Any, depth: int = 0) -> Any:
+    """Something that compares equal only while ``value`` and what it holds stay the same."""
+    if isinstance(value, Tensor):
+        return id(value), content(value), value.requires_grad, value._version
+    if isinstance(value, dict) and depth < 3:
+        return id(value), [(key, picture(item, depth + 1)) for key, item in value.items()]
+    if isinstance(value, (list, tuple)) and depth < 3:
+        return id(value), [picture(item, depth + 1) for item in value]
+    if isinstance(value, (bool, int, float, str, type(None))):
+        return value
+    return id(value)
+
+
+@dataclass
+class State:
+    """All that a measure may not change, of a model, its inputs and the process."""
+
+    model: nn.Module
+    inputs: list[Tensor]
+    pictures: dict[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pictures = self.take()
+
+    def take(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for path, module in self.model.named_modules():
+            for name, value in vars(module).items():
+                found[f"{path}.{name}"] = picture(value)
+        for name, tensor in self.model.state_dict(keep_vars=True).items():
+            found[f"state_dict {name}"] = content(tensor), id(tensor)
+            found[f"grad of {name}"] = picture(tensor.grad)
+        for number, tensor in enumerate(self.inputs):
+            found[f"input {number}"] = picture(tensor), picture(tensor.grad)
+        found["torch random"] = content(torch.get_rng_state())
+        found["random"] = random.getstate()
+        found["numpy random"] = str(np.random.get_state())  # noqa: NPY002
+        found["default dtype"] = torch.get_default_dtype()
+        found["grad mode"] = torch.is_grad_enabled()
+        found["inference mode"] = torch.is_inference_mode_enabled()
+        found["autocast"] = torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+        found["Module.__call__"] = nn.Module.__call__, nn.Module._call_impl
+        found["threads"] = torch.get_num_threads()
+        found["deterministic"] = torch.are_deterministic_algorithms_enabled()
+        return found
+
+    def assert_same(self) -> None:
+        now = self.take()
+        assert now.keys() == self.pictures.keys()
+        changed = [name for name in now if now[name] != self.pictures[name]]
+        assert not changed
+        # And the process computes again.
+        assert (torch.ones(100) + 1).sum().item() == 200
+
+
+def restless(train: bool, error: BaseException | None = None) -> Restless:
+    model = Restless(error).train(train)
+    model.conv.bias.grad = torch.full_like(model.conv.bias, 3)
+    model.norm.weight.grad = torch.full_like(model.norm.weight, 4)
+    return model
+
+
+@pytest.fixture(autouse=True)
+def _what_a_failure_here_would_leave_behind() -> Any:
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
+
+
+@pytest.mark.parametrize("grad", [True, False])
+@pytest.mark.parametrize("train", [True, False])
+def test_nothing_changes(train: bool, grad: bool) -> None:
+    model, x = restless(train), torch.randn(2, 3, 8, 8)
+    with torch.set_grad_enabled(grad):
+        state = State(model, [x])
+        for _ in range(2):
+            nnprof.measure(model, inputs=x)
+            state.assert_same()
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("error", [ValueError("half way"), RuntimeError("out of luck")])
+def test_nothing_changes_when_forward_raises(train: bool, error: Exception) -> None:
+    model, x = restless(train, error), torch.randn(2, 3, 8, 8)
+    state = State(model, [x])
+    with pytest.raises(type(error), match=str(error)) as caught:
+        nnprof.measure(model, inputs=x)
+    assert caught.value is error
+    state.assert_same()
+
+
+@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_nothing_changes_when_interrupted(train: bool, error: BaseException) -> None:
+    model, x = restless(train, error), torch.randn(2, 3, 8, 8)
+    state = State(model, [x])
+    with pytest.raises(type(error)):
+        nnprof.measure(model, inputs=x)
+    state.assert_same()
+
+
+class Raises(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        raise LookupError("the answer")
+
+
+def test_the_models_own_error_says_where_it_was_raised() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Sequential(Raises()))
+    with pytest.raises(LookupError, match="the answer") as caught:
+        nnprof.measure(model, (1, 2))
+    assert "1.0" in "".join(caught.value.__notes__)
+
+
+def test_a_measure_works_after_one_that_failed() -> None:
+    model = nn.Sequential(nn.Linear(20, 20), nn.ReLU())
+    expected = nnprof.measure(model, (4, 20)).macs
+    for _ in range(3):
+        with pytest.raises(nnprof.NnprofError):
+            nnprof.measure(model, (4, 21))
+        assert nnprof.measure(model, (4, 20)).macs == expected
+
+
+def test_real_outputs_are_the_same_before_and_after() -> None:
+    model, x = restless(False), torch.randn(2, 3, 8, 8)
+    model.forward = lambda x: model.head(model.norm(model.conv(x)).mean((2, 3)))  # type: ignore[method-assign]
+    before = model(x)
+    nnprof.measure(model, inputs=x)
+    torch.testing.assert_close(model(x), before, rtol=0, atol=0)
+
+
+def test_inputs_in_any_nesting_stay_as_they_are() -> None:
+    @dataclass
+    class Batch:
+        image: Tensor
+        sizes: dict[str, list[Tensor]]
+
+    class InPlace(nn.Module):
+        def forward(self, batch: Batch, *, mask: Tensor) -> Tensor:
+            batch.image.zero_()
+            batch.sizes["all"][0] += 1
+            mask.logical_not_()
+            return batch.image * mask
+
+    batch = Batch(torch.randn(4, 20), {"all": [torch.arange(30), torch.randn(30)]})
+    mask = torch.ones(4, 20, dtype=torch.bool)
+    state = State(InPlace(), [batch.image, *batch.sizes["all"], mask])
+    nnprof.measure(state.model, inputs=batch, kwargs={"mask": mask})
+    state.assert_same()
+
+
+def test_a_cache_that_is_passed_in_stays_as_it_is() -> None:
+    class Cached(nn.Module):
+        def forward(self, x: Tensor, cache: dict[str, Tensor], seen: list[Tensor]) -> Tensor:
+            cache["keys"] = torch.cat((cache["keys"], x))
+            seen.append(x)
+            return cache["keys"] * 2
+
+    cache, seen = {"keys": torch.randn(3, 20)}, [torch.randn(2)]
+    before = picture(cache), picture(seen)
+    nnprof.measure(Cached(), inputs=(torch.randn(1, 20), cache, seen))
+    assert (picture(cache), picture(seen)) == before
+
+
+def test_aliases_of_what_is_written_see_the_write_and_keep_their_values() -> None:
+    class Writes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("counts", torch.arange(6))
+
+        def forward(self, x: Tensor) -> Tensor:
+            view = self.counts[2:4]
+            view += 10
+            assert self.counts.tolist() == [0, 1, 12, 13, 4, 5]
+            assert view.tolist() == [12, 13]
+            return x.repeat(int(self.counts[2]), 1)
+
+    model = Writes()
+    profile = nnprof.measure(model, (1, 20))
+    assert profile[""].output_shapes == [[12, 20]]
+    assert model.counts.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_gradient_and_its_graph_survive() -> None:
+    model, x = nn.Linear(20, 5), torch.randn(4, 20, requires_grad=True)
+    loss = model(x).sum()
+    nnprof.measure(model, inputs=x)
+    loss.backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, model.weight.sum(0).expand(4, 20))
+
+
+def test_optimizer_and_hooks_on_tensors_survive() -> None:
+    model = nn.Linear(20, 5)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(3, 20)).sum().backward()
+    optimizer.step()
+    seen: list[int] = []
+    model.weight.register_hook(lambda grad: seen.append(1))
+    before = picture(optimizer.state_dict())[1]
+    nnprof.measure(model, (3, 20))
+    assert [key for key, _ in before] == list(optimizer.state_dict())
+    assert not seen
+    model(torch.randn(3, 20)).sum().backward()
+    assert seen == [1]
+
+
+def test_lazy_modules_are_an_error_and_stay_lazy() -> None:
+    model = nn.Sequential(nn.LazyLinear(4))
+    with pytest.raises(nnprof.NnprofError, match=r"(?i)lazy"):
+        nnprof.measure(model, (2, 20))
+    assert isinstance(model[0], nn.LazyLinear)
+    assert isinstance(model[0].weight, nn.UninitializedParameter)
