@@ -13,7 +13,6 @@ import importlib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -25,12 +24,13 @@ import torch
 from nnprof.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
 __all__ = ["SOURCES", "Source", "import_torchvision", "load_model"]
 
-Model = Callable[..., Any]
+#: Anything to call; that of a `Source` is an nn.Module.
+Model = Any
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Source:
 def load_model(text: str) -> Model:
     """The model that `text` names, on the meta device where its constructor can do without data.
 
+    Models of torchvision, timm and transformers are in eval mode, one's own as it was made.
+
     Raises `ModelError` where there is no such model, with the closest names, or where building it
     fails; `MissingExtraError`, which is one, where a package is not installed.
     """
@@ -54,7 +56,7 @@ def load_model(text: str) -> Model:
         raise ModelError(f"{text!r} names no model: use {forms}, package.mod:attr or file.py:attr")
     for source in SOURCES:
         if source.prefix == prefix:
-            return source.build(name)
+            return source.build(name).eval()
     return _build_attribute(prefix, name)
 
 
@@ -233,7 +235,7 @@ def _build_attribute(place: str, name: str) -> Model:
 def _made(text: str, made: Any) -> Model:
     if not callable(made):
         raise ModelError(f"{text} made a {type(made).__name__}, not a module")
-    return made  # type: ignore[no-any-return]
+    return made
 
 
 def _import_module(name: str) -> ModuleType:

@@ -14,7 +14,7 @@ from nnprof.errors import InputError, MissingExtraError, UnknownLayerError
 from nnprof.records import PHASES, ModelFacts, TraceData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from os import PathLike
 
     import numpy as np
@@ -71,14 +71,24 @@ _COSTS = ("macs", "flops", "bytes_read", "bytes_written")
 _SUMMED_FIELDS = ("calls", *_COSTS, *(f"own_{name}" for name in _COSTS))
 
 
-def _make_layers(rows: Iterable[dict[str, Any]]) -> list[Layer]:
+def _make_layers(rows: Sequence[dict[str, Any]]) -> list[Layer]:
+    """One layer a row, joined to their parents."""
+    up = int(_is_shell(rows))
     layers: list[Layer] = []
     for row in rows:
-        layer = Layer(**{name: row[name] for name in _ROW_FIELDS})
+        values = {name: row[name] for name in _ROW_FIELDS}
+        layer = Layer(**values | {"depth": row["depth"] - up})
         if row["parent"] >= 0:
             layers[row["parent"]].children.append(layer)
         layers.append(layer)
     return layers
+
+
+def _is_shell(rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether row 0 is the trace around the model rather than the model: nothing ran in it."""
+    below = [row["path"] for row in rows if row["parent"] == 0]
+    own_work = any(rows[0][f"own_{name}"] for name in _COSTS)
+    return below == [""] and not own_work
 
 
 def _combine(layers: Sequence[Layer]) -> Layer:
@@ -267,6 +277,10 @@ class Profile(PhaseCosts):
     @cached_property
     def layers(self) -> list[Layer]:
         """Every call path in call order, parents first; the first is the model itself."""
+        return self._layers_by_row[_is_shell(self._data.layers()) :]
+
+    @cached_property
+    def _layers_by_row(self) -> list[Layer]:
         return _make_layers(self._data.layers())
 
     @cached_property

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
 
+    from rich.console import RenderableType
+
     from nnprof.profile import Profile
 
 __all__ = ["REPORTS", "Report", "TableOptions", "report_for_suffix", "save"]
@@ -31,10 +33,12 @@ class Report:
     help: str
     render: Callable[[Profile, TableOptions], str]
     suffix: str | None = None
+    #: The same for a rich console of some width: with colours, for a terminal.
+    document: Callable[[Profile, TableOptions, int], RenderableType] | None = None
 
 
 REPORTS = (
-    Report("table", "the costs by module", table.render),
+    Report("table", "the costs by module", table.render, document=table.document),
     Report("summary", "the layers as torchsummary prints them", summary.render),
     Report("html", "the table for a notebook", html.render),
     Report("json", "all that the profile holds", stored.render, suffix=".json"),

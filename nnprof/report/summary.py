@@ -41,8 +41,8 @@ def _line(layer: str, shape: str, params: str) -> str:
 def _calls(profile: Profile) -> Iterator[tuple[Layer, list[list[int]]]]:
     finished = profile._data.module_calls()
     for row, shapes in zip(finished["layer"], finished["output_shapes"], strict=True):
-        layer = profile.layers[row]
-        if row != 0 and layer.type not in profile.facts.container_types:
+        layer = profile._layers_by_row[row]
+        if layer.path and layer.type not in profile.facts.container_types:
             yield layer, [list(shape) for shape in shapes]
 
 

@@ -124,3 +124,19 @@ def test_a_stored_trace_answers_alike(cnn: Profile, stored: dict[str, Any]) -> N
 def test_unknown_facts_of_a_newer_file_are_dropped() -> None:
     facts = ModelFacts("x", never_called=("a",))
     assert ModelFacts.from_dict(facts.to_dict() | {"novelty": 1}) == facts
+
+
+def test_a_shell_around_the_model_is_not_a_layer(stored: dict[str, Any], cnn: Profile) -> None:
+    rows = stored["layers"]
+    shell = dict(rows[0], type="", parent=-1, output_shapes=[])
+    for row in rows:
+        row["parent"] += 1
+        row["depth"] += 1
+    stored["layers"] = [shell, *rows]
+    stored["ops"]["scope"] = [row + 1 for row in stored["ops"]["scope"]]
+    stored["module_calls"]["layer"] = [row + 1 for row in stored["module_calls"]["layer"]]
+    profile = Profile(StoredTrace(stored), cnn.facts, cnn.trace_s)
+    assert profile.layers == cnn.layers
+    assert str(profile) == str(cnn)
+    assert profile.summary() == cnn.summary()
+    assert (profile.ops["scope"] == cnn.ops["scope"]).all()

@@ -1,0 +1,81 @@
+"""What several commands share: options, parsing of shapes, and output that knows a terminal."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+    from rich.console import RenderableType
+
+__all__ = ["TRACEBACK", "Dtype", "NamedShape", "Shape", "print_document", "progress", "traceback"]
+
+TRACEBACK = "--traceback"
+
+# Read by `main` from the arguments themselves: errors are printed after the command has ended.
+traceback = click.option(
+    TRACEBACK, is_flag=True, expose_value=False, help="Show where an error was raised."
+)
+
+
+class Dtype(click.ParamType[Any]):
+    """A torch.dtype by name."""
+
+    name = "dtype"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> torch.dtype | None:
+        from nnprof.errors import InputError
+        from nnprof.inputs import as_dtype
+
+        try:
+            return as_dtype(value)
+        except InputError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Shape(click.ParamType[Any]):
+    """`1,3,224,224` or, with a dtype, `1,77:int64`: sizes and dtype, as `measure` takes them."""
+
+    name = "SIZES[:DTYPE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        sizes, _, dtype = value.partition(":")
+        try:
+            shape = tuple(int(size) for size in sizes.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is no shape: write the sizes as 1,3,224,224", param, ctx)
+        return (shape, Dtype().convert(dtype, param, ctx)) if dtype else shape
+
+
+class NamedShape(click.ParamType[Any]):
+    """`input_ids=1,128:int64`: a parameter of forward and its shape."""
+
+    name = "NAME=SIZES[:DTYPE]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        name, equals, shape = value.partition("=")
+        if not equals or not name:
+            self.fail(f"{value!r} has no name: write input_ids=1,128:int64", param, ctx)
+        return name, Shape().convert(shape, param, ctx)
+
+
+def progress(message: str, *, quiet: bool) -> AbstractContextManager[Any]:
+    """Says on a terminal's stderr what takes so long; does nothing where stderr is a pipe."""
+    if quiet or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(message)
+
+
+def print_document(document: RenderableType) -> None:
+    """Prints for the terminal, in its colours and width."""
+    from rich.console import Console
+
+    Console().print(document)
