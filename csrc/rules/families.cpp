@@ -8,8 +8,25 @@ namespace nnprof {
 
 std::span<const RuleFamily> rule_families() {
   static const std::array families = {
+      kActivationRules,
+      kAttentionRules,
+      kConvolutionRules,
+      kCopyRules,
+      kEmbeddingRules,
+      kFactoryRules,
+      kIndexingRules,
+      kLossRules,
       kMatmulRules,
+      kNormalizationRules,
       kPointwiseRules,
+      kPoolingRules,
+      kRandomRules,
+      kRecurrentRules,
+      kReductionRules,
+      kSoftmaxRules,
+      kSortingRules,
+      kViewRules,
+      kVisionRules,
   };
   return families;
 }

@@ -5,7 +5,24 @@
 
 namespace nnprof {
 
+extern const RuleFamily kActivationRules;
+extern const RuleFamily kAttentionRules;
+extern const RuleFamily kConvolutionRules;
+extern const RuleFamily kCopyRules;
+extern const RuleFamily kEmbeddingRules;
+extern const RuleFamily kFactoryRules;
+extern const RuleFamily kIndexingRules;
+extern const RuleFamily kLossRules;
 extern const RuleFamily kMatmulRules;
+extern const RuleFamily kNormalizationRules;
 extern const RuleFamily kPointwiseRules;
+extern const RuleFamily kPoolingRules;
+extern const RuleFamily kRandomRules;
+extern const RuleFamily kRecurrentRules;
+extern const RuleFamily kReductionRules;
+extern const RuleFamily kSoftmaxRules;
+extern const RuleFamily kSortingRules;
+extern const RuleFamily kViewRules;
+extern const RuleFamily kVisionRules;
 
 }  // namespace nnprof

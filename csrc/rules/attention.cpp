@@ -1,0 +1,11 @@
+// Scaled dot-product attention and multi-head attention.
+#include "rules/families.h"
+#include "rules/outputs.h"
+#include "rules/rule.h"
+#include "rules/shape_classes.h"
+
+namespace nnprof {
+
+const RuleFamily kAttentionRules = {"attention", {}};
+
+}  // namespace nnprof

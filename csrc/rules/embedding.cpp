@@ -1,0 +1,11 @@
+// Embedding look-ups.
+#include "rules/families.h"
+#include "rules/outputs.h"
+#include "rules/rule.h"
+#include "rules/shape_classes.h"
+
+namespace nnprof {
+
+const RuleFamily kEmbeddingRules = {"embedding", {}};
+
+}  // namespace nnprof

@@ -1,0 +1,11 @@
+// Losses.
+#include "rules/families.h"
+#include "rules/outputs.h"
+#include "rules/rule.h"
+#include "rules/shape_classes.h"
+
+namespace nnprof {
+
+const RuleFamily kLossRules = {"loss", {}};
+
+}  // namespace nnprof

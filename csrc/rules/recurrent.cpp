@@ -1,0 +1,11 @@
+// RNN, LSTM, GRU and their cells.
+#include "rules/families.h"
+#include "rules/outputs.h"
+#include "rules/rule.h"
+#include "rules/shape_classes.h"
+
+namespace nnprof {
+
+const RuleFamily kRecurrentRules = {"recurrent", {}};
+
+}  // namespace nnprof

@@ -1,0 +1,11 @@
+// Sums, extrema, norms and other reductions.
+#include "rules/families.h"
+#include "rules/outputs.h"
+#include "rules/rule.h"
+#include "rules/shape_classes.h"
+
+namespace nnprof {
+
+const RuleFamily kReductionRules = {"reduction", {}};
+
+}  // namespace nnprof
