@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -53,7 +53,22 @@ def _print_versions(context: click.Context, _: click.Parameter, wanted: bool) ->
     context.exit()
 
 
+class _ReaderGoneError(Exception):
+    """Nobody reads the standard output any more."""
+
+
+class _Group(click.Group):
+    """A group that tells a closed pipe from a failure; click would exit with 1 for both."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderGoneError from error
+
+
 @click.group(
+    cls=_Group,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: 0 done; 1 the input was wrong or the model raised; "
     "2 the command line was wrong; 3 a bug in nnprof.",
@@ -81,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = nnprof.main(arguments, prog_name="nnprof", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader of our output has gone, as `head` does: nothing is wrong, and nothing more is
-        # to be written, not even when the interpreter flushes at its end.
+    except (_ReaderGoneError, BrokenPipeError):
+        # As `head` does: nothing is wrong, and nothing more is to be written, not even when the
+        # interpreter flushes at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OK
     except click.ClickException as error:

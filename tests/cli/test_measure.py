@@ -1,0 +1,169 @@
+"""`nnprof measure`."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import nnprof
+from nnprof.report import REPORTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+files = [report for report in REPORTS if report.suffix]
+
+
+def test_prints_the_table(run: Callable[..., Any], models: Path) -> None:
+    result = run("measure", f"{models}:Net", "--shape", "3,4")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("Module")
+    assert "144 MACs" in result.out
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize("report", files, ids=lambda report: report.name)
+def test_writes_files(report: Any, run: Callable[..., Any], models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    result = run("measure", f"{models}:Net", "--shape", "3,4", f"--{report.name}", file)
+    assert result.code == 0
+    assert "144 MACs" in result.out
+    assert "144" in file.read_text()
+
+
+@pytest.mark.parametrize("report", files, ids=lambda report: report.name)
+def test_a_file_on_standard_output_stands_alone(
+    report: Any, run: Callable[..., Any], models: Path
+) -> None:
+    result = run("measure", f"{models}:Net", "--shape", "3,4", f"--{report.name}", "-")
+    assert result.code == 0
+    assert result.out.startswith("{" if report.suffix == ".json" else "path,")
+
+
+def test_saved_json_is_a_profile(run: Callable[..., Any], models: Path, tmp_path: Path) -> None:
+    file = tmp_path / "out.json"
+    result = run("measure", f"{models}:Net", "--shape", "3,4", "--quiet", "--json", file)
+    assert (result.code, result.out, result.err) == (0, "", "")
+    profile = nnprof.Profile.load(file)
+    assert profile.macs == 144
+    assert profile["second"].params == 18
+
+
+@pytest.mark.parametrize("report", [r for r in REPORTS if not r.suffix], ids=lambda r: r.name)
+def test_other_reports(report: Any, run: Callable[..., Any], models: Path) -> None:
+    result = run("measure", f"{models}:Net", "--shape", "3,4", "--report", report.name)
+    assert result.code == 0
+    assert "58" in result.out
+
+
+def test_depth_and_sort(run: Callable[..., Any], models: Path) -> None:
+    shallow = run("measure", f"{models}:Net", "--shape", "3,4", "--depth", "0")
+    assert "first" not in shallow.out
+    result = run("measure", f"{models}:Words", "--shape", "1,5", "--sort", "macs")
+    assert result.out.index("head") < result.out.index("embedding")
+
+
+def test_inputs_by_name_with_a_dtype(run: Callable[..., Any], models: Path) -> None:
+    named = ["--input", "input_ids=2,5:int32", "--input", "scale=8"]
+    result = run("measure", f"{models}:Words", *named, "--json", "-")
+    assert result.code == 0
+    assert json.loads(result.out)["layers"][-1]["input_shapes"] == [[2, 5, 8]]
+
+
+def test_a_floating_dtype_is_the_models_too(run: Callable[..., Any], models: Path) -> None:
+    result = run("measure", f"{models}:Net", "--shape", "3,4", "--dtype", "bfloat16", "--json", "-")
+    assert result.code == 0
+    assert json.loads(result.out)["model"]["parameter_bytes"] == 2 * 58
+    words = run("measure", f"{models}:Words", "--shape", "1,5", "--dtype", "bfloat16")
+    assert words.code == 0
+
+
+def test_several_positional_inputs(run: Callable[..., Any], models: Path) -> None:
+    result = run("measure", f"{models}:Words", "--shape", "2,5", "--shape", "8")
+    assert result.code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["measure", "Net"], "names no model"),
+        (["measure", "MODELS:Nett"], "did you mean Net?"),
+        (["measure", "gone.py:Net"], "no file gone.py"),
+        (["measure", "MODELS:Broken"], "the model raised LookupError: a table that is not there"),
+    ],
+)
+def test_wrong_inputs_are_one_line_and_code_1(
+    arguments: list[str], complaint: str, run: Callable[..., Any], models: Path
+) -> None:
+    arguments = [argument.replace("MODELS", str(models)) for argument in arguments]
+    result = run(*arguments, "--shape", "3,4")
+    assert result.code == 1
+    assert complaint in result.err
+    assert result.err.startswith("nnprof: error: ")
+    assert len(result.err.splitlines()) == 1
+    assert result.out == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--shape", "3,0"], "at least 1, not 0"),
+        (["--shape", "3,5"], "first"),
+        (["--shape", "3,4", "--shape", "3,4"], "2 inputs given"),
+        (["--input", "y=3,4"], "'y'"),
+        (["--shape", "3,4", "--json", "gone/out.json"], "cannot write gone/out.json"),
+    ],
+)
+def test_wrong_shapes_are_named(
+    arguments: list[str], complaint: str, run: Callable[..., Any], models: Path
+) -> None:
+    result = run("measure", f"{models}:Net", *arguments)
+    assert result.code == 1
+    assert complaint in result.err
+    assert len(result.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "inputs' sizes are missing"),
+        (["--shape", "3,4", "--input", "x=3,4"], "not both"),
+        (["--shape", "3x4"], "write the sizes as 1,3,224,224"),
+        (["--shape", "3,4:float17"], "'float17' is no dtype"),
+        (["--input", "3,4"], "has no name"),
+        (["--shape", "3,4", "--dtype", "wide"], "'wide' is no dtype"),
+        (["--shape", "3,4", "--sort", "cost"], "'macs'"),
+        (["--shape", "3,4", "--depth", "-1"], "depth"),
+        (["--shape", "3,4", "--no-such-option"], "No such option"),
+    ],
+)
+def test_a_wrong_command_line_is_code_2(
+    arguments: list[str], complaint: str, run: Callable[..., Any], models: Path
+) -> None:
+    result = run("measure", f"{models}:Net", *arguments)
+    assert result.code == 2
+    assert complaint in result.err
+    assert "Traceback" not in result.err
+
+
+def test_strict_fails_where_something_was_not_ruled(
+    run: Callable[..., Any], models: Path, tmp_path: Path
+) -> None:
+    assert run("measure", f"{models}:Net", "--shape", "3,4", "--strict").code == 0
+    file = tmp_path / "custom_for_cli.py"
+    file.write_text(
+        "import torch\n"
+        "torch.library.define('nnprof_cli_test::twice', '(Tensor x) -> Tensor')\n"
+        "torch.library.impl('nnprof_cli_test::twice', 'CompositeExplicitAutograd')("
+        "lambda x: x.clone())\n"
+        "class Net(torch.nn.Module):\n"
+        "    def forward(self, x):\n"
+        "        return torch.ops.nnprof_cli_test.twice(x)\n"
+    )
+    assert run("measure", f"{file}:Net", "--shape", "3,4").code == 0
+    result = run("measure", f"{file}:Net", "--shape", "3,4", "--strict")
+    assert result.code == 1
+    assert "nnprof_cli_test::twice" in result.err
