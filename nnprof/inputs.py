@@ -355,9 +355,9 @@ def explain_call_failure(
     its time.
     """
     model = looked_through(model)
-    explained = _explain_signature(model, args, kwargs) if isinstance(error, TypeError) else None
-    explained = explained or _explain_float_ids(args, kwargs, error)
-    explained = explained or _explain_plain_sizes(args, kwargs)
+    explained = _explain_plain_sizes(args, kwargs) or _explain_float_ids(args, kwargs, error)
+    if explained is None and isinstance(error, TypeError):
+        explained = _explain_signature(model, args, kwargs) or _explain_list(model, args)
     if explained is not None:
         raise explained from error
 
@@ -423,6 +423,15 @@ def _explain_plain_sizes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> In
     if len(args) > 1 and not kwargs and all(type(value) is int for value in args):
         return InputError(f"inputs= takes tensors: pass shape={args} to have them made")
     return None
+
+
+def _explain_list(model: Any, args: tuple[Any, ...]) -> InputError | None:
+    if len(args) != 1 or not isinstance(args[0], list):
+        return None
+    return InputError(
+        f"{_name(model)} was given a list as its one input, which it does not take: pass the "
+        "tensor itself, or several in a tuple"
+    )
 
 
 def _name(model: Any) -> str:

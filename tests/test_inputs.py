@@ -296,10 +296,11 @@ def call_and_explain(model: Any, *args: Any, **kwargs: Any) -> None:
 @pytest.mark.parametrize(
     ("model", "args", "kwargs", "complaint"),
     [
-        (Image(), (1, 2), {}, r"Image.forward takes \(x\), 2 inputs given"),
+        (Image(), (1.0, 2), {}, r"Image.forward takes \(x\), 2 inputs given"),
         (Two(), (torch.ones(1),), {}, "1 input given: missing a required argument: 'second'"),
         (Two(), ([1, 2],), {}, "a list; pass several as a tuple"),
-        (Two(), (1, 2), {"scal": 1}, "no parameter 'scal': did you mean 'scale'"),
+        (Image(), ([torch.ones(1, 3, 8, 8)],), {}, "a list as its one input"),
+        (Two(), (1.0, 2), {"scal": 1}, "no parameter 'scal': did you mean 'scale'"),
         (lambda a, b: a, (1,), {}, "1 input given"),
         (lookup(), (torch.ones(1, 5),), {}, r"input 0 is torch.float32.*\(1, 5\), torch.int64"),
     ],
