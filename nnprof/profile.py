@@ -14,7 +14,7 @@ from nnprof.errors import InputError, MissingExtraError, UnknownLayerError
 from nnprof.records import PHASES, ModelFacts, TraceData
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
 
     import numpy as np
@@ -89,6 +89,14 @@ def _is_shell(rows: Sequence[dict[str, Any]]) -> bool:
     below = [row["path"] for row in rows if row["parent"] == 0]
     own_work = any(rows[0][f"own_{name}"] for name in _COSTS)
     return below == [""] and not own_work
+
+
+def _outermost(layers: Iterable[Layer], around: frozenset[str]) -> Iterator[Layer]:
+    """The layers and all below, but none inside a call of the same module: it is counted there."""
+    for layer in layers:
+        if layer.path not in around:
+            yield layer
+        yield from _outermost(layer.children, around | {layer.path})
 
 
 def _combine(layers: Sequence[Layer]) -> Layer:
@@ -286,7 +294,7 @@ class Profile(PhaseCosts):
     @cached_property
     def _layers_by_path(self) -> dict[str, list[Layer]]:
         by_path: dict[str, list[Layer]] = {}
-        for layer in self.layers:
+        for layer in _outermost(self.layers[:1], frozenset()):
             by_path.setdefault(layer.path, []).append(layer)
         return by_path
 

@@ -125,6 +125,8 @@ def _fitting_table(profile: Profile, options: TableOptions, width: int) -> Table
     from rich.console import Console
 
     lines = list(tree_rows(profile, options))
+    if width >= _NO_LIMIT:
+        return _table(lines, ())
     measure = Console(file=StringIO(), width=_NO_LIMIT)
     for left_out in range(len(_SPARE_COLUMNS) + 1):
         table = _table(lines, _SPARE_COLUMNS[:left_out])
@@ -179,7 +181,9 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
 def _total(metric: Metric, profile: Profile) -> str:
     """Every digit for who wants to check, the rounded value for who wants to talk about it."""
     value = int(metric.of(profile))
-    text = f"{format_exact(value, metric.unit)} ({format_value(value, metric.unit)})"
+    text = format_exact(value, metric.unit)
+    if value >= 1000:
+        text += f" ({format_value(value, metric.unit)})"
     note = metric.note(profile) if metric.note else ""
     return f"{text}: {note}" if note else text
 

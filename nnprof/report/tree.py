@@ -61,7 +61,7 @@ def _node(layer: Layer, label: str, sort: Metric | None, known: dict[object, int
     own = {metric.name: metric.own(layer) for metric in METRICS}
     node = Node(label, layer.type, layer.calls, layer.output_shapes, values, own)
     node.children = _fold(
-        [_node(child, _label(child.path, layer.path), sort, known) for child in layer.children]
+        [_node(child, _label(child, layer.path), sort, known) for child in layer.children]
     )
     if sort:
         node.children.sort(key=lambda child: -child.values[sort.name])
@@ -69,9 +69,10 @@ def _node(layer: Layer, label: str, sort: Metric | None, known: dict[object, int
     return node
 
 
-def _label(path: str, parent: str) -> str:
-    """`path` as seen from `parent`; a module from elsewhere in the model keeps its full path."""
-    return path.removeprefix(f"{parent}.") if parent else path
+def _label(layer: Layer, parent: str) -> str:
+    """Its path as seen from `parent`; a module from elsewhere in the model keeps its full path."""
+    path = layer.path.removeprefix(f"{parent}.") if parent else layer.path
+    return path or layer.type
 
 
 def _content(node: Node) -> object:

@@ -140,3 +140,16 @@ def test_a_shell_around_the_model_is_not_a_layer(stored: dict[str, Any], cnn: Pr
     assert str(profile) == str(cnn)
     assert profile.summary() == cnn.summary()
     assert (profile.ops["scope"] == cnn.ops["scope"]).all()
+
+
+def test_work_around_the_model_is_kept_and_counted_once(stored: dict[str, Any]) -> None:
+    rows = stored["layers"]
+    root = rows[0]
+    shell = dict(root, type="", parent=-1, own_flops=1, flops=root["flops"] + 1)
+    for row in rows:
+        row["parent"] += 1
+    stored["layers"] = [shell, *rows]
+    profile = Profile(StoredTrace(stored), ModelFacts("x"), 0.0)
+    assert [layer.type for layer in profile.layers[:2]] == ["", "Net"]
+    assert profile[""].flops == root["flops"] + 1
+    assert "─ Net " in str(profile)
