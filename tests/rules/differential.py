@@ -148,6 +148,44 @@ def _aliases(inputs: list[Tensor], handles: list[Tensor], outputs: list[Tensor])
     return found
 
 
+@dataclass(frozen=True)
+class Output:
+    """What is compared of an output tensor, taken while the trace still runs: at its end, what was
+    written in place is put back."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    offset: int
+    dtype: torch.dtype
+    bits: tuple[bool, bool]
+    values: list[Any] | None
+
+    @classmethod
+    def of(cls, value: Any) -> Any:
+        """The picture of a tensor; all else stands for itself."""
+        if not strided(value):
+            return value
+        integers = value.device.type == "cpu" and not is_floating(value)
+        return cls(
+            tuple(value.shape),
+            value.stride(),
+            value.storage_offset(),
+            value.dtype,
+            (value.is_conj(), value.is_neg()),
+            value.clone().flatten().tolist() if integers else None,
+        )
+
+    def significant_strides(self) -> list[int]:
+        """The strides that say where elements are: not those of dimensions of one element."""
+        if 0 in self.shape:
+            return []
+        pairs = zip(self.shape, self.stride, strict=True)
+        return [stride for size, stride in pairs if size > 1]
+
+    def __str__(self) -> str:
+        return f"{str(self.dtype).removeprefix('torch.')}{list(self.shape)}/{list(self.stride)}"
+
+
 @dataclass
 class Run:
     """What came out of one run of a call."""
@@ -157,25 +195,27 @@ class Run:
     error: Exception | None = None
 
 
+def _run(function: Callable[..., Any], arguments: Arguments) -> Run:
+    inputs = _tensors(arguments)
+    outputs = tree_flatten(function(*arguments[0], **arguments[1]))[0]
+    handles = [tensor.detach() for tensor in inputs]
+    aliases = _aliases(inputs, handles, [out for out in outputs if strided(out)])
+    return Run([Output.of(out) for out in outputs], aliases)
+
+
 def run_really(function: Callable[..., Any], arguments: Arguments) -> Run:
     try:
-        outputs = tree_flatten(function(*arguments[0], **arguments[1]))[0]
+        return _run(function, arguments)
     except Exception as error:  # whatever PyTorch raises is the expectation
         return Run(None, [], error)
-    inputs = _tensors(arguments)
-    return Run(outputs, _aliases(inputs, inputs, [out for out in outputs if strided(out)]))
 
 
 def run_traced(function: Callable[..., Any], arguments: Arguments) -> Run:
-    inputs = _tensors(arguments)
     try:
         with nnprof.trace():
-            outputs = tree_flatten(function(*arguments[0], **arguments[1]))[0]
-            handles = [tensor.detach() for tensor in inputs]
-            aliases = _aliases(inputs, handles, [out for out in outputs if strided(out)])
+            return _run(function, arguments)
     except Exception as error:  # is compared with what the real run raises
         return Run(None, [], error)
-    return Run(outputs, aliases)
 
 
 def compare(name: str, function: Callable[..., Any], arguments: Arguments) -> list[Mismatch]:
@@ -204,17 +244,17 @@ def _compare_runs(real: Run, traced: Run, exact: bool) -> Iterator[tuple[str, st
         elif real.error is not None and traced.error is None:
             yield "accepts", f"PyTorch raises {type(real.error).__name__}: {str(real.error)[:200]}"
         return
-    kinds = [[strided(out) for out in run.outputs or []] for run in (real, traced)]
+    kinds = [[isinstance(out, Output) for out in run.outputs or []] for run in (real, traced)]
     if kinds[0] != kinds[1]:
-        expected, got = describe(real.outputs), describe(traced.outputs)
+        expected, got = (", ".join(map(str, run.outputs or [])) for run in (real, traced))
         yield "structure", f"expected {expected}, got {got}"
         return
     for number, (expected, got) in enumerate(zip(real.outputs, traced.outputs, strict=True)):
-        if not strided(expected):
+        if not isinstance(expected, Output):
             if type(expected) is not type(got):
                 yield "structure", f"output {number}: expected {expected!r}, got {got!r}"
             continue
-        for kind, text in _compare_tensors(expected, got, exact):
+        for kind, text in _compare_outputs(expected, got, exact):
             yield kind, f"output {number}: {text}"
     for number, (shared, got_shared) in enumerate(zip(real.aliases, traced.aliases, strict=True)):
         if shared != got_shared:
@@ -222,29 +262,20 @@ def _compare_runs(real: Run, traced: Run, exact: bool) -> Iterator[tuple[str, st
             yield "aliasing", f"output {number}: expected to alias {next(what)}, got {next(what)}"
 
 
-def _compare_tensors(expected: Tensor, got: Tensor, exact: bool) -> Iterator[tuple[str, str]]:
+def _compare_outputs(expected: Output, got: Output, exact: bool) -> Iterator[tuple[str, str]]:
     if expected.shape != got.shape:
-        yield "shape", f"expected {describe(expected)}, got {describe(got)}"
+        yield "shape", f"expected {expected}, got {got}"
         return
     if expected.dtype != got.dtype:
         yield "dtype", f"expected {expected.dtype}, got {got.dtype}"
-    if significant_strides(expected) != significant_strides(got):
-        yield "strides", f"expected {describe(expected)}, got {describe(got)}"
-    if expected.storage_offset() != got.storage_offset():
-        yield "offset", f"expected {expected.storage_offset()}, got {got.storage_offset()}"
-    if (expected.is_conj(), expected.is_neg()) != (got.is_conj(), got.is_neg()):
+    if expected.significant_strides() != got.significant_strides():
+        yield "strides", f"expected {expected}, got {got}"
+    if expected.offset != got.offset:
+        yield "offset", f"expected {expected.offset}, got {got.offset}"
+    if expected.bits != got.bits:
         yield "structure", "the conjugate or negative bit differs"
-    known = exact and not is_floating(expected) and got.device.type == "cpu"
-    if known and not torch.equal(expected, got):
-        yield "value", f"expected {expected.tolist()}, got {got.tolist()}"[:400]
-
-
-def significant_strides(tensor: Tensor) -> list[int]:
-    """The strides that say where elements are: not those of dimensions of one element."""
-    if tensor.numel() == 0:
-        return []
-    pairs = zip(tensor.shape, tensor.stride(), strict=True)
-    return [stride for size, stride in pairs if size > 1]
+    if exact and got.values is not None and expected.values != got.values:
+        yield "value", f"expected {expected.values}, got {got.values}"[:400]
 
 
 # PyTorch's own samples ----------------------------------------------------------------------------
