@@ -235,8 +235,27 @@ class _Shared:
                 self._switch_off()
 
 
+_known_higher_order_ops = 0
+
+
+def _meet_torch_modules() -> None:
+    """Tells the core and torch of each other, for what torch has loaded by now."""
+    global _known_higher_order_ops
+    fakes = sys.modules.get("torch._subclasses.fake_tensor")
+    if fakes is not None:
+        _core.set_fake_tensor_type(fakes.FakeTensor)
+    operators = sys.modules["torch._ops"]._higher_order_ops
+    if len(operators) != _known_higher_order_ops:
+        # A higher-order operator refuses a dispatch key it does not know: ours is passed through,
+        # and the operators inside come to us.
+        for operator in operators.values():
+            operator.fallthrough(_core.intercept_key())
+        _known_higher_order_ops = len(operators)
+
+
 def _switch_on_scopes() -> Callable[[], None]:
     undo = ExitStack()
+    _meet_torch_modules()
     _core.install_scopes(nn.Module)
     undo.callback(_core.uninstall_scopes, nn.Module)
     if "torch._dynamo" in sys.modules:

@@ -6,6 +6,7 @@
 #include "bindings/bindings.h"
 #include "bindings/tracer.h"
 #include "core/errors.h"
+#include "dispatch/key.h"
 
 namespace py = pybind11;
 
@@ -41,6 +42,14 @@ void Tracer::note_failure() {
 }
 
 namespace {
+
+PyObject* fake_tensor_type = nullptr;
+
+bool is_instance_of_fake(const at::Tensor& tensor) {
+  const py::gil_scoped_acquire gil;
+  const auto object = py::reinterpret_steal<py::object>(THPVariable_Wrap(tensor));
+  return PyObject_IsInstance(object.ptr(), fake_tensor_type) == 1;
+}
 
 void mark_inputs(Trace& trace, py::handle value) {
   if (THPVariable_Check(value.ptr())) {
@@ -93,6 +102,11 @@ void bind_trace(py::module_& m) {
         facts["buffer_bytes"] = tree.buffer_bytes();
         return facts;
       });
+  m.def("intercept_key", [] { return kInterceptKey; });
+  m.def("set_fake_tensor_type", [](const py::object& type) {
+    fake_tensor_type = py::object(type).release().ptr();  // kept for the life of the process
+    set_fake_test(&is_instance_of_fake);
+  });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("set_device_needs_no_init", [](bool needless) {
     torch::utils::set_requires_device_init(at::kCUDA, !needless);

@@ -75,7 +75,8 @@ class Call {
   bool compute_if_known() {
     if (walk_.values() != Values::known) return false;
     if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
-    const Stack originals(arguments(), arguments() + op_.arguments);
+    Stack originals;
+    if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {
       const bool write = std::find(op_.written.begin(), op_.written.end(), static_cast<int>(i)) !=
                          op_.written.end();
@@ -105,7 +106,10 @@ class Call {
       trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
                                ": the mask is taken as all true");
     }
-    const Stack originals(arguments(), arguments() + op_.arguments);
+    Stack originals;
+    if (has(kChoices) || !op_.written.empty()) {
+      originals.assign(arguments(), arguments() + op_.arguments);
+    }
     c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows;
     for (size_t i = 0; i < op_.arguments; ++i) {
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
@@ -274,8 +278,33 @@ void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
 
 }  // namespace
 
+// A FakeTensor is its metadata: a shadow of that stands for it. True when no other wrapper is left.
+bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
+  if (c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Python)) return false;
+  bool only_fakes = true;
+  const auto wrapped = [](const at::Tensor& t) { return t.key_set().has(c10::DispatchKey::Python); };
+  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
+      if (wrapped(tensor) && !is_fake_tensor(tensor)) only_fakes = false;
+    });
+  }
+  if (!only_fakes) return false;
+  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+    map_tensors(stack[i], [&](const at::Tensor& tensor) {
+      return wrapped(tensor) ? trace.shadow_of_fake(tensor) : tensor;
+    });
+  }
+  return true;
+}
+
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
-  if (keys.has_any(kWrapped)) return op.handle.redispatchBoxed(keys_after(keys), &stack);
+  if (keys.has_any(kWrapped)) {
+    const bool python_only = !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
+    if (!python_only || !unwrap_fakes(op, stack, trace)) {
+      return op.handle.redispatchBoxed(keys_after(keys), &stack);
+    }
+    return op.handle.callBoxed(stack);
+  }
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
   if (autocast_enabled() && run_autocast(op, stack, trace)) return;
   with_located_errors(op, trace, [&] {

@@ -124,6 +124,21 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
   return meta;
 }
 
+at::Tensor Trace::shadow_of_fake(const at::Tensor& fake) {
+  const auto found = shadows_.find(fake.unsafeGetTensorImpl());
+  if (found != shadows_.end() && found->second.meta.sizes() == fake.sizes() &&
+      found->second.meta.strides() == fake.strides()) {
+    return found->second.meta;
+  }
+  at::Tensor meta(
+      at::detail::empty_strided_meta(fake.sizes(), fake.strides(), fake.scalar_type()));
+  const Role role = fake.requires_grad() ? Role::parameter : Role::constant;
+  const auto bytes = static_cast<int64_t>(meta.storage().nbytes());
+  adopt_storage(meta.storage(), session_->new_storage(bytes, role), role, Values::unknown);
+  shadows_[fake.unsafeGetTensorImpl()] = {fake, nullptr, meta};
+  return meta;
+}
+
 at::Tensor Trace::wrapped_number(c10::ScalarType dtype) {
   at::Tensor& number = wrapped_numbers_[static_cast<int8_t>(dtype)];
   if (!number.defined()) {
@@ -186,6 +201,15 @@ void Trace::adopt(const at::Tensor& output, Values values) {
 at::Generator& Trace::generator() {
   if (!generator_.defined()) generator_ = at::detail::createCPUGenerator(/*seed=*/0);
   return generator_;
+}
+
+namespace {
+FakeTest fake_test = nullptr;
+}
+
+void set_fake_test(FakeTest test) { fake_test = test; }
+bool is_fake_tensor(const at::Tensor& tensor) {
+  return fake_test != nullptr && fake_test(tensor);
 }
 
 Trace* current_trace() { return static_cast<Trace*>(c10::ThreadLocalDebugInfo::get(kTraceInfo)); }

@@ -66,6 +66,8 @@ class Trace final : public c10::DebugInfoBase {
   Identity identify(const at::Tensor& tensor);
   // The meta tensor that stands for it in shape-only execution.
   at::Tensor shadow(const at::Tensor& tensor);
+  // The same for a FakeTensor, whose storage is of no use.
+  at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
   // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
@@ -107,6 +109,11 @@ class Trace final : public c10::DebugInfoBase {
   std::map<int8_t, at::Tensor> wrapped_numbers_;
   at::Generator generator_;
 };
+
+// Is a tensor with a Python dispatch a FakeTensor? The bindings say how to find out.
+using FakeTest = bool (*)(const at::Tensor&);
+void set_fake_test(FakeTest test);
+bool is_fake_tensor(const at::Tensor& tensor);
 
 // The trace of this thread, or of the thread that its autograd work came from; null when none.
 Trace* current_trace();
