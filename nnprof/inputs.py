@@ -406,8 +406,9 @@ def _unknown_keyword(model: Any, name: str, known: set[str]) -> str:
 def _explain_float_ids(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], error: BaseException
 ) -> InputError | None:
-    text = str(error)
-    if "embedding" not in text.lower() or not ("integer" in text or "Long, Int" in text):
+    text = str(error).lower()
+    of_pytorch = "'indices'" in text and "long, int" in text
+    if not of_pytorch and not ("embedding" in text and "integer" in text):
         return None
     for name, value in [*enumerate(args), *kwargs.items()]:
         if isinstance(value, torch.Tensor) and value.is_floating_point():

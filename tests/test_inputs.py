@@ -318,6 +318,19 @@ def test_plain_sizes_as_inputs_are_recognised() -> None:
         explain_call_failure(lambda *sizes: None, (1, 3, 8, 8), {}, RuntimeError("?"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "embedding: expected integer indices, but got Float",
+        "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
+        "Long, Int; but got torch.float32 instead",
+    ],
+)
+def test_float_ids_are_recognised_in_the_cores_words_and_in_pytorchs(text: str) -> None:
+    with pytest.raises(InputError, match="torch.int64"):
+        explain_call_failure(lookup(), (torch.ones(1, 5),), {}, RuntimeError(text))
+
+
 def test_a_failure_inside_the_model_is_its_own() -> None:
     def forward(x: torch.Tensor) -> Any:
         raise TypeError("of the model's own making")
