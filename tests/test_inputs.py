@@ -322,12 +322,11 @@ def test_plain_sizes_as_inputs_are_recognised() -> None:
     "text",
     [
         "embedding: expected integer indices, but got Float",
-        "Expected tensor for argument #1 'indices' to have one of the following scalar types: "
-        "Long, Int; but got torch.float32 instead",
+        "argument #1 'indices' has one of the scalar types: Long, Int; but got torch.float32",
     ],
 )
 def test_float_ids_are_recognised_in_the_cores_words_and_in_pytorchs(text: str) -> None:
-    with pytest.raises(InputError, match="torch.int64"):
+    with pytest.raises(InputError, match=r"torch\.int64"):
         explain_call_failure(lookup(), (torch.ones(1, 5),), {}, RuntimeError(text))
 
 
