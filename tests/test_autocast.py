@@ -20,17 +20,19 @@ from tests.rules import differential
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SAMPLES = 3
+SAMPLES = 2
 
 
 def dtypes(tree: Any) -> list[torch.dtype]:
     return [leaf.dtype for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
-def run(function: Callable[..., Any], arguments: differential.Arguments) -> Any:
+def run(
+    function: Callable[..., Any], arguments: differential.Arguments, autocast: bool = True
+) -> Any:
     """The dtypes that come out under autocast; an exception stands for itself."""
     try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             return dtypes(function(*arguments[0], **arguments[1]))
     except Exception as error:  # to be compared with the other run's
         return error
@@ -38,20 +40,22 @@ def run(function: Callable[..., Any], arguments: differential.Arguments) -> Any:
 
 def autocast_mismatches(op: Any) -> list[str]:
     found = []
-    for dtype in (torch.float32, torch.bfloat16, torch.float16, torch.float64):
+    for dtype in (torch.float32, torch.bfloat16, torch.float64):
         if dtype not in op.dtypes:
             continue
         torch.manual_seed(0)
         for sample in itertools.islice(op.sample_inputs("cpu", dtype), SAMPLES):
             arguments = differential.arguments_of(sample)
-            shadows = differential.copy_arguments(arguments, differential.is_floating)
             real = run(op.op, differential.copy_arguments(arguments, lambda tensor: False))
             if isinstance(real, Exception):
                 continue
+            shadows = differential.copy_arguments(arguments, differential.is_floating)
             with nnprof.trace():
                 traced = run(op.op, shadows)
-            if isinstance(traced, nnprof.errors.DataDependentError):
-                continue
+                if isinstance(traced, Exception):
+                    without = run(op.op, shadows, autocast=False)
+                    if isinstance(without, Exception):
+                        continue  # what cannot be traced at all is the matter of test_op_db
             if real != traced:
                 call = differential.describe_call(op.name, *arguments)
                 found.append(f"{call}: expected {real}, got {traced!r}"[:400])
@@ -77,8 +81,9 @@ class Net(nn.Module):
         self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
         self.layer_norm = nn.LayerNorm(16)
         self.encoder = nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)
-        self.lstm = nn.LSTM(16, 8, batch_first=True)
-        self.gru = nn.GRUCell(8, 8)
+        # No nn.LSTM: on the CPU it takes bfloat16 only where oneDNN has a kernel for it.
+        self.gru = nn.GRU(16, 8, batch_first=True)
+        self.cell = nn.LSTMCell(8, 8)
         self.head = nn.Linear(8, 5)
         self.activation = nn.Softmax(-1)
 
@@ -88,8 +93,8 @@ class Net(nn.Module):
         x = self.layer_norm(attended + x)
         x = self.encoder(x)
         mixed = torch.cat((x, attended.float()), dim=1)
-        hidden, _ = self.lstm(mixed)
-        last = self.gru(hidden[:, -1])
+        hidden, _ = self.gru(mixed)
+        last, _ = self.cell(hidden[:, -1])
         logits = self.head(last)
         loss = F.mse_loss(logits, torch.zeros_like(logits))
         return [x, weights, mixed, hidden, last, logits, self.activation(logits), loss]
