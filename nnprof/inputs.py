@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,12 +22,15 @@ from nnprof.modules import looked_through
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["as_dtype", "explain_call_failure", "make_inputs"]
+__all__ = ["as_dtype", "explain_call_failure", "kept", "make_inputs"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 #: Above this many elements made ids are meta tensors: 32 MiB, some 20 ms to draw.
 REAL_IDS_LIMIT = 1 << 22
+
+#: Arguments that a forward cannot change, or that a trace itself puts back.
+_UNCHANGING = (torch.Tensor, nn.Module, int, float, complex, str, bytes, type, torch.dtype)
 
 _FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 _SEED = 20_240_229
@@ -341,6 +345,43 @@ def _signature_of_script(function: Any) -> list[_Parameter]:
 
 def _forward(model: Any) -> Any:
     return model.forward if isinstance(model, nn.Module) else model
+
+
+# Arguments that the forward changes: caches, dicts it pops from.
+
+
+@contextmanager
+def kept(*values: Any) -> Iterator[None]:
+    """Puts lists, dicts and the attributes of objects among the arguments back as they were.
+
+    A forward appends to the cache it is given. Tensors need no care here: a trace never writes to
+    the user's.
+    """
+    snapshots: dict[int, tuple[Any, Any]] = {}
+    for value in values:
+        _snapshot(value, snapshots)
+    try:
+        yield
+    finally:
+        for container, content in snapshots.values():
+            container.clear()
+            (container.extend if isinstance(container, list) else container.update)(content)
+
+
+def _snapshot(value: Any, snapshots: dict[int, tuple[Any, Any]]) -> None:
+    if value is None or isinstance(value, _UNCHANGING) or id(value) in snapshots:
+        return
+    if isinstance(value, tuple):
+        inside: Any = value
+    elif isinstance(value, (list, dict)):
+        snapshots[id(value)] = (value, value.copy())
+        inside = value if isinstance(value, list) else list(value.values())
+    elif isinstance(getattr(value, "__dict__", None), dict):
+        inside = (value.__dict__,)
+    else:
+        return
+    for item in inside:
+        _snapshot(item, snapshots)
 
 
 # Failures, explained.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import DataDependentError
-from nnprof.inputs import explain_call_failure, make_inputs
+from nnprof.inputs import explain_call_failure, kept, make_inputs
 from nnprof.modules import looked_through
-from nnprof.trace import trace
+from nnprof.trace import trace, wants_data
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import torch
 
     from nnprof.profile import Profile
@@ -62,15 +62,15 @@ def measure(
     target = looked_through(model)
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype)
     for limit in INTEGER_LIMITS:
+        last = limit == INTEGER_LIMITS[-1]
         running = trace(target, autocast=autocast, assume=assume, integer_limit=limit)
         try:
-            with running:
+            with running, kept(arguments, keywords):
                 running.mark_inputs(arguments, keywords)
                 target(*arguments, **keywords)
-        except DataDependentError:
-            if not running.rerun_wanted or limit == INTEGER_LIMITS[-1]:
-                raise
-        except TypeError as error:
+        except Exception as error:
+            if not last and (running.rerun_wanted or wants_data(error)):
+                continue
             explain_call_failure(target, arguments, keywords, error)
             raise
         if not running.rerun_wanted:

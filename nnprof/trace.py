@@ -15,6 +15,7 @@ from torch import nn
 
 from nnprof import _core
 from nnprof.errors import InputError, NestedTraceError, NnprofError
+from nnprof.inputs import as_dtype
 from nnprof.records import ModelFacts
 
 if TYPE_CHECKING:
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from nnprof.profile import Profile
 
 __all__ = ["bare", "trace"]
+
+
+_NO_DATA_NOTE = (
+    "nnprof: nothing is computed in a trace, so the tensor has no data to read. For a kernel of its "
+    "own (Triton, pybind) wrap it as a custom operator with a fake kernel and add a rule with "
+    "nnprof.register_rule"
+)
 
 
 class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
@@ -44,7 +52,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         recording: bool = True,
     ) -> None:
         self._model = model
-        self._autocast = _as_dtype(autocast)
+        self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
         self._options = {"integer_limit": integer_limit, "recording": recording}
         self._cleanup = ExitStack()
@@ -88,6 +96,8 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             place = self._tracer.failed_scope
             if place and not isinstance(error, NnprofError):
                 error.add_note(f"nnprof: raised while tracing, {place}")
+            if wants_data(error):
+                error.add_note(_NO_DATA_NOTE)
             return
         self._result = _core.TraceResult(self._tracer)
         self.trace_s = time.perf_counter() - self._started
@@ -136,6 +146,19 @@ def bare() -> Iterator[None]:
         yield
     finally:
         tracer.stop()
+
+
+#: What torch says when Python asks a meta tensor for its data, past the dispatcher.
+_DATA_ERRORS = (
+    "shouldn't be called on a tensor with unallocated storage",
+    "can't convert meta device type tensor to numpy",
+    "Cannot access data pointer of Tensor",
+)
+
+
+def wants_data(error: BaseException) -> bool:
+    """Was it raised because the program read a tensor's data directly (tolist, numpy)?"""
+    return any(text in str(error) for text in _DATA_ERRORS)
 
 
 def _check_strict(result: _core.TraceResult) -> None:
@@ -201,13 +224,13 @@ class _generators_state:  # noqa: N801
     """The global random generators as they were."""
 
     def __init__(self) -> None:
-        self._torch = torch.random.default_generator.get_state()
+        self._torch = torch.get_rng_state()
         self._python = random.getstate()
         numpy_random = sys.modules.get("numpy.random")
         self._numpy = None if numpy_random is None else numpy_random.get_state(legacy=False)
 
     def restore(self) -> None:
-        torch.random.default_generator.set_state(self._torch)
+        torch.set_rng_state(self._torch)
         random.setstate(self._python)
         if self._numpy is not None:
             sys.modules["numpy.random"].set_state(self._numpy)
@@ -284,15 +307,6 @@ def _flags() -> Iterator[None]:
 
 
 # --- autocast ------------------------------------------------------------------------------------
-
-
-def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, dtype, None)
-    if not isinstance(found, torch.dtype):
-        raise InputError(f"autocast={dtype!r} is no dtype: pass torch.bfloat16 or 'bfloat16'")
-    return found
 
 
 def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:

@@ -2,8 +2,6 @@
 
 #include <torch/csrc/autograd/python_variable.h>
 
-#include <unordered_set>
-
 #include "core/errors.h"
 
 namespace py = pybind11;
@@ -36,44 +34,16 @@ std::string type_name(PyTypeObject* type) {
   return name.substr(name.rfind('.') + 1);  // a type made in C carries its module's name
 }
 
-bool same_items(PyObject* a, PyObject* b) {
-  if (PyDict_GET_SIZE(a) != PyDict_GET_SIZE(b)) return false;
-  Py_ssize_t at_a = 0, at_b = 0;
-  PyObject *key_a = nullptr, *value_a = nullptr, *key_b = nullptr, *value_b = nullptr;
-  while (PyDict_Next(a, &at_a, &key_a, &value_a) && PyDict_Next(b, &at_b, &key_b, &value_b)) {
-    if (key_a != key_b || value_a != value_b) return false;
-  }
-  return true;
+size_t size_of(PyObject* container) {
+  return static_cast<size_t>(PyList_Check(container) ? PyList_GET_SIZE(container)
+                                                     : PyDict_GET_SIZE(container));
 }
 
-bool same_list(PyObject* a, PyObject* b) {
-  if (PyList_GET_SIZE(a) != PyList_GET_SIZE(b)) return false;
-  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(a); ++i) {
-    if (PyList_GET_ITEM(a, i) != PyList_GET_ITEM(b, i)) return false;
-  }
-  return true;
-}
+bool is_container(PyObject* value) { return PyDict_Check(value) || PyList_Check(value); }
 
 py::object checked(PyObject* object) {
   if (object == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(object);
-}
-
-void refill(py::handle container, py::handle copy) {
-  container.attr("clear")();
-  if (!copy) return;
-  container.attr(PyList_Check(container.ptr()) ? "extend" : "update")(copy);
-}
-
-void restore_container(py::handle object, py::handle copy) {
-  const bool is_list = PyList_Check(object.ptr());
-  if (!copy) {
-    const auto size = is_list ? PyList_GET_SIZE(object.ptr()) : PyDict_GET_SIZE(object.ptr());
-    if (size != 0) refill(object, copy);
-    return;
-  }
-  const bool same = is_list ? same_list(object.ptr(), copy.ptr()) : same_items(object.ptr(), copy.ptr());
-  if (!same) refill(object, copy);
 }
 
 }  // namespace
@@ -84,8 +54,8 @@ int32_t ModuleTree::number_of(PyObject* module) const {
 }
 
 // Modules that some thread's trace holds. The GIL guards it.
-static std::unordered_set<PyObject*>& claimed_modules() {
-  static auto* modules = new std::unordered_set<PyObject*>;
+static ska::flat_hash_set<PyObject*>& claimed_modules() {
+  static auto* modules = new ska::flat_hash_set<PyObject*>;
   return *modules;
 }
 
@@ -105,10 +75,10 @@ void ModuleTree::release() {
 }
 
 std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) const {
-  std::unordered_set<PyTypeObject*> seen;
+  ska::flat_hash_set<PyTypeObject*> seen;
   std::vector<std::string> names;
-  for (const ModuleState& state : states_) {
-    PyTypeObject* type = Py_TYPE(state.module.ptr());
+  for (PyObject* module : modules_) {
+    PyTypeObject* type = Py_TYPE(module);
     if (!seen.insert(type).second) continue;
     if (PyObject_IsSubclass(reinterpret_cast<PyObject*>(type), bases.ptr()) == 1) {
       names.push_back(type_name(type));
@@ -127,7 +97,7 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   children_.emplace_back();
   session.modules.push_back({path, type_name(Py_TYPE(root.ptr())), {}});
   const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
-  remember(root, dict);
+  remember(root.ptr(), dict.ptr());
   add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
   add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
 
@@ -149,25 +119,69 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   return number;
 }
 
-void ModuleTree::remember(py::handle module, py::handle dict) {
-  ModuleState state{py::reinterpret_borrow<py::object>(module),
-                    py::reinterpret_borrow<py::object>(dict), checked(PyDict_Copy(dict.ptr())), {}};
+ModuleTree::~ModuleTree() {
+  for (PyObject* item : items_) Py_DECREF(item);
+  for (PyObject* module : modules_) Py_DECREF(module);
+}
+
+void ModuleTree::remember(PyObject* module, PyObject* dict) {
+  Py_INCREF(module);
+  modules_.push_back(module);
+  remember_container(dict, true);
+  const ContainerState state = states_.back();
+  for (size_t i = 0; i < state.count; ++i) {
+    PyObject* value = items_[state.first + 2 * i + 1];
+    if (is_container(value) && size_of(value) != 0) remember_container(value, false);
+  }
+}
+
+void ModuleTree::remember_container(PyObject* container, bool of_module) {
+  states_.push_back({container, items_.size(), size_of(container), of_module});
+  const auto keep = [this](PyObject* item) {
+    Py_INCREF(item);
+    items_.push_back(item);
+  };
+  if (PyList_Check(container)) {
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(container); ++i) keep(PyList_GET_ITEM(container, i));
+    return;
+  }
   Py_ssize_t position = 0;
   PyObject *key = nullptr, *value = nullptr;
-  while (PyDict_Next(dict.ptr(), &position, &key, &value)) {
-    py::object copy;
-    if (PyDict_Check(value)) {
-      if (PyDict_GET_SIZE(value) != 0) copy = checked(PyDict_Copy(value));
-    } else if (PyList_Check(value)) {
-      if (PyList_GET_SIZE(value) != 0) {
-        copy = checked(PyList_GetSlice(value, 0, PyList_GET_SIZE(value)));
-      }
-    } else {
-      continue;
-    }
-    state.containers.push_back({py::reinterpret_borrow<py::object>(value), std::move(copy)});
+  while (PyDict_Next(container, &position, &key, &value)) {
+    keep(key);
+    keep(value);
   }
-  states_.push_back(std::move(state));
+}
+
+bool ModuleTree::unchanged(const ContainerState& state) const {
+  if (size_of(state.container) != state.count) return false;
+  const PyObject* const* item = items_.data() + state.first;
+  if (PyList_Check(state.container)) {
+    for (size_t i = 0; i < state.count; ++i) {
+      if (PyList_GET_ITEM(state.container, static_cast<Py_ssize_t>(i)) != item[i]) return false;
+    }
+    return true;
+  }
+  Py_ssize_t position = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  for (; PyDict_Next(state.container, &position, &key, &value); item += 2) {
+    if (key != item[0] || value != item[1]) return false;
+  }
+  return true;
+}
+
+// Through the container's own methods: an OrderedDict keeps more than a dict does.
+void ModuleTree::refill(const ContainerState& state) const {
+  const py::handle container = state.container;
+  container.attr("clear")();
+  PyObject* const* item = items_.data() + state.first;
+  for (size_t i = 0; i < state.count; ++i) {
+    if (PyList_Check(state.container)) {
+      container.attr("append")(py::handle(item[i]));
+    } else {
+      container.attr("__setitem__")(py::handle(item[2 * i]), py::handle(item[2 * i + 1]));
+    }
+  }
 }
 
 uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
@@ -180,8 +194,15 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
   const int64_t bytes = elements * static_cast<int64_t>(parameter.element_size());
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   parameter_storages_.push_back(parameter.has_storage() ? trace_->identify(parameter).storage : 0);
-  parameters_.push_back({parameter, parameter.grad(), {}, parameter.requires_grad()});
-  if (parameter.has_storage()) parameters_.back().data = parameter.detach();
+  ParameterState state{parameter, parameter.grad(),   {}, {}, {}, 0,
+                       parameter.dtype(), parameter.key_set(), parameter.requires_grad()};
+  if (parameter.has_storage()) {
+    state.storage = parameter.storage();
+    state.sizes = parameter.sizes();
+    state.strides = parameter.strides();
+    state.offset = parameter.storage_offset();
+  }
+  parameters_.push_back(std::move(state));
   totals_.parameters += elements;
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
@@ -212,7 +233,7 @@ void ModuleTree::add_buffers(py::handle buffers) {
   while (PyDict_Next(buffers.ptr(), &position, &key, &value)) {
     if (value == Py_None || !THPVariable_Check(value)) continue;
     const at::Tensor& buffer = THPVariable_Unpack(value);
-    if (!buffers_seen_.emplace(buffer.unsafeGetTensorImpl(), true).second) continue;
+    if (!buffers_seen_.insert(buffer.unsafeGetTensorImpl()).second) continue;
     trace_->set_role(buffer, Role::buffer);
     totals_.buffers += buffer.numel();
     totals_.buffer_bytes += buffer.numel() * static_cast<int64_t>(buffer.element_size());
@@ -220,22 +241,36 @@ void ModuleTree::add_buffers(py::handle buffers) {
 }
 
 void ModuleTree::restore() {
-  for (const ModuleState& state : states_) {
-    for (const Container& container : state.containers) {
-      restore_container(container.object, container.copy);
+  for (size_t i = 0; i < states_.size();) {
+    const ContainerState& module = states_[i++];
+    if (!unchanged(module)) refill(module);
+    for (size_t entry = 0; entry < module.count; ++entry) {
+      PyObject* value = items_[module.first + 2 * entry + 1];
+      if (!is_container(value)) continue;
+      const bool remembered = i < states_.size() && !states_[i].of_module && states_[i].container == value;
+      if (!remembered) {
+        if (size_of(value) != 0) refill({value, 0, 0, false});
+        continue;
+      }
+      if (!unchanged(states_[i])) refill(states_[i]);
+      ++i;
     }
-    if (!same_items(state.dict.ptr(), state.copy.ptr())) refill(state.dict, state.copy);
   }
-  for (const ParameterState& state : parameters_) {
-    const at::Tensor& tensor = state.tensor;
-    if (state.data.defined() && !tensor.is_alias_of(state.data)) {
-      at::Tensor(tensor).set_data(state.data);
-    }
-    if (tensor.requires_grad() != state.requires_grad && tensor.is_leaf()) {
-      tensor.requires_grad_(state.requires_grad);
-    }
-    if (!tensor.grad().is_same(state.grad)) at::Tensor(tensor).mutable_grad() = state.grad;
+  for (const ParameterState& state : parameters_) restore_parameter(state);
+}
+
+void ModuleTree::restore_parameter(const ParameterState& state) const {
+  at::Tensor tensor = state.tensor;
+  if (state.storage && !tensor.storage().is_alias_of(state.storage)) {
+    at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(
+        c10::Storage(state.storage), state.keys, state.dtype);
+    data.unsafeGetTensorImpl()->set_sizes_and_strides(state.sizes, state.strides, state.offset);
+    tensor.set_data(data);
   }
+  if (tensor.requires_grad() != state.requires_grad && tensor.is_leaf()) {
+    tensor.set_requires_grad(state.requires_grad);
+  }
+  if (!tensor.grad().is_same(state.grad)) tensor.mutable_grad() = state.grad;
 }
 
 }  // namespace nnprof

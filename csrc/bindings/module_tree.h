@@ -4,7 +4,6 @@
 #include <ATen/core/Tensor.h>
 #include <pybind11/pybind11.h>
 
-#include <unordered_map>
 #include <vector>
 
 #include "dispatch/trace.h"
@@ -14,6 +13,9 @@ namespace nnprof {
 class ModuleTree {
  public:
   explicit ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
+  ~ModuleTree();
+  ModuleTree(const ModuleTree&) = delete;
+  ModuleTree& operator=(const ModuleTree&) = delete;
 
   // Adds `root` and all below it under `path`; returns the root's number. Raises for a lazy module.
   int32_t add(pybind11::handle root, const std::string& path);
@@ -36,38 +38,48 @@ class ModuleTree {
   const std::vector<uint32_t>& parameter_storages() const { return parameter_storages_; }
 
  private:
-  struct Container {
-    pybind11::object object;
-    pybind11::object copy;  // empty handle: it was empty
-  };
-  struct ModuleState {
-    pybind11::object module;
-    pybind11::object dict;
-    pybind11::object copy;
-    std::vector<Container> containers;
+  // A module's __dict__, or a list or dict that was not empty in one: what it held stands in
+  // items_, keys and values in turn (a list: values), from `first` on. Plain references in one
+  // vector: copies as Python objects would keep the garbage collector busy.
+  struct ContainerState {
+    PyObject* container;
+    size_t first;
+    size_t count;
+    bool of_module;
   };
   struct ParameterState {
     at::Tensor tensor;
     at::Tensor grad;
-    at::Tensor data;  // an alias with the storage it had
+    c10::Storage storage;
+    c10::DimVector sizes;
+    c10::DimVector strides;
+    int64_t offset;
+    caffe2::TypeMeta dtype;
+    c10::DispatchKeySet keys;
     bool requires_grad;
   };
   struct Totals {
     int64_t parameters = 0, trainable = 0, buffers = 0, parameter_bytes = 0, buffer_bytes = 0;
   };
 
-  void remember(pybind11::handle module, pybind11::handle dict);
+  void remember(PyObject* module, PyObject* dict);
+  void remember_container(PyObject* container, bool of_module);
+  bool unchanged(const ContainerState& state) const;
+  void refill(const ContainerState& state) const;
+  void restore_parameter(const ParameterState& state) const;
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
   uint32_t parameter_number(const at::Tensor& parameter);
 
   std::shared_ptr<Trace> trace_;
-  std::unordered_map<PyObject*, int32_t> numbers_;
-  std::unordered_map<c10::TensorImpl*, uint32_t> parameter_numbers_;
-  std::unordered_map<c10::TensorImpl*, bool> buffers_seen_;
+  ska::flat_hash_map<PyObject*, int32_t> numbers_;
+  ska::flat_hash_map<c10::TensorImpl*, uint32_t> parameter_numbers_;
+  ska::flat_hash_set<c10::TensorImpl*> buffers_seen_;
   std::vector<std::vector<int32_t>> children_;
   std::vector<uint32_t> parameter_storages_;
-  std::vector<ModuleState> states_;
+  std::vector<PyObject*> modules_;  // owned
+  std::vector<ContainerState> states_;
+  std::vector<PyObject*> items_;  // owned
   std::vector<ParameterState> parameters_;
   Totals totals_;
   bool claimed_ = false;

@@ -153,11 +153,11 @@ class TraceResult {
     for (const Scope& scope : session_->scopes()) {
       if (scope.module >= 0) alive[static_cast<size_t>(scope.module)] = true;
     }
-    const auto& touched = session_->touched_storages();
-    const std::set<uint32_t> used(touched.begin(), touched.end());
+    std::vector<bool> used(session_->storages().size(), false);
+    for (uint32_t storage : session_->touched_storages()) used[storage] = true;
     for (size_t i = 0; i < alive.size(); ++i) {
       for (uint32_t parameter : session_->modules[i].parameters) {
-        if (used.count(parameter_storages_[parameter]) != 0) alive[i] = true;
+        if (used[parameter_storages_[parameter]]) alive[i] = true;
       }
     }
     // Children are numbered after their parents, shared ones aside, which are alive through either.
