@@ -18,6 +18,7 @@ std::span<const RuleFamily> rule_families() {
       kLossRules,
       kMatmulRules,
       kNormalizationRules,
+      kPadRules,
       kPointwiseRules,
       kPoolingRules,
       kRandomRules,
@@ -25,6 +26,7 @@ std::span<const RuleFamily> rule_families() {
       kReductionRules,
       kSoftmaxRules,
       kSortingRules,
+      kSplitRules,
       kViewRules,
       kVisionRules,
   };

@@ -15,6 +15,7 @@ extern const RuleFamily kIndexingRules;
 extern const RuleFamily kLossRules;
 extern const RuleFamily kMatmulRules;
 extern const RuleFamily kNormalizationRules;
+extern const RuleFamily kPadRules;
 extern const RuleFamily kPointwiseRules;
 extern const RuleFamily kPoolingRules;
 extern const RuleFamily kRandomRules;
@@ -22,6 +23,7 @@ extern const RuleFamily kRecurrentRules;
 extern const RuleFamily kReductionRules;
 extern const RuleFamily kSoftmaxRules;
 extern const RuleFamily kSortingRules;
+extern const RuleFamily kSplitRules;
 extern const RuleFamily kViewRules;
 extern const RuleFamily kVisionRules;
 
