@@ -17,6 +17,7 @@ from nnprof import _core
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.inputs import as_dtype
 from nnprof.records import ModelFacts
+from nnprof.scopes import install_scopes, uninstall_scopes
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -27,8 +28,8 @@ __all__ = ["bare", "trace"]
 
 
 _NO_DATA_NOTE = (
-    "nnprof: nothing is computed in a trace, so the tensor has no data to read. For a kernel of its "
-    "own (Triton, pybind) wrap it as a custom operator with a fake kernel and add a rule with "
+    "nnprof: nothing is computed in a trace, so the tensor has no data to read. For a kernel of "
+    "its own (Triton, pybind) wrap it as a custom operator with a fake kernel and add a rule with "
     "nnprof.register_rule"
 )
 
@@ -279,8 +280,8 @@ def _meet_torch_modules() -> None:
 def _switch_on_scopes() -> Callable[[], None]:
     undo = ExitStack()
     _meet_torch_modules()
-    _core.install_scopes(nn.Module)
-    undo.callback(_core.uninstall_scopes, nn.Module)
+    install_scopes()
+    undo.callback(uninstall_scopes)
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         undo.enter_context(torch.compiler.set_stance("force_eager"))

@@ -1,8 +1,7 @@
-// Module scopes: while a trace is active, nn.Module.__call__ is a C function that enters and leaves
-// them. Threads without a trace pass straight on.
+// Module scopes: while a trace is active, nn.Module.__call__ comes through here, which enters and
+// leaves them. Threads without a trace pass straight on. See nnprof/scopes.py.
+#include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
-
-#include <array>
 
 #include "bindings/bindings.h"
 #include "bindings/tracer.h"
@@ -12,69 +11,49 @@ namespace py = pybind11;
 namespace nnprof {
 namespace {
 
-PyObject* original_call = nullptr;  // owned while installed
-int installed = 0;                  // traces that want scopes; the GIL guards it
+PyObject* original_call = nullptr;  // nn.Module.__call__ as torch wrote it; kept for good
 
-void add_shapes(PyObject* value, std::vector<std::vector<int64_t>>& shapes, int depth = 0) {
+using Shapes = std::vector<std::vector<int64_t>>;
+
+void add_shapes(PyObject* value, Shapes& shapes, int depth = 0) {
   if (value == nullptr) return;
   if (THPVariable_Check(value)) {
     const auto sizes = THPVariable_Unpack(value).sizes();
     shapes.emplace_back(sizes.begin(), sizes.end());
-  } else if (depth < 2 && (PyTuple_Check(value) || PyList_Check(value))) {
+  } else if (depth < 3 && (PyTuple_Check(value) || PyList_Check(value))) {
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(value);
     for (Py_ssize_t i = 0; i < count; ++i) {
       add_shapes(PySequence_Fast_GET_ITEM(value, i), shapes, depth + 1);
     }
-  } else if (depth < 2 && PyDict_Check(value)) {
+  } else if (depth < 3 && PyDict_Check(value)) {
     Py_ssize_t position = 0;
     PyObject *key = nullptr, *item = nullptr;
     while (PyDict_Next(value, &position, &key, &item)) add_shapes(item, shapes, depth + 1);
   }
 }
 
-PyObject* call_original(PyObject* self, PyObject* const* arguments, Py_ssize_t positional,
-                        PyObject* names) {
-  const Py_ssize_t count = positional + (names == nullptr ? 0 : PyTuple_GET_SIZE(names));
-  constexpr Py_ssize_t kUsual = 16;
-  std::array<PyObject*, kUsual + 1> small{};
-  std::vector<PyObject*> large;
-  PyObject** all = small.data();
-  if (count > kUsual) {
-    large.resize(static_cast<size_t>(count) + 1);
-    all = large.data();
-  }
-  all[0] = self;
-  std::copy(arguments, arguments + count, all + 1);
-  return PyObject_Vectorcall(original_call, all, static_cast<size_t>(positional + 1), names);
+// The user's call again: self, then the positional and the keyword arguments it came with.
+PyObject* call_original(PyObject* self, PyObject* positional, PyObject* keywords) {
+  const Py_ssize_t count = PyTuple_GET_SIZE(positional);
+  c10::SmallVector<PyObject*, 16> arguments;
+  arguments.push_back(self);
+  for (Py_ssize_t i = 0; i < count; ++i) arguments.push_back(PyTuple_GET_ITEM(positional, i));
+  return PyObject_VectorcallDict(original_call, arguments.data(), static_cast<size_t>(count + 1),
+                                 keywords);
 }
 
-PyObject* scoped_call(PyObject* self, PyObject* const* arguments, Py_ssize_t positional,
-                      PyObject* names) {
-  Tracer* tracer = Tracer::current();
-  if (tracer == nullptr || !tracer->trace().options().recording) {
-    return call_original(self, arguments, positional, names);
+PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
+  Session& session = *tracer.trace().session();
+  const uint32_t scope = session.enter_scope(tracer.module_number(self));
+  if (session.scope(scope).calls == 1) {
+    add_shapes(positional, session.scope(scope).input_shapes);
+    add_shapes(keywords, session.scope(scope).input_shapes);
   }
-  Session& session = *tracer->trace().session();
-  uint32_t scope = 0;
-  try {
-    scope = session.enter_scope(tracer->module_number(self));
-  } catch (py::error_already_set& error) {
-    error.restore();
-    return nullptr;
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_RuntimeError, error.what());
-    return nullptr;
-  }
-  const bool first = session.scope(scope).calls == 1;
-  if (first) {
-    const Py_ssize_t count = positional + (names == nullptr ? 0 : PyTuple_GET_SIZE(names));
-    for (Py_ssize_t i = 0; i < count; ++i) add_shapes(arguments[i], session.scope(scope).input_shapes);
-  }
-  PyObject* result = call_original(self, arguments, positional, names);
+  PyObject* result = call_original(self, positional, keywords);
   if (result == nullptr) {
-    tracer->note_failure();
+    tracer.note_failure();
   } else {
-    std::vector<std::vector<int64_t>> shapes;
+    Shapes shapes;
     add_shapes(result, shapes);
     session.module_returned(scope, shapes);
   }
@@ -82,29 +61,38 @@ PyObject* scoped_call(PyObject* self, PyObject* const* arguments, Py_ssize_t pos
   return result;
 }
 
+PyObject* scoped_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+  if (count != 3 || !PyTuple_Check(arguments[1]) || !PyDict_Check(arguments[2])) {
+    PyErr_SetString(PyExc_TypeError, "scoped_call(module, args, kwargs)");
+    return nullptr;
+  }
+  Tracer* tracer = Tracer::current();
+  if (tracer == nullptr || !tracer->trace().options().recording) {
+    return call_original(arguments[0], arguments[1], arguments[2]);
+  }
+  try {
+    return call_in_scope(*tracer, arguments[0], arguments[1], arguments[2]);
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (torch::PyTorchError& error) {
+    PyErr_SetString(error.python_type(), error.what());
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+  return nullptr;
+}
+
 PyMethodDef scoped_call_definition = {
-    "__call__", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&scoped_call)),
-    METH_FASTCALL | METH_KEYWORDS, nullptr};
-
-void install_scopes(py::handle module_type) {
-  if (installed++ != 0) return;
-  original_call = py::object(module_type.attr("__call__")).release().ptr();
-  auto descriptor = py::reinterpret_steal<py::object>(PyDescr_NewMethod(
-      reinterpret_cast<PyTypeObject*>(module_type.ptr()), &scoped_call_definition));
-  module_type.attr("__call__") = descriptor;
-}
-
-void uninstall_scopes(py::handle module_type) {
-  if (--installed != 0) return;
-  module_type.attr("__call__") = py::handle(original_call);
-  // A thread may still be inside scoped_call: the reference is kept until the next install.
-}
+    "scoped_call", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(&scoped_call)),
+    METH_FASTCALL, nullptr};
 
 }  // namespace
 
 void bind_scopes(py::module_& m) {
-  m.def("install_scopes", &install_scopes);
-  m.def("uninstall_scopes", &uninstall_scopes);
+  m.attr("scoped_call") =
+      py::reinterpret_steal<py::object>(PyCFunction_New(&scoped_call_definition, nullptr));
+  m.def("set_original_call",
+        [](const py::object& function) { original_call = py::object(function).release().ptr(); });
 }
 
 }  // namespace nnprof
