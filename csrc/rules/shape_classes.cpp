@@ -61,6 +61,12 @@ void per_input_element(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, op.rule->mix, op.tensor(0).numel());
 }
 
+void add_copy(Cost& cost, int64_t bytes) {
+  cost.bytes_read += bytes;
+  cost.bytes_written += bytes;
+  cost.temporary_bytes += bytes;
+}
+
 int64_t log2_ceil(int64_t n) {
   return std::max<int64_t>(1, std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1)));
 }
