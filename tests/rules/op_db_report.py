@@ -21,8 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from torch.testing._internal.common_methods_invocations import op_db
 
-from tests.rules.differential import KINDS, Report, check_samples
-from tests.rules.test_op_db import EXCEPTIONS
+from tests.rules.differential import EXCEPTIONS, KINDS, Report, check_samples
 
 
 def bare_name(operator: str) -> str:

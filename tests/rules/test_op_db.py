@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import pytest
 from torch.testing._internal.common_methods_invocations import op_db
 
-from tests.rules.differential import KINDS, check_samples
-
-EXCEPTIONS: dict[str, dict[str, str]] = tomllib.loads(
-    Path(__file__).with_name("op_db_exceptions.toml").read_text()
-)
+from tests.rules.differential import EXCEPTIONS, KINDS, check_samples
 
 
 @pytest.mark.parametrize("op", op_db, ids=lambda op: op.formatted_name)
