@@ -34,7 +34,7 @@ def install_scopes() -> None:
 def uninstall_scopes() -> None:
     """Gives torch's function its own code back."""
     _call.__code__ = _own_code
-    _call.__kwdefaults__ = None  # type: ignore[assignment]
+    _call.__kwdefaults__ = None
 
 
 _core.set_original_call(FunctionType(_own_code, _call.__globals__, _call.__name__))

@@ -59,6 +59,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._cleanup = ExitStack()
         self._result: _core.TraceResult | None = None
         self._facts: ModelFacts | None = None
+        self._tracer: _core.Tracer | None = None
         self._started = 0.0
         self._input_bytes = 0
         self.trace_s = 0.0
@@ -72,17 +73,18 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._started = time.perf_counter()
         with ExitStack() as cleanup:
             cleanup.callback(_generators_state().restore)
-            self._tracer = _claimed_tracer(self._model, self._options)
-            cleanup.callback(_release, self._tracer)
-            cleanup.callback(self._tracer.restore)
+            tracer = _claimed_tracer(self._model, self._options)
+            cleanup.callback(_release, tracer)
+            cleanup.callback(tracer.restore)
             for path, value in self._assume.items():
-                self._tracer.assume(path, value)
+                tracer.assume(path, value)
             cleanup.enter_context(_scopes)
             cleanup.enter_context(_flags())
             if self._autocast is not None:
                 cleanup.enter_context(_autocast(self._autocast, _runs_on_cpu(self._model)))
-            self._tracer.start()
-            cleanup.callback(self._tracer.stop)
+            tracer.start()
+            cleanup.callback(tracer.stop)
+            self._tracer = tracer
             self._cleanup = cleanup.pop_all()
         return self
 
@@ -92,27 +94,31 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        tracer = self._tracer
+        assert tracer is not None  # __enter__ has made it
         self._cleanup.close()
         if error is not None:
-            place = self._tracer.failed_scope
+            place = tracer.failed_scope
             if place and not isinstance(error, NnprofError):
                 error.add_note(f"nnprof: raised while tracing, {place}")
             if wants_data(error):
                 error.add_note(_NO_DATA_NOTE)
             return
-        self._result = _core.TraceResult(self._tracer)
+        self._result = _core.TraceResult(tracer)
         self.trace_s = time.perf_counter() - self._started
-        facts = self._tracer.facts
+        facts = tracer.facts
         self._facts = ModelFacts(
             name=_name_of(self._model),
             input_bytes=self._input_bytes,
             never_called=tuple(self._result.never_called()),
-            container_types=tuple(self._tracer.container_types(nn.Sequential, nn.ModuleList)),
+            container_types=tuple(tracer.container_types(nn.Sequential, nn.ModuleList)),
             **facts,
         )
 
     def mark_inputs(self, *values: Any) -> None:
         """Tells the records which tensors, in any nesting, are the user's inputs."""
+        if self._tracer is None:
+            raise InputError("the trace is not running: call mark_inputs() inside the with block")
         for tensor in _tensors(values):
             self._tracer.mark_input(tensor)
             self._input_bytes += tensor.numel() * tensor.element_size()
@@ -120,7 +126,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
     @property
     def rerun_wanted(self) -> bool:
         """The value of an integer tensor above `integer_limit` was asked for."""
-        return bool(self._tracer.rerun_wanted)
+        return self._tracer is not None and self._tracer.rerun_wanted
 
     def profile(self, *, strict: bool = False) -> Profile:
         """What the code inside cost.

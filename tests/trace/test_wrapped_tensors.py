@@ -1,0 +1,65 @@
+"""Tensors that wrap others are unwrapped by whoever knows them; what is inside is recorded."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import nnprof
+
+
+def test_vmap_records_the_batched_product() -> None:
+    x, w = torch.randn(5, 40, 60), torch.randn(60, 70)
+    with nnprof.trace() as trace:
+        out = torch.vmap(lambda a: a @ w)(x)
+        assert out.shape == (5, 40, 70)
+    assert trace.profile().macs == 5 * 40 * 60 * 70
+
+
+def test_fake_tensors_are_traced_by_their_metadata() -> None:
+    with FakeTensorMode():
+        model, x = nn.Linear(40, 50), torch.randn(20, 40)
+    profile = nnprof.measure(model, inputs=x)
+    assert profile.macs == 20 * 40 * 50
+    assert profile.params == 40 * 50 + 50
+
+
+def test_a_mode_inside_a_trace_sees_the_operators() -> None:
+    seen = []
+
+    class Sees(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            seen.append(str(func))
+            return func(*args, **(kwargs or {}))
+
+    x = torch.randn(100, 100)
+    with nnprof.trace() as trace, Sees():
+        torch.mm(x, x)
+    assert "aten.mm.default" in seen
+    assert trace.profile().macs == 100**3
+
+
+def test_flop_counter_mode_inside_agrees() -> None:
+    x, w = torch.randn(64, 128), torch.randn(32, 128)
+    with nnprof.trace() as trace, FlopCounterMode(display=False) as counter:
+        F.linear(x, w)
+    assert counter.get_total_flops() == 2 * trace.profile().macs
+
+
+def test_conjugate_views_are_resolved() -> None:
+    x = torch.randn(80, 80, dtype=torch.complex64)
+    with nnprof.trace() as trace:
+        assert (x.conj().T @ x).shape == (80, 80)
+    assert trace.profile().macs == 80**3
+
+
+def test_a_device_that_is_not_here_traces() -> None:
+    x = torch.randn(100, 100)
+    with nnprof.trace():
+        made = torch.zeros(100, 100, device="cuda")
+        assert (x.to("cuda") + made + x.cuda()).shape == (100, 100)
+        assert torch.arange(3, device="cuda").tolist() == [0, 1, 2]
