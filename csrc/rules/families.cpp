@@ -10,6 +10,7 @@ std::span<const RuleFamily> rule_families() {
   static const std::array families = {
       kActivationRules,
       kAttentionRules,
+      kComparisonRules,
       kConvolutionRules,
       kCopyRules,
       kEmbeddingRules,
@@ -27,6 +28,7 @@ std::span<const RuleFamily> rule_families() {
       kSoftmaxRules,
       kSortingRules,
       kSplitRules,
+      kSpecialRules,
       kViewRules,
       kVisionRules,
   };

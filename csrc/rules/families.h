@@ -7,6 +7,7 @@ namespace nnprof {
 
 extern const RuleFamily kActivationRules;
 extern const RuleFamily kAttentionRules;
+extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kCopyRules;
 extern const RuleFamily kEmbeddingRules;
@@ -24,6 +25,7 @@ extern const RuleFamily kReductionRules;
 extern const RuleFamily kSoftmaxRules;
 extern const RuleFamily kSortingRules;
 extern const RuleFamily kSplitRules;
+extern const RuleFamily kSpecialRules;
 extern const RuleFamily kViewRules;
 extern const RuleFamily kVisionRules;
 
