@@ -51,6 +51,7 @@ class Call {
   void run() {
     walk_.arguments(arguments());
     if (op_.known == Known::scalar_value) return answer_value();
+    if (op_.known == Known::row_lookup) check_known_rows();
     if (!compute_if_known()) run_shape_only();
     record();
   }
@@ -60,6 +61,12 @@ class Call {
   c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
 
   bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
+
+  void check_known_rows() {
+    const at::Tensor& indices = arguments()[1].toTensor();
+    if (!indices.defined() || trace_.identify(indices).values != Values::known) return;
+    check_rows(arguments()[0].toTensor(), trace_.value(indices));
+  }
 
   void answer_value() {
     if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);

@@ -19,6 +19,7 @@ enum class Variant : uint8_t { functional, in_place, out };
 enum class Known : uint8_t {
   none,
   scalar_value,    // aten::_local_scalar_dense: hands a value to the program
+  row_lookup,      // aten::embedding: known indices are checked against the table
   fresh_constant,  // aten::lift_fresh: torch.tensor([...])
 };
 

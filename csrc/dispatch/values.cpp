@@ -107,6 +107,16 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   return c10::IValue(c10::Scalar(answer->second));
 }
 
+void check_rows(const at::Tensor& table, const at::Tensor& indices) {
+  if (indices.scalar_type() != at::kLong || !indices.is_contiguous() || table.dim() == 0) return;
+  const int64_t* index = indices.const_data_ptr<int64_t>();
+  const int64_t rows = table.size(0);
+  for (int64_t i = 0; i < indices.numel(); ++i) {
+    TORCH_CHECK_INDEX(index[i] >= 0 && index[i] < rows, "index out of range: row ", index[i],
+                      " is asked of a table of ", rows, " rows");
+  }
+}
+
 void want_rerun(const Operator& op, Trace& trace) {
   trace.session()->rerun_wanted = true;
   raise(ErrorKind::data_dependent,

@@ -21,6 +21,9 @@ at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
 // user assumed, or a DataDependentError.
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace);
 
+// Raises IndexError as the CPU kernel would when an index that is known is outside of the table.
+void check_rows(const at::Tensor& table, const at::Tensor& indices);
+
 // Asks for another run with a higher limit, by raising.
 [[noreturn]] void want_rerun(const Operator& op, Trace& trace);
 
