@@ -41,8 +41,7 @@ using at::Scalar;
 using at::Tensor;
 using Generator = std::optional<at::Generator>;
 
-// Outputs
-// ------------------------------------------------------------------------------------------
+// Outputs -----------------------------------------------------------------------------------------
 
 Tensor same_dtype(const Tensor& self) { return quick_unary<&at::meta::sgn>(self); }
 
@@ -148,8 +147,7 @@ Tensor rrelu_with_noise_in_place(const Tensor& self, const Tensor&, const Scalar
   return self;
 }
 
-// Outputs of derivatives
-// ---------------------------------------------------------------------------
+// Outputs of derivatives --------------------------------------------------------------------------
 
 Tensor product(const Tensor& grad, const Tensor& self) {
   return quick_binary<&at::meta::mul>(grad, self);
@@ -175,8 +173,7 @@ Tensor rrelu_backward(const Tensor& grad, const Tensor& self, const Tensor&, con
   return product(grad, self);
 }
 
-// Costs
-// --------------------------------------------------------------------------------------------
+// Costs -------------------------------------------------------------------------------------------
 
 bool is_tanh_approximation(const OpSignature& op, size_t argument) {
   return op.string(argument) == "tanh";
@@ -223,8 +220,7 @@ void rrelu_with_noise_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_written += op.tensor(1).distinct_bytes();
 }
 
-// Table
-// --------------------------------------------------------------------------------------------
+// Table -------------------------------------------------------------------------------------------
 
 constexpr FlopMix kSigmoid = {.add = 1, .division = 1, .exp = 1};
 

@@ -13,6 +13,7 @@ std::span<const RuleFamily> rule_families() {
       kComparisonRules,
       kConvolutionRules,
       kCopyRules,
+      kDropoutRules,
       kEmbeddingRules,
       kFactoryRules,
       kIndexingRules,

@@ -10,6 +10,7 @@ extern const RuleFamily kAttentionRules;
 extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kCopyRules;
+extern const RuleFamily kDropoutRules;
 extern const RuleFamily kEmbeddingRules;
 extern const RuleFamily kFactoryRules;
 extern const RuleFamily kIndexingRules;

@@ -54,8 +54,7 @@ bool is_real_number(const Scalar& number) {
   return number.isFloatingPoint() || number.isIntegral(/*includeBool=*/false);
 }
 
-// Outputs
-// ------------------------------------------------------------------------------------------
+// Outputs -----------------------------------------------------------------------------------------
 
 Tensor add(const Tensor& self, const Tensor& other, const Scalar& alpha) {
   return is_real_number(alpha) ? quick_binary<&at::meta::add>(self, other, alpha)
@@ -149,8 +148,7 @@ Tensor ldexp(const Tensor& self, const Tensor& other) {
   return mul(self, pow_of_scalar(2.0, other));
 }
 
-// Costs
-// --------------------------------------------------------------------------------------------
+// Costs -------------------------------------------------------------------------------------------
 
 bool is_one(const OpSignature& op, size_t argument) { return op.floating(argument) == 1; }
 
@@ -196,8 +194,7 @@ void abs_cost(const OpSignature& op, Cost& cost) {
   pointwise(op, cost);
 }
 
-// Table
-// --------------------------------------------------------------------------------------------
+// Table -------------------------------------------------------------------------------------------
 
 #define UNARY(NAME, ...)                                                                        \
   {                                                                                             \
