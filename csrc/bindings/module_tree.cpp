@@ -193,7 +193,6 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
   const int64_t elements = parameter.numel();
   const int64_t bytes = elements * static_cast<int64_t>(parameter.element_size());
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
-  parameter_storages_.push_back(parameter.has_storage() ? trace_->identify(parameter).storage : 0);
   ParameterState state{parameter, parameter.grad(),   {}, {}, {}, 0,
                        parameter.dtype(), parameter.key_set(), parameter.requires_grad()};
   if (parameter.has_storage()) {
@@ -238,6 +237,14 @@ void ModuleTree::add_buffers(py::handle buffers) {
     totals_.buffers += buffer.numel();
     totals_.buffer_bytes += buffer.numel() * static_cast<int64_t>(buffer.element_size());
   }
+}
+
+std::vector<int64_t> ModuleTree::parameter_storages() const {
+  std::vector<int64_t> storages;
+  for (const ParameterState& state : parameters_) {
+    storages.push_back(trace_->number_of_external(state.tensor));
+  }
+  return storages;
 }
 
 void ModuleTree::restore() {

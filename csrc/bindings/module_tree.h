@@ -35,7 +35,8 @@ class ModuleTree {
   int64_t parameter_bytes() const { return totals_.parameter_bytes; }
   int64_t buffer_bytes() const { return totals_.buffer_bytes; }
   const std::vector<std::vector<int32_t>>& children() const { return children_; }
-  const std::vector<uint32_t>& parameter_storages() const { return parameter_storages_; }
+  // Per parameter: the number of its storage, or -1 when no operator saw it.
+  std::vector<int64_t> parameter_storages() const;
 
  private:
   // A module's __dict__, or a list or dict that was not empty in one: what it held stands in
@@ -76,7 +77,6 @@ class ModuleTree {
   ska::flat_hash_map<c10::TensorImpl*, uint32_t> parameter_numbers_;
   ska::flat_hash_set<c10::TensorImpl*> buffers_seen_;
   std::vector<std::vector<int32_t>> children_;
-  std::vector<uint32_t> parameter_storages_;
   std::vector<PyObject*> modules_;  // owned
   std::vector<ContainerState> states_;
   std::vector<PyObject*> items_;  // owned

@@ -119,7 +119,7 @@ class TraceResult {
     py::list layer, shapes;
     for (const ModuleCall& call : session_->module_calls()) {
       layer.append(row_of[call.scope]);
-      shapes.append(session_->output_shapes(call));
+      shapes.append(unflatten(session_->output_shapes(call)));
     }
     py::dict columns;
     columns["layer"] = layer;
@@ -157,7 +157,8 @@ class TraceResult {
     for (uint32_t storage : session_->touched_storages()) used[storage] = true;
     for (size_t i = 0; i < alive.size(); ++i) {
       for (uint32_t parameter : session_->modules[i].parameters) {
-        if (used[parameter_storages_[parameter]]) alive[i] = true;
+        const int64_t storage = parameter_storages_[parameter];
+        if (storage >= 0 && used[static_cast<size_t>(storage)]) alive[i] = true;
       }
     }
     // Children are numbered after their parents, shared ones aside, which are alive through either.
@@ -245,8 +246,8 @@ class TraceResult {
     int64_t depth = 0;
     for (int32_t up = scope.parent; up >= 0; up = session_->scopes()[static_cast<size_t>(up)].parent) ++depth;
     row["depth"] = depth;
-    row["input_shapes"] = scope.input_shapes;
-    row["output_shapes"] = scope.output_shapes;
+    row["input_shapes"] = unflatten(scope.input_shapes);
+    row["output_shapes"] = unflatten(scope.output_shapes);
     std::set<uint32_t> own, all;
     if (scope.module >= 0) {
       const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
@@ -278,7 +279,7 @@ class TraceResult {
 
   std::shared_ptr<Session> session_;
   std::vector<std::vector<int32_t>> children_;
-  std::vector<uint32_t> parameter_storages_;
+  std::vector<int64_t> parameter_storages_;  // -1: no operator saw it
   Aggregate aggregate_;
 };
 

@@ -13,13 +13,12 @@ namespace {
 
 PyObject* original_call = nullptr;  // nn.Module.__call__ as torch wrote it; kept for good
 
-using Shapes = std::vector<std::vector<int64_t>>;
-
-void add_shapes(PyObject* value, Shapes& shapes, int depth = 0) {
+void add_shapes(PyObject* value, FlatShapes& shapes, int depth = 0) {
   if (value == nullptr) return;
   if (THPVariable_Check(value)) {
     const auto sizes = THPVariable_Unpack(value).sizes();
-    shapes.emplace_back(sizes.begin(), sizes.end());
+    shapes.push_back(static_cast<int64_t>(sizes.size()));
+    shapes.append(sizes.begin(), sizes.end());
   } else if (depth < 3 && (PyTuple_Check(value) || PyList_Check(value))) {
     const Py_ssize_t count = PySequence_Fast_GET_SIZE(value);
     for (Py_ssize_t i = 0; i < count; ++i) {
@@ -53,7 +52,7 @@ PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, Py
   if (result == nullptr) {
     tracer.note_failure();
   } else {
-    Shapes shapes;
+    FlatShapes shapes;
     add_shapes(result, shapes);
     session.module_returned(scope, shapes);
   }

@@ -18,6 +18,17 @@ int64_t TensorSpec::distinct_numel() const {
   return count;
 }
 
+bool TensorSpec::is_contiguous() const {
+  int64_t expected = 1;
+  for (size_t d = sizes.size(); d-- > 0;) {
+    if (sizes[d] == 0) return true;
+    if (sizes[d] == 1) continue;
+    if (strides[d] != expected) return false;
+    expected *= sizes[d];
+  }
+  return true;
+}
+
 const TensorSpec& OpSignature::tensor(size_t index) const {
   static const TensorSpec undefined;
   const auto& tensors = arguments.at(index).tensors;

@@ -37,6 +37,7 @@ struct TensorSpec {
   int64_t numel() const;
   // Elements that exist in memory: a dimension of stride 0 counts once.
   int64_t distinct_numel() const;
+  bool is_contiguous() const;  // row-major, strides of dimensions of one element aside
   int64_t element_size() const { return static_cast<int64_t>(c10::elementSize(dtype)); }
   int64_t distinct_bytes() const { return distinct_numel() * element_size(); }
   bool is_floating() const { return c10::isFloatingType(dtype); }

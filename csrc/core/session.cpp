@@ -2,6 +2,16 @@
 
 namespace nnprof {
 
+std::vector<std::vector<int64_t>> unflatten(const FlatShapes& shapes) {
+  std::vector<std::vector<int64_t>> lists;
+  for (const int64_t* at = shapes.begin(); at != shapes.end();) {
+    const int64_t dim = *at++;
+    lists.emplace_back(at, at + dim);
+    at += dim;
+  }
+  return lists;
+}
+
 Session::Session() : scopes_(1) { scopes_[0].calls = 1; }
 
 uint32_t Session::enter_scope(int32_t module) {
@@ -13,8 +23,7 @@ uint32_t Session::enter_scope(int32_t module) {
   return current_scope_;
 }
 
-void Session::module_returned(uint32_t scope,
-                              const std::vector<std::vector<int64_t>>& output_shapes) {
+void Session::module_returned(uint32_t scope, const FlatShapes& output_shapes) {
   Scope& returned = scopes_[scope];
   if (returned.calls == 1) returned.output_shapes = output_shapes;
   if (returned.output_shapes == output_shapes) {
@@ -25,7 +34,7 @@ void Session::module_returned(uint32_t scope,
   other_shapes_.push_back(output_shapes);
 }
 
-const std::vector<std::vector<int64_t>>& Session::output_shapes(const ModuleCall& call) const {
+const FlatShapes& Session::output_shapes(const ModuleCall& call) const {
   return call.shapes < 0 ? scopes_[call.scope].output_shapes
                          : other_shapes_[static_cast<size_t>(call.shapes)];
 }

@@ -28,13 +28,17 @@ struct ParameterDescriptor {
   bool trainable = false;
 };
 
+// Sizes of several tensors in one vector: each time the number of dimensions, then the sizes.
+using FlatShapes = c10::SmallVector<int64_t, 12>;
+std::vector<std::vector<int64_t>> unflatten(const FlatShapes& shapes);
+
 // One entry per call path: a module as called from one place.
 struct Scope {
   int32_t parent = -1;
   int32_t module = -1;  // -1: the root, code outside any module
   uint32_t calls = 0;
-  std::vector<std::vector<int64_t>> input_shapes;  // of the first call
-  std::vector<std::vector<int64_t>> output_shapes;
+  FlatShapes input_shapes;  // of the first call
+  FlatShapes output_shapes;
 };
 
 // Storage `id` was freed just before record `before_record` was made.
@@ -66,14 +70,13 @@ class Session {
   uint32_t current_scope() const { return current_scope_; }
   Scope& scope(uint32_t index) { return scopes_[index]; }
   const std::vector<Scope>& scopes() const { return scopes_; }
-  void module_returned(uint32_t scope, const std::vector<std::vector<int64_t>>& output_shapes);
+  void module_returned(uint32_t scope, const FlatShapes& output_shapes);
   const std::vector<ModuleCall>& module_calls() const { return module_calls_; }
-  const std::vector<std::vector<int64_t>>& output_shapes(const ModuleCall& call) const;
+  const FlatShapes& output_shapes(const ModuleCall& call) const;
   // "layer1.0.conv1 (Conv2d)", for messages.
   std::string describe_scope() const;
 
   uint32_t new_storage(int64_t bytes, Role role);
-  void set_role(uint32_t storage, Role role) { storages_[storage].role = role; }
   void storage_freed(uint32_t storage);
   void storage_resized(uint32_t storage, int64_t bytes) { storages_[storage].bytes = bytes; }
   const std::vector<StorageInfo>& storages() const { return storages_; }
@@ -100,7 +103,7 @@ class Session {
   ska::flat_hash_map<uint64_t, uint32_t> children_;  // (parent, module) -> scope
   uint32_t current_scope_ = 0;
   std::vector<ModuleCall> module_calls_;
-  std::vector<std::vector<std::vector<int64_t>>> other_shapes_;
+  std::vector<FlatShapes> other_shapes_;
   std::vector<OpRecord> records_;
   std::vector<uint32_t> touched_storages_;
   SignatureTable signatures_;

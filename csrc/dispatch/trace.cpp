@@ -63,17 +63,21 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
   if (!entry) {
     entry = std::make_unique<ExternalStorage>();
     entry->keep_alive = tensor.storage();
-    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), Role::constant);
+    const auto role = roles_.find(storage);
+    if (role != roles_.end()) entry->role = role->second;
+    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role);
   }
   return *entry;
 }
 
 void Trace::set_role(const at::Tensor& tensor, Role role) {
-  if (!tensor.has_storage()) return;
-  if (tag_of(tensor) != nullptr) return;
-  ExternalStorage& storage = external(tensor);
-  storage.role = role;
-  session_->set_role(storage.id, role);
+  if (tensor.has_storage()) roles_[tensor.storage().unsafeGetStorageImpl()] = role;
+}
+
+int64_t Trace::number_of_external(const at::Tensor& tensor) const {
+  if (!tensor.has_storage()) return -1;
+  const auto found = externals_.find(tensor.storage().unsafeGetStorageImpl());
+  return found == externals_.end() ? -1 : static_cast<int64_t>(found->second->id);
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {

@@ -77,7 +77,10 @@ class Trace final : public c10::DebugInfoBase {
 
   // Tags a new storage as the trace's own.
   void adopt(const at::Tensor& output, Values values);
+  // What a tensor of the user's is to the model; to be said before it is used.
   void set_role(const at::Tensor& tensor, Role role);
+  // The number of the user's storage, or -1 when no operator has seen it.
+  int64_t number_of_external(const at::Tensor& tensor) const;
 
   const std::shared_ptr<Session>& session() const { return session_; }
   const TraceOptions& options() const { return options_; }
@@ -99,6 +102,7 @@ class Trace final : public c10::DebugInfoBase {
   std::shared_ptr<Session> session_;
   TraceOptions options_;
   ska::flat_hash_map<c10::StorageImpl*, std::unique_ptr<ExternalStorage>> externals_;
+  ska::flat_hash_map<c10::StorageImpl*, Role> roles_;
   struct Shadow {
     at::Tensor real;  // keeps the identity
     c10::StorageImpl* storage;

@@ -2,6 +2,8 @@
 //
 // softmax(Q K' * scale + mask) V, for every head. Counted is what the mathematics asks for, which
 // is what every fused kernel does; the matrix of scores is never in memory.
+#include "rules/attention.h"
+
 #include <ATen/ExpandUtils.h>
 
 #include <array>
@@ -37,7 +39,7 @@ at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {
 }
 
 // Lays out the result like the query, as the flash kernels of CPU and CUDA do: models make queries
-// as (B, S, H, D) transposed, and get the result back so. Values of another width: see `wide`.
+// as (B, S, H, D) transposed, and get the result back so.
 at::Tensor empty_like_query(const at::Tensor& query, const at::Tensor& value) {
   if (value.size(-1) == query.size(-1)) return empty_preserving(query);
   c10::DimVector sizes(query.sizes());
@@ -243,28 +245,28 @@ int64_t scores_above_diagonal(int64_t queries, int64_t keys) {
   return queries * keys - below;
 }
 
-// Per head: Q K' takes queries x keys x D products, the weighted sum of values
-// queries x keys x Dv. Grouped queries share keys, not products.
 template <Places places>
 void attention_cost(const OpSignature& op, Cost& cost) {
+  const TensorSpec& query = op.tensor(0);
   const TensorSpec& output = op.output();
-  const int64_t queries = op.tensor(0).size(-2), keys = op.tensor(1).size(-2);
-  const int64_t width = op.tensor(0).size(-1) + op.tensor(2).size(-1);
-  int64_t heads = 1;
+  int64_t heads = 1;  // of the query: grouped queries share keys and values, not products
   for (int64_t d = 0; d < output.dim() - 2; ++d) heads *= output.size(d);
-  const int64_t scores = heads * queries * keys;
-  cost.add_macs(scores * width);
+  const AttentionSizes sizes = {.heads = heads,
+                                .queries = query.size(-2),
+                                .keys = op.tensor(1).size(-2),
+                                .query_width = query.size(-1),
+                                .value_width = op.tensor(2).size(-1)};
+  add_attention(cost, sizes);
   if (op.boolean(places.causal)) {
-    cost.flops_skipped += 2 * heads * scores_above_diagonal(queries, keys) * width;
+    cost.flops_skipped += 2 * heads * scores_above_diagonal(sizes.queries, sizes.keys) *
+                          (sizes.query_width + sizes.value_width);
   }
-  cost.add({.multiply = 1}, scores);  // the scale
-  // Softmax: the row's maximum, subtract it, exp, the row's sum, divide.
-  cost.add({.add = 2, .division = 1, .exp = 1, .compare = 1}, scores);
   if (places.mask != 0 && op.has_tensor(places.mask)) {
-    const bool selects = op.tensor(places.mask).dtype == c10::ScalarType::Bool;
-    cost.add(selects ? FlopMix{.compare = 1} : FlopMix{.add = 1}, scores);
+    add_mask(cost, sizes, op.tensor(places.mask).dtype == c10::ScalarType::Bool);
   }
-  if (op.floating(places.dropout) > 0) cost.add({.multiply = 1, .compare = 1}, scores);
+  if (op.floating(places.dropout) > 0) {
+    cost.add({.multiply = 1, .compare = 1}, sizes.scores());
+  }
 }
 
 // The log-sum-exp of each row is kept beside the result, in the dtype of accumulation.
@@ -323,6 +325,19 @@ const Rule kTable[] = {
 };
 
 }  // namespace
+
+// Per head: Q K' takes queries x keys x D products, the weighted sum of the values
+// queries x keys x Dv.
+void add_attention(Cost& cost, const AttentionSizes& sizes) {
+  cost.add_macs(sizes.scores() * (sizes.query_width + sizes.value_width));
+  cost.add({.multiply = 1}, sizes.scores());  // the scale
+  // Softmax: the row's maximum, subtract it, exp, the row's sum, divide.
+  cost.add({.add = 2, .division = 1, .exp = 1, .compare = 1}, sizes.scores());
+}
+
+void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects) {
+  cost.add(selects ? FlopMix{.compare = 1} : FlopMix{.add = 1}, sizes.scores());
+}
 
 const RuleFamily kAttentionRules = {"attention", kTable};
 

@@ -13,13 +13,13 @@
 #include <ATen/ops/max_meta_dispatch.h>
 #include <ATen/ops/mean_meta_dispatch.h>
 #include <ATen/ops/min_meta_dispatch.h>
-#include <ATen/ops/norm_meta_dispatch.h>
 #include <ATen/ops/prod_meta_dispatch.h>
 #include <ATen/ops/renorm_meta_dispatch.h>
 #include <ATen/ops/sum_meta_dispatch.h>
 
 #include <cmath>
 
+#include "rules/dtype_checks.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -184,13 +184,23 @@ void deviation_cost(const OpSignature& op, Cost& cost) {
 
 // Norms -----------------------------------------------------------------------------------------
 
+at::Tensor norm_dtype(const at::Tensor& self, const std::optional<at::Scalar>& p,
+                      at::IntArrayRef dims, bool keepdim, Dtype dtype) {
+  return at::meta::linalg_vector_norm(self, p.value_or(2), dims, keepdim, dtype);
+}
+
+at::Tensor norm_dims(const at::Tensor& self, const std::optional<at::Scalar>& p,
+                     at::IntArrayRef dims, bool keepdim) {
+  return norm_dtype(self, p, dims, keepdim, std::nullopt);
+}
+
 at::Tensor norm_all(const at::Tensor& self, const at::Scalar& p) {
-  return at::meta::norm(self, p, at::IntArrayRef{}, false);
+  return norm_dims(self, p, at::IntArrayRef(), false);
 }
 
 at::Tensor norm_all_dtype(const at::Tensor& self, const std::optional<at::Scalar>& p,
                           at::ScalarType dtype) {
-  return at::meta::norm(self, p, at::IntArrayRef{}, false, dtype);
+  return norm_dtype(self, p, at::IntArrayRef(), false, dtype);
 }
 
 at::Tensor dist(const at::Tensor& self, const at::Tensor& other, const at::Scalar& /*p*/) {
@@ -304,15 +314,15 @@ const Rule kTable[] = {
     {"aten::logsumexp(Tensor self, int[1] dim, bool keepdim=False) -> Tensor", boxed<&logsumexp>,
      logsumexp_cost},
     {"aten::amax(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor",
-     boxed<&at::meta::amax>,
+     boxed<for_reals<&at::meta::amax>>,
      reduction,
      {.compare = 1}},
     {"aten::amin(Tensor self, int[1] dim=[], bool keepdim=False) -> Tensor",
-     boxed<&at::meta::amin>,
+     boxed<for_reals<&at::meta::amin>>,
      reduction,
      {.compare = 1}},
     {"aten::aminmax(Tensor self, *, int? dim=None, bool keepdim=False) -> (Tensor min, Tensor max)",
-     boxed<&at::meta::aminmax>,
+     boxed<for_reals<&at::meta::aminmax>>,
      reduction,
      {.compare = 2}},
     // The derived variant would let outputs of another dtype pass.
@@ -321,8 +331,14 @@ const Rule kTable[] = {
      boxed<&at::meta::aminmax_outf>,
      reduction,
      {.compare = 2}},
-    {"aten::max(Tensor self) -> Tensor", boxed<&extremum<kMax>>, reduction, {.compare = 1}},
-    {"aten::min(Tensor self) -> Tensor", boxed<&extremum<kMin>>, reduction, {.compare = 1}},
+    {"aten::max(Tensor self) -> Tensor",
+     boxed<for_reals<&extremum<kMax>>>,
+     reduction,
+     {.compare = 1}},
+    {"aten::min(Tensor self) -> Tensor",
+     boxed<for_reals<&extremum<kMin>>>,
+     reduction,
+     {.compare = 1}},
     {"aten::max.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor indices)",
      boxed<&at::meta::max>,
      reduction,
@@ -397,16 +413,12 @@ const Rule kTable[] = {
      boxed<&variance_mean_dims>, deviation_cost},
     {"aten::norm.Scalar(Tensor self, Scalar p=2) -> Tensor", boxed<&norm_all>, norm_cost},
     {"aten::norm.ScalarOpt_dim(Tensor self, Scalar? p, int[1] dim, bool keepdim=False) -> Tensor",
-     boxed<overload<at::Tensor(const at::Tensor&, const std::optional<at::Scalar>&, at::IntArrayRef,
-                               bool)>(&at::meta::norm)>,
-     norm_cost},
+     boxed<&norm_dims>, norm_cost},
     {"aten::norm.ScalarOpt_dtype(Tensor self, Scalar? p, *, ScalarType dtype) -> Tensor",
      boxed<&norm_all_dtype>, norm_cost},
     {"aten::norm.ScalarOpt_dim_dtype(Tensor self, Scalar? p, int[1] dim, bool keepdim, *, "
      "ScalarType dtype) -> Tensor",
-     boxed<overload<at::Tensor(const at::Tensor&, const std::optional<at::Scalar>&, at::IntArrayRef,
-                               bool, at::ScalarType)>(&at::meta::norm)>,
-     norm_cost},
+     boxed<&norm_dtype>, norm_cost},
     {"aten::linalg_vector_norm(Tensor self, Scalar ord=2, int[1]? dim=None, bool keepdim=False, *, "
      "ScalarType? dtype=None) -> Tensor",
      boxed<&at::meta::linalg_vector_norm>, norm_cost},

@@ -7,6 +7,7 @@
 #include <ATen/ops/cumprod_meta_dispatch.h>
 #include <ATen/ops/cumsum_meta_dispatch.h>
 
+#include "rules/dtype_checks.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -20,8 +21,7 @@ using Pair = std::tuple<at::Tensor, at::Tensor>;
 at::Tensor softmax(const at::Tensor& self, int64_t dim, std::optional<at::ScalarType> dtype) {
   at::maybe_wrap_dim(dim, self.dim());
   const c10::ScalarType result = dtype.value_or(self.scalar_type());
-  TORCH_CHECK_NOT_IMPLEMENTED(c10::isFloatingType(result),
-                              "\"softmax_lastdim_kernel_impl\" not implemented for '", result, "'");
+  check_kernel(is_float(result), self);
   return empty_of(self.sizes(), result);
 }
 
@@ -49,15 +49,11 @@ at::Tensor cumulative(const at::Tensor& self, int64_t dim) {
 }
 
 at::Tensor logcumsumexp(const at::Tensor& self, int64_t dim) {
-  TORCH_CHECK_NOT_IMPLEMENTED(c10::isFloatingType(self.scalar_type()) || self.is_complex(),
-                              "\"logcumsumexp_out_cpu\" not implemented for '", self.scalar_type(),
-                              "'");
+  check_kernel(is_float(self.scalar_type()) || self.is_complex(), self);
   return cumulative(self, dim);
 }
 
 Pair cumulative_extremum(const at::Tensor& self, int64_t dim) {
-  TORCH_CHECK_NOT_IMPLEMENTED(!self.is_complex(), "\"cummax_cpu\" not implemented for '",
-                              self.scalar_type(), "'");
   return {cumulative(self, dim), empty_of(self.sizes(), at::kLong)};
 }
 
@@ -68,7 +64,7 @@ const Rule kTable[] = {
      per_input_element,
      {.add = 2, .division = 1, .exp = 1, .compare = 1}},
     {"aten::_softmax(Tensor self, int dim, bool half_to_float) -> Tensor",
-     boxed<&at::meta::_softmax>,
+     boxed<for_floats<&at::meta::_softmax>>,
      per_input_element,
      {.add = 2, .division = 1, .exp = 1, .compare = 1}},
     {"aten::special_softmax(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
@@ -86,7 +82,7 @@ const Rule kTable[] = {
      log_softmax_cost,
      {.add = 3, .exp = 1, .compare = 1}},
     {"aten::_log_softmax(Tensor self, int dim, bool half_to_float) -> Tensor",
-     boxed<&at::meta::_log_softmax>,
+     boxed<for_floats<&at::meta::_log_softmax>>,
      log_softmax_cost,
      {.add = 3, .exp = 1, .compare = 1}},
     {"aten::special_log_softmax(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor",
@@ -96,13 +92,13 @@ const Rule kTable[] = {
     // (g - sum(g y)) y
     {"aten::_softmax_backward_data(Tensor grad_output, Tensor output, int dim, ScalarType "
      "input_dtype) -> Tensor",
-     boxed<&at::meta::_softmax_backward_data>,
+     boxed<for_floats<&at::meta::_softmax_backward_data>>,
      per_input_element,
      {.add = 2, .multiply = 2}},
     // g - exp(y) sum(g)
     {"aten::_log_softmax_backward_data(Tensor grad_output, Tensor output, int dim, ScalarType "
      "input_dtype) -> Tensor",
-     boxed<&at::meta::_log_softmax_backward_data>,
+     boxed<for_floats<&at::meta::_log_softmax_backward_data>>,
      per_input_element,
      {.add = 2, .multiply = 1, .exp = 1}},
     {"aten::cumsum(Tensor self, int dim, *, ScalarType? dtype=None) -> Tensor",
@@ -114,12 +110,12 @@ const Rule kTable[] = {
      per_input_element,
      {.multiply = 1}},
     {"aten::cummax(Tensor self, int dim) -> (Tensor values, Tensor indices)",
-     boxed<&cumulative_extremum>,
+     boxed<for_reals<&cumulative_extremum>>,
      per_input_element,
      {.compare = 1},
      kChoices},
     {"aten::cummin(Tensor self, int dim) -> (Tensor values, Tensor indices)",
-     boxed<&cumulative_extremum>,
+     boxed<for_reals<&cumulative_extremum>>,
      per_input_element,
      {.compare = 1},
      kChoices},

@@ -38,12 +38,52 @@ at::Tensor slice_of(const at::Tensor& self, int64_t dim, int64_t start, int64_t 
   return view_of(self, sizes, strides, offset);
 }
 
-c10::DimVector contiguous_strides(at::IntArrayRef sizes) {
-  c10::DimVector strides(sizes.size(), 1);
-  for (auto d = static_cast<int64_t>(sizes.size()) - 2; d >= 0; --d) {
-    strides[d] = strides[d + 1] * std::max<int64_t>(sizes[d + 1], 1);
+at::Tensor selected(const at::Tensor& self, int64_t dim, int64_t index) {
+  TORCH_CHECK_INDEX(self.dim() > 0, "select() cannot be applied to a 0-dim tensor.");
+  dim = at::maybe_wrap_dim(dim, self.dim());
+  const int64_t size = self.size(dim);
+  TORCH_CHECK_INDEX(-size <= index && index < size, "select(): index ", index,
+                    " out of range for tensor of size ", self.sizes(), " at dimension ", dim);
+  if (index < 0) index += size;
+  c10::DimVector sizes(self.sizes()), strides(self.strides());
+  const int64_t offset = self.storage_offset() + index * strides[dim];
+  sizes.erase(sizes.begin() + dim);
+  strides.erase(strides.begin() + dim);
+  return view_of(self, sizes, strides, offset);
+}
+
+at::Tensor sliced(const at::Tensor& self, int64_t dim, std::optional<int64_t> start,
+                  std::optional<int64_t> end, int64_t step) {
+  TORCH_CHECK_INDEX(self.dim() > 0, "slice() cannot be applied to a 0-dim tensor.");
+  TORCH_CHECK_VALUE(step > 0, "slice step must be positive");
+  dim = at::maybe_wrap_dim(dim, self.dim());
+  const int64_t size = self.size(dim);
+  const auto position = [size](int64_t at) {
+    return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
+  };
+  const int64_t first = position(start.value_or(0));
+  const int64_t last = std::max(first, position(end.value_or(std::numeric_limits<int64_t>::max())));
+  return slice_of(self, dim, first, (last - first + step - 1) / step, step);
+}
+
+at::Tensor diagonal_of(const at::Tensor& self, int64_t offset, int64_t dim1, int64_t dim2) {
+  const int64_t rows = at::maybe_wrap_dim(dim1, self.dim());
+  const int64_t columns = at::maybe_wrap_dim(dim2, self.dim());
+  TORCH_CHECK(rows != columns, "diagonal dimensions cannot be identical ", dim1, ", ", dim2);
+  const int64_t below = std::max<int64_t>(-offset, 0), right = std::max<int64_t>(offset, 0);
+  const int64_t length =
+      std::max<int64_t>(std::min(self.size(rows) - below, self.size(columns) - right), 0);
+  c10::DimVector sizes(self.sizes()), strides(self.strides());
+  int64_t start = self.storage_offset();
+  if (length != 0) start += below * strides[rows] + right * strides[columns];
+  const int64_t step = strides[rows] + strides[columns];
+  for (const int64_t dim : {std::max(rows, columns), std::min(rows, columns)}) {
+    sizes.erase(sizes.begin() + dim);
+    strides.erase(strides.begin() + dim);
   }
-  return strides;
+  sizes.push_back(length);
+  strides.push_back(step);
+  return view_of(self, sizes, strides, start);
 }
 
 void copy_unless_view(const OpSignature& op, Cost& cost) {
@@ -197,34 +237,6 @@ at::Tensor unsqueezed(const at::Tensor& self, int64_t dim) {
 
 // Parts ------------------------------------------------------------------------------------------
 
-at::Tensor selected(const at::Tensor& self, int64_t dim, int64_t index) {
-  TORCH_CHECK_INDEX(self.dim() > 0, "select() cannot be applied to a 0-dim tensor.");
-  dim = at::maybe_wrap_dim(dim, self.dim());
-  const int64_t size = self.size(dim);
-  TORCH_CHECK_INDEX(-size <= index && index < size, "select(): index ", index,
-                    " out of range for tensor of size ", self.sizes(), " at dimension ", dim);
-  if (index < 0) index += size;
-  c10::DimVector sizes(self.sizes()), strides(self.strides());
-  const int64_t offset = self.storage_offset() + index * strides[dim];
-  sizes.erase(sizes.begin() + dim);
-  strides.erase(strides.begin() + dim);
-  return view_of(self, sizes, strides, offset);
-}
-
-at::Tensor sliced(const at::Tensor& self, int64_t dim, std::optional<int64_t> start,
-                  std::optional<int64_t> end, int64_t step) {
-  TORCH_CHECK_INDEX(self.dim() > 0, "slice() cannot be applied to a 0-dim tensor.");
-  TORCH_CHECK_VALUE(step > 0, "slice step must be positive");
-  dim = at::maybe_wrap_dim(dim, self.dim());
-  const int64_t size = self.size(dim);
-  const auto position = [size](int64_t at) {
-    return std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
-  };
-  const int64_t first = position(start.value_or(0));
-  const int64_t last = std::max(first, position(end.value_or(std::numeric_limits<int64_t>::max())));
-  return slice_of(self, dim, first, (last - first + step - 1) / step, step);
-}
-
 at::Tensor narrowed(const at::Tensor& self, int64_t dim, int64_t start, int64_t length) {
   TORCH_CHECK(self.dim() > 0, "narrow() cannot be applied to a 0-dim tensor.");
   TORCH_CHECK(length >= 0, "narrow(): length must be non-negative.");
@@ -237,26 +249,6 @@ at::Tensor narrowed(const at::Tensor& self, int64_t dim, int64_t start, int64_t 
   TORCH_CHECK(start <= size - length, "start (", start, ") + length (", length,
               ") exceeds dimension size (", size, ").");
   return slice_of(self, dim, start, length);
-}
-
-at::Tensor diagonal_of(const at::Tensor& self, int64_t offset, int64_t dim1, int64_t dim2) {
-  const int64_t rows = at::maybe_wrap_dim(dim1, self.dim());
-  const int64_t columns = at::maybe_wrap_dim(dim2, self.dim());
-  TORCH_CHECK(rows != columns, "diagonal dimensions cannot be identical ", dim1, ", ", dim2);
-  const int64_t below = std::max<int64_t>(-offset, 0), right = std::max<int64_t>(offset, 0);
-  const int64_t length =
-      std::max<int64_t>(std::min(self.size(rows) - below, self.size(columns) - right), 0);
-  c10::DimVector sizes(self.sizes()), strides(self.strides());
-  int64_t start = self.storage_offset();
-  if (length != 0) start += below * strides[rows] + right * strides[columns];
-  const int64_t step = strides[rows] + strides[columns];
-  for (const int64_t dim : {std::max(rows, columns), std::min(rows, columns)}) {
-    sizes.erase(sizes.begin() + dim);
-    strides.erase(strides.begin() + dim);
-  }
-  sizes.push_back(length);
-  strides.push_back(step);
-  return view_of(self, sizes, strides, start);
 }
 
 // Tensor.unfold: every window of `size` along a dimension, in a new last dimension.

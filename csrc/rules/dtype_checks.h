@@ -1,0 +1,36 @@
+// PyTorch's meta functions accept dtypes that it has no kernel for. Adapters that raise as it does.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace nnprof {
+
+inline bool is_real(c10::ScalarType dtype) { return !c10::isComplexType(dtype); }
+inline bool is_float(c10::ScalarType dtype) { return c10::isFloatingType(dtype); }
+
+// Nobody asks for a kernel where there is nothing to compute.
+inline void check_kernel(bool exists, const at::Tensor& tensor) {
+  TORCH_CHECK_NOT_IMPLEMENTED(exists || tensor.numel() == 0, "not implemented for '",
+                              tensor.scalar_type(), "'");
+}
+
+namespace detail {
+template <auto Supported, auto Function, class Signature = decltype(Function)>
+struct OnlyFor;
+template <auto Supported, auto Function, class Result, class... Rest>
+struct OnlyFor<Supported, Function, Result (*)(const at::Tensor&, Rest...)> {
+  static Result call(const at::Tensor& self, Rest... rest) {
+    Result result = Function(self, rest...);
+    check_kernel(Supported(self.scalar_type()), self);
+    return result;
+  }
+};
+}  // namespace detail
+
+// A typed output function that raises when its first tensor is complex, or is not floating.
+template <auto Function>
+inline constexpr auto for_reals = &detail::OnlyFor<&is_real, Function>::call;
+template <auto Function>
+inline constexpr auto for_floats = &detail::OnlyFor<&is_float, Function>::call;
+
+}  // namespace nnprof
