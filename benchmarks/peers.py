@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -28,9 +29,11 @@ from typing import TYPE_CHECKING, Any
 import conditions
 import tools
 import torch
-from models import BENCHMARK_MODELS, import_torchvision
+from models import BENCHMARK_MODELS
 from rich.console import Console
 from rich.table import Table
+
+from nnprof import models as nnprof_models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,13 +101,13 @@ def ratios(model_name: str) -> Result:
     calls = {"nnprof": tools.nnprof, "bare": tools.bare, "FlopCounterMode": tools.flop_counter_mode}
     times: dict[str, list[float]] = {name: [] for name in calls}
     with torch.no_grad():
-        for call in calls.values():
-            call(model, x)
+        for warm_up in calls.values():
+            warm_up(model, x)
         for _ in range(ROUNDS):
             # Short calls need more samples than one a round to be told apart.
             for name, repeats in (("nnprof", 3), ("bare", 3), ("FlopCounterMode", 1)):
-                call = calls[name]
-                times[name] += [seconds(lambda call=call: call(model, x)) for _ in range(repeats)]
+                call = functools.partial(calls[name], model, x)
+                times[name] += [seconds(call) for _ in range(repeats)]
     return {f"{name}_s": statistics.median(taken) for name, taken in times.items()}
 
 
@@ -133,7 +136,7 @@ CHILDREN: dict[str, Callable[..., Result]] = {"cell": cell, "ratios": ratios, "m
 def run_as_child(name: str, arguments: list[str]) -> None:
     """Run one of CHILDREN and print its result; what the tools print goes nowhere."""
     warnings.simplefilter("ignore")
-    import_torchvision()  # some tools import it, and may not be able to on their own
+    nnprof_models.import_torchvision()  # some tools import it, and may not be able to on their own
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         result = CHILDREN[name](*arguments)
     print(json.dumps(result))

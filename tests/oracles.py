@@ -24,7 +24,7 @@ def count(*sizes: int) -> int:
 
 
 def _broadcast(*shapes: Shape) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(*(tuple(shape) for shape in shapes)))
+    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # type: ignore[no-untyped-call]
 
 
 # Matrix products ----------------------------------------------------------------------------------
@@ -235,5 +235,6 @@ def flop_counter_macs(function: Callable[..., Any], *args: Any, **kwargs: Any) -
     """
     with FlopCounterMode(display=False) as counter:
         function(*args, **kwargs)
-    assert counter.get_total_flops() % 2 == 0
-    return counter.get_total_flops() // 2
+    flops = int(counter.get_total_flops())
+    assert flops % 2 == 0
+    return flops // 2

@@ -68,12 +68,14 @@ def everything(profile: nnprof.Profile) -> list[Any]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", ["resnet18", "vit_b_16", "convnext_tiny", "llama"])
 def test_weights_make_no_difference(name: str, mode: str) -> None:
-    if name == "llama":
-        models = [llama(TINY_LLAMA, torch.float32, device) for device in ("meta", "cpu")]
-        shape: tuple[int, ...] = (2, 32)
-    else:
-        models = [torchvision_model(name, device) for device in ("meta", "cpu")]
-        shape = IMAGE
+    shape = (2, 32) if name == "llama" else IMAGE
+
+    def build(device: str) -> nn.Module:
+        if name == "llama":
+            return llama(TINY_LLAMA, torch.float32, device)
+        return torchvision_model(name, device)
+
+    models = [build(device) for device in ("meta", "cpu")]
     with MODES[mode]():
         without, with_weights = (everything(nnprof.measure(model, shape)) for model in models)
     assert without == with_weights

@@ -25,6 +25,7 @@ class Restless(nn.Module):
         self.conv = nn.Conv2d(3, 4, 3, padding=1)
         self.norm = nn.BatchNorm2d(4)
         self.dropout = nn.Dropout()
+        self.bias = nn.Parameter(torch.randn(40))
         self.head = nn.Linear(4, 5)
         self.frozen = nn.Parameter(torch.ones(4), requires_grad=False)
         self.register_buffer("running", torch.zeros(4, 32))
@@ -56,13 +57,13 @@ class Restless(nn.Module):
         self.absent = torch.ones(2)
         with torch.no_grad():
             self.conv.weight.clamp_(-0.01, 0.01)
-            self.conv.bias.data.zero_()
+            self.bias.data.zero_()
             self.head.weight.copy_(torch.zeros(5, 4))
         self.frozen.requires_grad_(True)
         self.head.bias.requires_grad = False
         self.head.weight.grad = None
-        if self.conv.bias.grad is not None:
-            self.conv.bias.grad.zero_()
+        if self.bias.grad is not None:
+            self.bias.grad.zero_()
         self.dropout.p = 0.9
         self.norm.train(not self.norm.training)
         self.head.register_forward_pre_hook(lambda module, args: None)
@@ -146,7 +147,7 @@ class State:
 
 def restless(train: bool, error: BaseException | None = None) -> Restless:
     model = Restless(error).train(train)
-    model.conv.bias.grad = torch.full_like(model.conv.bias, 3)
+    model.bias.grad = torch.full_like(model.bias, 3)
     model.head.weight.grad = torch.full_like(model.head.weight, 4)
     return model
 
@@ -256,7 +257,7 @@ def test_aliases_of_what_is_written_see_the_write_and_keep_their_values() -> Non
     class Writes(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.register_buffer("counts", torch.arange(6))
+            self.counts = nn.Buffer(torch.arange(6))
 
         def forward(self, x: Tensor) -> Tensor:
             view = self.counts[2:4]
@@ -286,7 +287,7 @@ def test_optimizer_and_hooks_on_tensors_survive() -> None:
     model(torch.randn(3, 20)).sum().backward()
     optimizer.step()
     seen: list[int] = []
-    model.weight.register_hook(lambda grad: seen.append(1))
+    model.weight.register_hook(lambda grad: seen.append(1))  # type: ignore[no-untyped-call]
     before = picture(optimizer.state_dict())[1]
     nnprof.measure(model, (3, 20))
     assert [key for key, _ in before] == list(optimizer.state_dict())

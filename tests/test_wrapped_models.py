@@ -91,7 +91,7 @@ def test_compiled() -> None:
     expected = numbers(model)
     before = frames_compiled()
     assert numbers(torch.compile(model)) == expected
-    assert numbers(torch.compile(nn.DataParallel(torch.compile(model)))) == expected
+    assert numbers(torch.compile(nn.DataParallel[Any](torch.compile(model)))) == expected
     assert frames_compiled() == before
 
 
@@ -185,13 +185,13 @@ def test_scripted(train: bool) -> None:
 def test_scripted_submodule() -> None:
     model = Net()
     expected = total(model)
-    model.head = torch.jit.script(model.head)
+    model.head = torch.jit.script(model.head)  # type: ignore[assignment]
     assert total(model) == expected
 
 
 def test_traced_by_jit() -> None:
     model = Net().eval()
-    traced = torch.jit.trace(model, torch.randn(SHAPE))
+    traced = torch.jit.trace(model, torch.randn(SHAPE))  # type: ignore[no-untyped-call]
     assert total(traced) == total(model)
 
 

@@ -78,7 +78,7 @@ def strided(value: Any) -> bool:
 
 def storage_id(tensor: Tensor) -> int:
     """Equal for tensors that share a storage."""
-    return tensor.untyped_storage()._cdata
+    return int(tensor.untyped_storage()._cdata)
 
 
 class Copier:
@@ -105,8 +105,10 @@ class Copier:
         key = (storage_id(tensor), device)
         if key not in self._storages:
             storage = tensor.untyped_storage()
-            on_meta = torch.UntypedStorage(storage.nbytes(), device="meta")
-            self._storages[key] = on_meta if device == "meta" else storage.clone()
+            on_device = torch.empty(storage.nbytes(), dtype=torch.uint8, device=device)
+            self._storages[key] = on_device.untyped_storage()
+            if device != "meta":
+                self._storages[key].copy_(storage)
         return self._storages[key]
 
 

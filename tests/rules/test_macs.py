@@ -248,8 +248,8 @@ def test_oracle_of_convolution_is_right(case: dict[str, Any]) -> None:
     counted = oracles.flop_counter_macs(convolution, meta(*x), meta(*weight), **options)
     assert counted == oracles.convolution(x, weight, **options)
     weight = (case["channels"], case["outputs"] // case["groups"], *case["kernel"])
-    convolution = TRANSPOSED[len(case["sizes"]) - 1]
-    counted = oracles.flop_counter_macs(convolution, meta(*x), meta(*weight), **options)
+    transposed = TRANSPOSED[len(case["sizes"]) - 1]
+    counted = oracles.flop_counter_macs(transposed, meta(*x), meta(*weight), **options)
     assert counted == oracles.transposed_convolution(x, weight, groups=case["groups"])
 
 
