@@ -79,9 +79,10 @@ at::Tensor max_pool2d(const at::Tensor& self, at::IntArrayRef kernel_size, at::I
 
 // (C, D, H, W) may be laid out with its channels innermost, too.
 at::MemoryFormat volume_format(const at::Tensor& self) {
-  const auto format =
-      (self.dim() == 4 ? at::native::unsqueeze(self, 0) : self).suggest_memory_format();
-  return format == at::MemoryFormat::ChannelsLast3d ? format : at::MemoryFormat::Contiguous;
+  if (self.dim() == 5) return self.suggest_memory_format();
+  const bool channels_last = !self.is_contiguous() && at::native::unsqueeze(self, 0).is_contiguous(
+                                                          at::MemoryFormat::ChannelsLast3d);
+  return channels_last ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
 }
 
 at::Tensor empty_volumes(at::IntArrayRef sizes, c10::ScalarType dtype, at::MemoryFormat format) {

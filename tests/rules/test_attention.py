@@ -1,0 +1,170 @@
+"""Attention: the operator that models call, its kernels, and the layers made of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests import oracles
+from tests.rules.costs import cost_of, meta
+from tests.rules.differential import compare
+
+sdpa = F.scaled_dot_product_attention
+
+
+def heads_inside(*shape: int) -> Tensor:
+    """(B, H, S, D) as models make it: a view of (B, S, H, D)."""
+    b, h, s, d = shape
+    return torch.randn(b, s, h, d).transpose(1, 2)
+
+
+q, long = torch.randn(2, 4, 6, 8), torch.randn(2, 4, 9, 8)
+rows = heads_inside(2, 4, 6, 8)
+SAMPLES: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+    ((q, q, q), {}),
+    ((rows, rows, rows), {}),
+    ((rows, long, long), {"is_causal": True}),
+    ((rows, rows, torch.randn(2, 4, 6, 3)), {}),  # values of another width
+    ((rows, q[:, :2], q[:, :2]), {"enable_gqa": True}),
+    ((rows, q, q), {"attn_mask": torch.zeros(6, 6), "scale": 0.5}),
+    ((q, q, q), {"attn_mask": torch.ones(2, 1, 6, 6, dtype=torch.bool)}),
+    ((q, q, q), {"attn_mask": torch.zeros(4, 6, 6)}),
+    ((q.bfloat16(), q.bfloat16(), q.bfloat16()), {}),
+    ((q[0], q[0], q[0]), {}),
+    ((q[0, 0], q[0], q[0]), {}),
+    ((q, q[:1], q[:1]), {}),
+    ((q[:, :, :0], q, q), {}),
+    ((q[..., ::2], q[..., ::2], q[..., ::2]), {}),
+    ((q[:, :, :1].expand(2, 4, 6, 8), q, q), {}),
+    # and what PyTorch refuses
+    ((q, q.half(), q), {}),
+    ((q, q[..., :5], q), {}),
+    ((q, q[:, :3], q[:, :3]), {"enable_gqa": True}),
+    ((q, q[:, :2], q[:, :2]), {}),
+    ((q, q, q), {"attn_mask": torch.zeros(5, 6)}),
+    ((q, q, q), {"attn_mask": torch.zeros(6, 6, dtype=torch.long)}),
+    ((q, q, q), {"dropout_p": 1.5}),
+]
+
+
+@pytest.mark.parametrize("arguments", SAMPLES)
+def test_outputs(arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+    assert not compare("sdpa", sdpa, arguments)
+
+
+aten = torch.ops.aten
+
+
+@pytest.mark.parametrize("x", [q, rows, q[0]])
+def test_kernels_outputs(x: Tensor) -> None:
+    flash = aten._scaled_dot_product_flash_attention_for_cpu
+    assert not compare("flash", flash, ((x, x, x), {}))
+    math = aten._scaled_dot_product_attention_math
+    assert not compare("math", math, ((x, x, x), {}))
+
+
+#: Per score: maximum, subtraction, exp, sum, division; and the scale.
+SOFTMAX = {"add": 2, "multiply": 1, "division": 1, "exp": 1, "compare": 1}
+#: Two samples, three heads, four queries, five keys of eight and values of two.
+QUERY, KEY, VALUE = meta(2, 3, 4, 8), meta(2, 3, 5, 8), meta(2, 3, 5, 2)
+SCORES = 2 * 3 * 4 * 5
+
+
+def kinds(**more: int) -> dict[str, int]:
+    each = {kind: count + more.get(kind, 0) for kind, count in SOFTMAX.items()}
+    return {kind: count * SCORES for kind, count in each.items()}
+
+
+def test_cost() -> None:
+    cost = cost_of(sdpa, QUERY, KEY, VALUE)
+    assert cost.macs == oracles.attention(QUERY.shape, KEY.shape, VALUE.shape)
+    assert cost.kinds == kinds()
+    assert cost.flops_skipped == 0
+    assert cost.bytes_read == 4 * (2 * 3 * 4 * 8 + 2 * 3 * 5 * 8 + 2 * 3 * 5 * 2)
+    assert cost.bytes_written == 4 * 2 * 3 * 4 * 2
+
+
+@pytest.mark.parametrize(("queries", "keys"), [(4, 4), (3, 5), (5, 3), (1, 4)])
+def test_causal_attention_is_counted_dense_and_what_is_skipped_beside_it(
+    queries: int, keys: int
+) -> None:
+    query, key = meta(2, 3, queries, 8), meta(2, 3, keys, 8)
+    cost = cost_of(sdpa, query, key, key, is_causal=True)
+    assert cost.macs == oracles.attention(query.shape, key.shape, key.shape)
+    skipped = sum(key > query for query in range(queries) for key in range(keys))
+    assert cost.flops_skipped == 2 * skipped * 2 * 3 * (8 + 8)
+
+
+def test_masks_and_dropout_cost() -> None:
+    add = cost_of(sdpa, QUERY, KEY, VALUE, attn_mask=meta(4, 5))
+    assert add.kinds == kinds(add=1)
+    plain = cost_of(sdpa, QUERY, KEY, VALUE)
+    assert add.bytes_read == plain.bytes_read + 4 * 4 * 5
+    select = cost_of(sdpa, QUERY, KEY, VALUE, attn_mask=torch.ones(4, 5, dtype=torch.bool))
+    assert select.kinds == kinds(compare=1)
+    assert select.bytes_read == plain.bytes_read + 4 * 5
+    dropped = cost_of(sdpa, QUERY, KEY, VALUE, dropout_p=0.5)
+    assert dropped.kinds == kinds(multiply=1, compare=1)
+
+
+def test_grouped_queries_share_keys_but_no_products() -> None:
+    query, key, value = meta(2, 6, 4, 8), meta(2, 2, 5, 8), meta(2, 2, 5, 8)
+    cost = cost_of(sdpa, query, key, value, enable_gqa=True)
+    assert cost.macs == oracles.attention(query.shape, key.shape, value.shape)
+    assert cost.bytes_read == 4 * (2 * 6 * 4 * 8 + 2 * (2 * 2 * 5 * 8))
+
+
+def test_kernels_cost_what_the_operator_does() -> None:
+    whole = cost_of(sdpa, QUERY, KEY, KEY)
+    flash = cost_of(aten._scaled_dot_product_flash_attention, QUERY, KEY, KEY)
+    for_cpu = cost_of(aten._scaled_dot_product_flash_attention_for_cpu, QUERY, KEY, KEY)
+    efficient = cost_of(aten._scaled_dot_product_efficient_attention, QUERY, KEY, KEY, None, True)
+    cudnn = cost_of(aten._scaled_dot_product_cudnn_attention, QUERY, KEY, KEY, None, True)
+    for kernel in (flash, for_cpu, efficient, cudnn):
+        assert (kernel.macs, kernel.kinds) == (whole.macs, whole.kinds)
+
+
+# Layers -------------------------------------------------------------------------------------------
+
+
+def multihead_arguments(heads: int) -> tuple[Any, ...]:
+    width = 8
+    weights = torch.randn(3 * width, width), torch.randn(3 * width)
+    output = torch.randn(width, width), torch.randn(width)
+    x = torch.randn(3, 5, width)
+    return (x, x, x, width, heads, *weights, *output)
+
+
+@pytest.mark.parametrize("weights", [(True, True), (True, False), (False, True)])
+@pytest.mark.parametrize("heads", [2, 3])
+def test_multihead_outputs(heads: int, weights: tuple[bool, bool]) -> None:
+    arguments = (*multihead_arguments(heads), None, *weights)
+    attention = aten._native_multi_head_attention
+    assert not compare("multihead", attention, (arguments, {}))
+
+
+def test_split_heads() -> None:
+    arguments = (torch.randn(3, 5, 24), torch.randn(24), 2)
+    transform = aten._transform_bias_rescale_qkv
+    assert not compare("transform", transform, (arguments, {}))
+    cost = cost_of(transform, meta(3, 5, 24), meta(24), 2)
+    assert cost.kinds == {"add": 3 * 5 * 24, "multiply": 3 * 5 * 8}
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_encoder_layer_costs_the_sum_of_its_parts(activation: str, norm_first: bool) -> None:
+    layer = nn.TransformerEncoderLayer(
+        8, 2, 16, batch_first=True, activation=activation, norm_first=norm_first
+    ).eval()
+    x = torch.randn(3, 5, 8)
+    assert not compare("encoder", layer, ((x,), {}))
+    whole = cost_of(layer, x)
+    parts = cost_of(layer.to("meta"), x.to("meta"))  # the fast path is for real devices
+    assert (whole.macs, whole.kinds) == (parts.macs, parts.kinds)
+    attention = oracles.multihead_attention(5, 5, 3, 8, 2, 8, 8)
+    assert whole.macs == attention + 2 * 3 * 5 * 8 * 16
