@@ -88,6 +88,10 @@ std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) c
 }
 
 int32_t ModuleTree::add(py::handle root, const std::string& path) {
+  return add(root, path, -1);
+}
+
+int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) {
   static PyObject* const kModules = interned("_modules");
   static PyObject* const kParameters = interned("_parameters");
   static PyObject* const kBuffers = interned("_buffers");
@@ -95,7 +99,7 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   const auto number = static_cast<int32_t>(session.modules.size());
   numbers_.emplace(root.ptr(), number);
   children_.emplace_back();
-  session.modules.push_back({path, type_name(Py_TYPE(root.ptr())), {}});
+  session.modules.push_back({std::string(name), parent, type_name(Py_TYPE(root.ptr())), {}});
   const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
   remember(root.ptr(), dict.ptr());
   add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
@@ -108,11 +112,11 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
     if (child == Py_None) continue;
     int32_t child_number = number_of(child);
     if (child_number < 0) {
-      const char* name = PyUnicode_AsUTF8(key);
-      if (name == nullptr) throw py::error_already_set();
+      const char* child_name = PyUnicode_AsUTF8(key);
+      if (child_name == nullptr) throw py::error_already_set();
       // torch.compile's wrapper is no part of the model.
-      const bool wrapper = std::string_view(name) == "_orig_mod";
-      child_number = add(child, wrapper ? path : path.empty() ? name : path + "." + name);
+      const bool wrapper = std::string_view(child_name) == "_orig_mod";
+      child_number = add(child, wrapper ? "" : child_name, number);
     }
     children_[static_cast<size_t>(number)].push_back(child_number);
   }
@@ -218,7 +222,7 @@ void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
         std::string_view::npos) {
       raise(ErrorKind::bad_value,
             "the parameter '" + std::string(PyUnicode_AsUTF8(key)) + "' of module '" +
-                session.modules[static_cast<size_t>(module)].path +
+                session.module_path(module) +
                 "' has no shape yet (a lazy module): run the model once, then measure it");
     }
     const uint32_t number = parameter_number(THPVariable_Unpack(value));

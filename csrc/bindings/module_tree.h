@@ -63,6 +63,7 @@ class ModuleTree {
     int64_t parameters = 0, trainable = 0, buffers = 0, parameter_bytes = 0, buffer_bytes = 0;
   };
 
+  int32_t add(pybind11::handle root, std::string_view name, int32_t parent);
   void remember(PyObject* module, PyObject* dict);
   void remember_container(PyObject* container, bool of_module);
   bool unchanged(const ContainerState& state) const;

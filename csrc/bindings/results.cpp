@@ -169,7 +169,7 @@ class TraceResult {
     std::vector<bool> listed(alive.size(), false);
     for (size_t i = 0; i < alive.size(); ++i) {
       if (alive[i]) continue;
-      if (!listed[i]) paths.push_back(session_->modules[i].path);
+      if (!listed[i]) paths.push_back(session_->module_path(static_cast<int32_t>(i)));
       for (int32_t child : children_[i]) listed[static_cast<size_t>(child)] = true;
     }
     return paths;
@@ -253,7 +253,7 @@ class TraceResult {
       const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
       own.insert(module.parameters.begin(), module.parameters.end());
       collect_parameters(scope.module, all);
-      row["path"] = module.path;
+      row["path"] = session_->module_path(scope.module);
       row["type"] = module.type;
     } else {
       for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);

@@ -39,12 +39,22 @@ const FlatShapes& Session::output_shapes(const ModuleCall& call) const {
                          : other_shapes_[static_cast<size_t>(call.shapes)];
 }
 
+std::string Session::module_path(int32_t module) const {
+  std::string path;
+  for (; module >= 0; module = modules[static_cast<size_t>(module)].parent) {
+    const std::string& name = modules[static_cast<size_t>(module)].name;
+    if (name.empty()) continue;
+    path = path.empty() ? name : name + "." + path;
+  }
+  return path;
+}
+
 std::string Session::describe_scope() const {
   const int32_t module = scopes_[current_scope_].module;
   if (module < 0) return "outside any module";
   const ModuleDescriptor& descriptor = modules[static_cast<size_t>(module)];
-  const std::string path = descriptor.path.empty() ? "the model itself" : "'" + descriptor.path + "'";
-  return "in module " + path + " (" + descriptor.type + ")";
+  const std::string path = module_path(module);
+  return "in module " + (path.empty() ? "the model itself" : "'" + path + "'") + " (" + descriptor.type + ")";
 }
 
 uint32_t Session::new_storage(int64_t bytes, Role role) {

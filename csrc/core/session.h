@@ -17,7 +17,8 @@
 namespace nnprof {
 
 struct ModuleDescriptor {
-  std::string path;
+  std::string name;     // in its parent; of a root: the whole path. Empty adds nothing to the path
+  int32_t parent = -1;  // where it was found first
   std::string type;
   std::vector<uint32_t> parameters;  // numbers of the unique parameters it owns itself
 };
@@ -93,6 +94,7 @@ class Session {
   const std::map<std::string, int64_t>& assumptions() const { return assumptions_; }
 
   std::vector<ModuleDescriptor> modules;
+  std::string module_path(int32_t module) const;
   std::vector<ParameterDescriptor> parameters;
 
   // A value of an integer tensor above the limit was asked for: run again with a higher one.

@@ -90,7 +90,7 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   Session& session = *trace.session();
   const auto& answers = trace.assumed_values;
   const int32_t module = session.scopes()[session.current_scope()].module;
-  const std::string path = module < 0 ? "" : session.modules[static_cast<size_t>(module)].path;
+  const std::string path = session.module_path(module);
   auto answer = answers.find(path);
   if (answer == answers.end()) answer = answers.find("");
   if (answer == answers.end()) {

@@ -60,7 +60,7 @@ at::Tensor row_distances(const at::Tensor& self, double p) {
   return empty_like_dtype({std::max<int64_t>(rows * (rows - 1) / 2, 0)}, self);
 }
 
-at::Tensor pdist_forward(const at::Tensor& self, double p) {
+at::Tensor contiguous_pairwise(const at::Tensor& self, double p) {
   TORCH_CHECK(self.is_contiguous(), "_pdist_forward requires contiguous input");
   return row_distances(self, p);
 }
@@ -88,7 +88,8 @@ const Rule kTable[] = {
      boxed<&cdist>, cdist_cost},
     {"aten::_euclidean_dist(Tensor x1, Tensor x2) -> Tensor", boxed<&euclidean_distance>,
      euclidean_cost},
-    {"aten::_pdist_forward(Tensor self, float p=2.) -> Tensor", boxed<&pdist_forward>, pdist_cost},
+    {"aten::_pdist_forward(Tensor self, float p=2.) -> Tensor", boxed<&contiguous_pairwise>,
+     pdist_cost},
     {"aten::cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None) -> Tensor",
      boxed<&cdist>, cdist_cost},
     {"aten::pdist(Tensor self, float p=2.) -> Tensor", boxed<&row_distances>, pdist_cost},

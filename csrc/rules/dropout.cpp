@@ -1,4 +1,5 @@
 // Dropout. In evaluation it hands its input back and costs nothing.
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/mul_meta_dispatch.h>
 
 #include "rules/elementwise.h"

@@ -75,6 +75,12 @@ at::Tensor transformer_encoder_layer(
   return empty_like_dtype(src.sizes(), src);
 }
 
+// Asked by nn.TransformerEncoder in eval mode, which packs padded sequences into a nested tensor
+// where this holds. How long they are is unknown here: they stay padded, and are counted so.
+bool nested_tensor_from_mask_left_aligned(const at::Tensor& /*t*/, const at::Tensor& /*mask*/) {
+  return false;
+}
+
 // Cost --------------------------------------------------------------------------------------------
 
 void add_linear(Cost& cost, int64_t rows, const TensorSpec& weight, const TensorSpec& bias) {
@@ -151,6 +157,8 @@ void transformer_encoder_layer_cost(const OpSignature& op, Cost& cost) {
 }
 
 const Rule kTable[] = {
+    {"aten::_nested_tensor_from_mask_left_aligned(Tensor t, Tensor mask) -> bool",
+     boxed<&nested_tensor_from_mask_left_aligned>},
     {"aten::_native_multi_head_attention(Tensor query, Tensor key, Tensor value, int embed_dim, "
      "int num_head, Tensor qkv_weight, Tensor qkv_bias, Tensor proj_weight, Tensor proj_bias, "
      "Tensor? mask=None, bool need_weights=True, bool average_attn_weights=True, int? "

@@ -1,4 +1,5 @@
 // Elementwise arithmetic: sums, products, powers, rounding, clamping, interpolation.
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/add_meta_dispatch.h>
 #include <ATen/ops/addcdiv_meta_dispatch.h>
 #include <ATen/ops/addcmul_meta_dispatch.h>

@@ -40,6 +40,7 @@ enum RuleFlag : uint32_t {
   kChoices = 1 << 4,         // integer outputs are indices into a dimension: made balanced
   kWritesOnly = 1 << 5,      // the first tensor is written, not read (fill_, zero_, copy_)
   kReturnsInput = 1 << 6,    // may hand an input back untouched (dropout in eval, contiguous)
+  kKnownIntegers = 1 << 7,   // known integers after the first tensor come real: see known_integers.h
 };
 
 struct Rule {

@@ -1,4 +1,5 @@
 // Exponentials, logarithms, trigonometry and the special functions of mathematics.
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/acos_meta_dispatch.h>
 #include <ATen/ops/acosh_meta_dispatch.h>
 #include <ATen/ops/asin_meta_dispatch.h>
