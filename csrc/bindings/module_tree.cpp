@@ -87,9 +87,7 @@ std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) c
   return names;
 }
 
-int32_t ModuleTree::add(py::handle root, const std::string& path) {
-  return add(root, path, -1);
-}
+int32_t ModuleTree::add(py::handle root, const std::string& path) { return add(root, path, -1); }
 
 int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) {
   static PyObject* const kModules = interned("_modules");
@@ -197,8 +195,9 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
   const int64_t elements = parameter.numel();
   const int64_t bytes = elements * static_cast<int64_t>(parameter.element_size());
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
-  ParameterState state{parameter, parameter.grad(),   {}, {}, {}, 0,
-                       parameter.dtype(), parameter.key_set(), parameter.requires_grad()};
+  ParameterState state{
+      parameter,           parameter.grad(),         {}, {}, {}, 0, parameter.dtype(),
+      parameter.key_set(), parameter.requires_grad()};
   if (parameter.has_storage()) {
     state.storage = parameter.storage();
     state.sizes = parameter.sizes();
@@ -258,7 +257,8 @@ void ModuleTree::restore() {
     for (size_t entry = 0; entry < module.count; ++entry) {
       PyObject* value = items_[module.first + 2 * entry + 1];
       if (!is_container(value)) continue;
-      const bool remembered = i < states_.size() && !states_[i].of_module && states_[i].container == value;
+      const bool remembered =
+          i < states_.size() && !states_[i].of_module && states_[i].container == value;
       if (!remembered) {
         if (size_of(value) != 0) refill({value, 0, 0, false});
         continue;
@@ -273,8 +273,8 @@ void ModuleTree::restore() {
 void ModuleTree::restore_parameter(const ParameterState& state) const {
   at::Tensor tensor = state.tensor;
   if (state.storage && !tensor.storage().is_alias_of(state.storage)) {
-    at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(
-        c10::Storage(state.storage), state.keys, state.dtype);
+    at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(state.storage),
+                                                               state.keys, state.dtype);
     data.unsafeGetTensorImpl()->set_sizes_and_strides(state.sizes, state.strides, state.offset);
     tensor.set_data(data);
   }

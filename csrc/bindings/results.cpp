@@ -244,7 +244,9 @@ class TraceResult {
     row["calls"] = scope.calls;
     row["parent"] = scope.parent < 0 ? -1 : row_of[static_cast<size_t>(scope.parent)];
     int64_t depth = 0;
-    for (int32_t up = scope.parent; up >= 0; up = session_->scopes()[static_cast<size_t>(up)].parent) ++depth;
+    for (int32_t up = scope.parent; up >= 0;
+         up = session_->scopes()[static_cast<size_t>(up)].parent)
+      ++depth;
     row["depth"] = depth;
     row["input_shapes"] = unflatten(scope.input_shapes);
     row["output_shapes"] = unflatten(scope.output_shapes);
@@ -269,7 +271,8 @@ class TraceResult {
     py::list details;
     for (const PricedSignature& priced : aggregate_.signatures) {
       Shapes inputs, outputs;
-      for (const Argument& argument : priced.signature.arguments) add_shapes(argument.tensors, inputs);
+      for (const Argument& argument : priced.signature.arguments)
+        add_shapes(argument.tensors, inputs);
       add_shapes(priced.signature.outputs, outputs);
       details.append(py::make_tuple(priced.signature.op, inputs, outputs,
                                     dtype_name(priced.signature), is_ruled(priced)));

@@ -1,6 +1,6 @@
 // The tracer: one trace's life, from the walk over the modules to what is put back at the end.
-#include <torch/csrc/autograd/python_variable.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/device_lazy_init.h>
 
 #include "bindings/bindings.h"
@@ -12,8 +12,7 @@ namespace py = pybind11;
 
 namespace nnprof {
 
-Tracer::Tracer(TraceOptions options)
-    : trace_(std::make_shared<Trace>(options)), modules_(trace_) {
+Tracer::Tracer(TraceOptions options) : trace_(std::make_shared<Trace>(options)), modules_(trace_) {
   trace_->companion = this;
 }
 
@@ -71,10 +70,8 @@ void bind_trace(py::module_& m) {
            py::kw_only(), py::arg("recording") = true,
            py::arg("integer_limit") = TraceOptions().integer_limit,
            py::arg("float_limit") = TraceOptions().float_limit)
-      .def("add_modules",
-           [](Tracer& self, py::handle model, const std::string& path) {
-             self.modules().add(model, path);
-           })
+      .def("add_modules", [](Tracer& self, py::handle model,
+                             const std::string& path) { self.modules().add(model, path); })
       .def("claim_modules", [](Tracer& self) { return self.modules().claim(); })
       .def("release_modules", [](Tracer& self) { self.modules().release(); })
       .def("container_types",
@@ -82,15 +79,13 @@ void bind_trace(py::module_& m) {
              return self.modules().types_derived_from(bases);
            })
       .def("mark_input", [](Tracer& self, py::handle tensor) { mark_inputs(self.trace(), tensor); })
-      .def("assume",
-           [](Tracer& self, const std::string& path, double value) {
-             self.trace().assumed_values[path] = value;
-           })
+      .def("assume", [](Tracer& self, const std::string& path,
+                        double value) { self.trace().assumed_values[path] = value; })
       .def("start", [](Tracer& self) { start_trace(self.shared_trace()); })
       .def("stop", [](Tracer&) { stop_trace(); })
       .def("restore", [](Tracer& self) { self.modules().restore(); })
-      .def_property_readonly("rerun_wanted",
-                             [](const Tracer& self) { return self.trace().session()->rerun_wanted; })
+      .def_property_readonly(
+          "rerun_wanted", [](const Tracer& self) { return self.trace().session()->rerun_wanted; })
       .def_property_readonly("failed_scope", [](const Tracer& self) { return self.failed_scope(); })
       .def_property_readonly("facts", [](const Tracer& self) {
         const ModuleTree& tree = self.modules();
@@ -108,9 +103,8 @@ void bind_trace(py::module_& m) {
     set_fake_test(&is_instance_of_fake);
   });
   m.def("tracing", [] { return current_trace() != nullptr; });
-  m.def("set_device_needs_no_init", [](bool needless) {
-    torch::utils::set_requires_device_init(at::kCUDA, !needless);
-  });
+  m.def("set_device_needs_no_init",
+        [](bool needless) { torch::utils::set_requires_device_init(at::kCUDA, !needless); });
 }
 
 }  // namespace nnprof

@@ -20,7 +20,8 @@ Aggregate aggregate(const Session& session, const PriceFunction& price) {
   for (size_t i = result.scopes.size(); i-- > 0;) {
     result.scopes[i].inclusive += result.scopes[i].own;
     const int32_t parent = session.scopes()[i].parent;
-    if (parent >= 0) result.scopes[static_cast<size_t>(parent)].inclusive += result.scopes[i].inclusive;
+    if (parent >= 0)
+      result.scopes[static_cast<size_t>(parent)].inclusive += result.scopes[i].inclusive;
   }
   result.total = result.scopes[0].inclusive;
   return result;

@@ -25,21 +25,21 @@ enum class FlopKind : uint8_t {
 };
 inline constexpr size_t kFlopKinds = 12;
 inline constexpr std::array<const char*, kFlopKinds> kFlopKindNames = {
-    "contraction", "add",           "multiply", "division", "sqrt",    "exp",
-    "tanh",        "erf",           "trigonometric", "special",  "compare", "int_ops"};
+    "contraction", "add", "multiply",      "division", "sqrt",    "exp",
+    "tanh",        "erf", "trigonometric", "special",  "compare", "int_ops"};
 
 // How many operations of each kind one element (or one row) needs. A row of the rules' tables.
 struct FlopMix {
-  int64_t add = 0;       // also subtract, negate, abs, round
+  int64_t add = 0;  // also subtract, negate, abs, round
   int64_t multiply = 0;
   int64_t division = 0;  // also reciprocal, remainder
   int64_t sqrt = 0;      // also rsqrt
   int64_t exp = 0;       // also log and pow
   int64_t tanh = 0;
-  int64_t erf = 0;       // also erfc, erfinv
+  int64_t erf = 0;  // also erfc, erfinv
   int64_t trigonometric = 0;
-  int64_t special = 0;   // gamma, Bessel...
-  int64_t compare = 0;   // also select, min, max, sign, clamp's each bound
+  int64_t special = 0;  // gamma, Bessel...
+  int64_t compare = 0;  // also select, min, max, sign, clamp's each bound
 };
 
 struct Cost {

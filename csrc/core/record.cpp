@@ -41,7 +41,8 @@ const std::vector<TensorSpec>& OpSignature::tensors(size_t index) const {
 
 int64_t OpSignature::integer(size_t index, int64_t if_none) const {
   const Argument& argument = arguments.at(index);
-  if (argument.kind == Argument::Kind::floating) return static_cast<int64_t>(argument.number.real());
+  if (argument.kind == Argument::Kind::floating)
+    return static_cast<int64_t>(argument.number.real());
   return argument.is_none() ? if_none : argument.integer;
 }
 

@@ -71,7 +71,7 @@ struct Argument {
 
 // One unique call: decoded, so that costs, estimates and replay can read it.
 struct OpSignature {
-  std::string op;  // "aten::add.Tensor"
+  std::string op;              // "aten::add.Tensor"
   const Rule* rule = nullptr;  // null: priced generically
   std::vector<Argument> arguments;
   std::vector<TensorSpec> outputs;

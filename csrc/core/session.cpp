@@ -15,7 +15,8 @@ std::vector<std::vector<int64_t>> unflatten(const FlatShapes& shapes) {
 Session::Session() : scopes_(1) { scopes_[0].calls = 1; }
 
 uint32_t Session::enter_scope(int32_t module) {
-  const uint64_t key = (static_cast<uint64_t>(current_scope_) << 32) | static_cast<uint32_t>(module);
+  const uint64_t key =
+      (static_cast<uint64_t>(current_scope_) << 32) | static_cast<uint32_t>(module);
   const auto [entry, made] = children_.emplace(key, static_cast<uint32_t>(scopes_.size()));
   if (made) scopes_.push_back({static_cast<int32_t>(current_scope_), module, 0, {}, {}});
   current_scope_ = entry->second;
@@ -54,7 +55,8 @@ std::string Session::describe_scope() const {
   if (module < 0) return "outside any module";
   const ModuleDescriptor& descriptor = modules[static_cast<size_t>(module)];
   const std::string path = module_path(module);
-  return "in module " + (path.empty() ? "the model itself" : "'" + path + "'") + " (" + descriptor.type + ")";
+  return "in module " + (path.empty() ? "the model itself" : "'" + path + "'") + " (" +
+         descriptor.type + ")";
 }
 
 uint32_t Session::new_storage(int64_t bytes, Role role) {

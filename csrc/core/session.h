@@ -67,7 +67,9 @@ class Session {
 
   uint32_t enter_scope(int32_t module);
   // Back to the scope around `scope`, whatever was entered since.
-  void leave_scope(uint32_t scope) { current_scope_ = static_cast<uint32_t>(scopes_[scope].parent); }
+  void leave_scope(uint32_t scope) {
+    current_scope_ = static_cast<uint32_t>(scopes_[scope].parent);
+  }
   uint32_t current_scope() const { return current_scope_; }
   Scope& scope(uint32_t index) { return scopes_[index]; }
   const std::vector<Scope>& scopes() const { return scopes_; }

@@ -10,8 +10,8 @@ namespace {
 uint64_t hash_words(c10::ArrayRef<int64_t> words) {
   uint64_t hash = 0x9e3779b97f4a7c15ULL ^ words.size();
   for (int64_t word : words) {
-    const auto product = static_cast<unsigned __int128>(hash ^ static_cast<uint64_t>(word)) *
-                         0xd6e8feb86659fd93ULL;
+    const auto product =
+        static_cast<unsigned __int128>(hash ^ static_cast<uint64_t>(word)) * 0xd6e8feb86659fd93ULL;
     hash = static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
   }
   return hash ^ (hash >> 29);
@@ -79,7 +79,8 @@ class SignatureReader {
         argument.integers = list(payload);
         break;
       case Argument::Kind::floatings:
-        for (int64_t word : list(payload)) argument.floatings.push_back(std::bit_cast<double>(word));
+        for (int64_t word : list(payload))
+          argument.floatings.push_back(std::bit_cast<double>(word));
         break;
       case Argument::Kind::tensor:
       case Argument::Kind::tensors:

@@ -29,8 +29,8 @@ using Policies = std::unordered_map<std::string_view, CastPolicy>;
 const Policies& accelerator_policies() {
   static const Policies policies = {
       AT_FORALL_LOWER_PRECISION_FP(NNPROF_LOWER) AT_FORALL_FP32(NNPROF_FP32)
-          AT_FORALL_FP32_SET_OPT_DTYPE(NNPROF_OPT) AT_FORALL_PROMOTE(NNPROF_PROMOTE){
-              "aten::norm.Scalar", CastPolicy::fp32_append_dtype},
+          AT_FORALL_FP32_SET_OPT_DTYPE(NNPROF_OPT)
+              AT_FORALL_PROMOTE(NNPROF_PROMOTE){"aten::norm.Scalar", CastPolicy::fp32_append_dtype},
       {"aten::norm.ScalarOpt_dim", CastPolicy::fp32_append_dtype},
   };
   return policies;

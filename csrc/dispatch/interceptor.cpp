@@ -1,7 +1,7 @@
 // The boxed fallback that sees every operator above autograd and autocast.
+#include <ATen/Context.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/Context.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
@@ -185,8 +185,8 @@ class Call {
       target.unsafeGetTensorImpl()->set_sizes_contiguous(result.sizes());
       return;
     }
-    TORCH_CHECK(false, "output with shape ", target.sizes(),
-                " doesn't match the broadcast shape ", result.sizes());
+    TORCH_CHECK(false, "output with shape ", target.sizes(), " doesn't match the broadcast shape ",
+                result.sizes());
   }
 
   void spread_choices(const Stack& originals) {
@@ -213,7 +213,8 @@ class Call {
     return input.numel();
   }
 
-  // A rule may hand an input back (dropout in eval): the program gets its own tensor, not the shadow.
+  // A rule may hand an input back (dropout in eval): the program gets its own tensor, not the
+  // shadow.
   void give_back_originals(c10::ArrayRef<std::pair<at::Tensor, at::Tensor>> shadows) {
     if (shadows.empty()) return;
     for (size_t i = 0; i < op_.returns; ++i) {
@@ -276,8 +277,7 @@ void with_located_errors(const Operator& op, const Trace& trace, Run run) {
 
 void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
   const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-  const int64_t limit =
-      integer ? trace.options().integer_limit : trace.options().float_limit;
+  const int64_t limit = integer ? trace.options().integer_limit : trace.options().float_limit;
   const Values large = integer ? Values::over_limit : Values::unknown;
   if (tensor.is_meta()) return;
   trace.adopt(tensor, tensor.numel() <= limit ? Values::known : large);
@@ -289,7 +289,9 @@ void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
 bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
   if (c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Python)) return false;
   bool only_fakes = true;
-  const auto wrapped = [](const at::Tensor& t) { return t.key_set().has(c10::DispatchKey::Python); };
+  const auto wrapped = [](const at::Tensor& t) {
+    return t.key_set().has(c10::DispatchKey::Python);
+  };
   for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
     for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
       if (wrapped(tensor) && !is_fake_tensor(tensor)) only_fakes = false;
@@ -306,7 +308,8 @@ bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
 
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
   if (keys.has_any(kWrapped)) {
-    const bool python_only = !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
+    const bool python_only =
+        !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
     if (!python_only || !unwrap_fakes(op, stack, trace)) {
       return op.handle.redispatchBoxed(keys_after(keys), &stack);
     }

@@ -47,9 +47,8 @@ std::string schema_text(const c10::FunctionSchema& schema) {
 }
 
 size_t out_arguments(const c10::FunctionSchema& schema) {
-  return static_cast<size_t>(
-      std::count_if(schema.arguments().begin(), schema.arguments().end(),
-                    [](const c10::Argument& a) { return a.is_out(); }));
+  return static_cast<size_t>(std::count_if(schema.arguments().begin(), schema.arguments().end(),
+                                           [](const c10::Argument& a) { return a.is_out(); }));
 }
 
 const RuleEntry* matching(const std::vector<RuleEntry>& entries, const std::string& schema) {
@@ -111,7 +110,8 @@ void describe_arguments(Operator& op) {
     int alias = -1;
     if (written(result)) {
       for (int i : op.written) {
-        if (*schema.arguments()[static_cast<size_t>(i)].alias_info() == *result.alias_info()) alias = i;
+        if (*schema.arguments()[static_cast<size_t>(i)].alias_info() == *result.alias_info())
+          alias = i;
       }
     } else if (result.alias_info() != nullptr) {
       op.view = true;

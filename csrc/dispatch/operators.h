@@ -23,7 +23,14 @@ enum class Known : uint8_t {
   fresh_constant,  // aten::lift_fresh: torch.tensor([...])
 };
 
-enum class CastPolicy : uint8_t { none, lower_precision, fp32, fp32_set_opt_dtype, fp32_append_dtype, promote };
+enum class CastPolicy : uint8_t {
+  none,
+  lower_precision,
+  fp32,
+  fp32_set_opt_dtype,
+  fp32_append_dtype,
+  promote
+};
 
 struct Operator {
   c10::OperatorHandle handle;

@@ -27,15 +27,14 @@ struct KernelGuard {
 
 at::Tensor alias_on(const at::Tensor& tensor, const c10::Storage& storage,
                     c10::DispatchKeySet keys) {
-  auto alias = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), keys, tensor.dtype());
+  auto alias =
+      at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), keys, tensor.dtype());
   alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides(),
                                                      tensor.storage_offset());
   return alias;
 }
 
-c10::DispatchKeySet meta_keys() {
-  return c10::DispatchKeySet(c10::DispatchKey::Meta);
-}
+c10::DispatchKeySet meta_keys() { return c10::DispatchKeySet(c10::DispatchKey::Meta); }
 
 c10::DispatchKeySet cpu_keys() { return c10::DispatchKeySet(c10::DispatchKey::CPU); }
 
@@ -98,7 +97,8 @@ Identity Trace::identify(const at::Tensor& tensor) {
 
 at::Tensor Trace::shadow(const at::Tensor& tensor) {
   if (tensor.is_meta()) return tensor;
-  if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) return wrapped_number(tensor.scalar_type());
+  if (tensor.unsafeGetTensorImpl()->is_wrapped_number())
+    return wrapped_number(tensor.scalar_type());
   if (!tensor.has_storage()) {
     return at::Tensor(at::detail::empty_meta(tensor.sizes(), tensor.scalar_type()));
   }
@@ -134,8 +134,7 @@ at::Tensor Trace::shadow_of_fake(const at::Tensor& fake) {
       found->second.meta.strides() == fake.strides()) {
     return found->second.meta;
   }
-  at::Tensor meta(
-      at::detail::empty_strided_meta(fake.sizes(), fake.strides(), fake.scalar_type()));
+  at::Tensor meta(at::detail::empty_strided_meta(fake.sizes(), fake.strides(), fake.scalar_type()));
   const Role role = fake.requires_grad() ? Role::parameter : Role::constant;
   const auto bytes = static_cast<int64_t>(meta.storage().nbytes());
   adopt_storage(meta.storage(), session_->new_storage(bytes, role), role, Values::unknown);
@@ -167,7 +166,8 @@ at::Tensor Trace::writable_value(const at::Tensor& tensor) {
     const KernelGuard guard;
     const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
     at::Tensor copy = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU));
-    at::Tensor source = at::empty({0}, at::TensorOptions().dtype(at::kByte).device(tensor.device()));
+    at::Tensor source =
+        at::empty({0}, at::TensorOptions().dtype(at::kByte).device(tensor.device()));
     source.set_(tensor.storage(), 0, {bytes}, {1});
     copy.copy_(source);
     entry.private_copy = copy.storage();
@@ -196,7 +196,8 @@ void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, V
 
 void Trace::adopt(const at::Tensor& output, Values values) {
   if (!output.defined() || !output.has_storage() || tag_of(output) != nullptr) return;
-  if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0) return;  // a view of the user's
+  if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0)
+    return;  // a view of the user's
   const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
   adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation), Role::activation,
                 values);
@@ -212,9 +213,7 @@ FakeTest fake_test = nullptr;
 }
 
 void set_fake_test(FakeTest test) { fake_test = test; }
-bool is_fake_tensor(const at::Tensor& tensor) {
-  return fake_test != nullptr && fake_test(tensor);
-}
+bool is_fake_tensor(const at::Tensor& tensor) { return fake_test != nullptr && fake_test(tensor); }
 
 Trace* current_trace() { return static_cast<Trace*>(c10::ThreadLocalDebugInfo::get(kTraceInfo)); }
 

@@ -83,7 +83,9 @@ bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions&
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
   at::Tensor values = at::arange(indices.numel(), at::TensorOptions().dtype(at::kLong));
-  return at::remainder(values, std::max<int64_t>(choices, 1)).view(indices.sizes()).to(indices.scalar_type());
+  return at::remainder(values, std::max<int64_t>(choices, 1))
+      .view(indices.sizes())
+      .to(indices.scalar_type());
 }
 
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace) {
@@ -95,9 +97,10 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   if (answer == answers.end()) answer = answers.find("");
   if (answer == answers.end()) {
     raise(ErrorKind::data_dependent,
-          "the model asks for the value of a tensor that nothing was computed for (" + op.name + " " +
-              session.describe_scope() + "). Pass assume={\"" + path +
-              "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such question.");
+          "the model asks for the value of a tensor that nothing was computed for (" + op.name +
+              " " + session.describe_scope() + "). Pass assume={\"" + path +
+              "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
+              "question.");
   }
   session.assume("a value asked for " + session.describe_scope() + " reads " +
                  std::to_string(answer->second) + ", as the caller said");
@@ -119,10 +122,9 @@ void check_rows(const at::Tensor& table, const at::Tensor& indices) {
 
 void want_rerun(const Operator& op, Trace& trace) {
   trace.session()->rerun_wanted = true;
-  raise(ErrorKind::data_dependent,
-        "the value of a large integer tensor is needed (" + op.name + " " +
-            trace.session()->describe_scope() +
-            "): trace again with a higher limit on real integers");
+  raise(ErrorKind::data_dependent, "the value of a large integer tensor is needed (" + op.name +
+                                       " " + trace.session()->describe_scope() +
+                                       "): trace again with a higher limit on real integers");
 }
 
 }  // namespace nnprof

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "rules/families.h"
+#include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/views.h"
@@ -158,6 +159,7 @@ at::Tensor repeated_indices(const at::Tensor& repeats, std::optional<int64_t> ou
   TORCH_CHECK(repeats.dim() == 1, "repeat_interleave only accept 1D vector as repeat");
   TORCH_CHECK(repeats.scalar_type() == at::kLong || repeats.scalar_type() == at::kInt,
               "repeats has to be Long or Int tensor");
+  if (!output_size) note_guess();
   return empty_like_dtype({output_size.value_or(repeats.size(0))}, repeats);
 }
 

@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "rules/families.h"
-#include "rules/masks.h"
+#include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
@@ -22,33 +22,38 @@ bool is_mask(c10::ScalarType dtype) { return dtype == at::kBool || dtype == at::
 
 // x[indices] --------------------------------------------------------------------------------------
 
-// Each mask stands for the integer indices of its true elements, one tensor a dimension.
-Indices without_masks(const at::Tensor& self, const Indices& indices) {
+// A mask stands for the integer indices of its true elements, one tensor a dimension.
+void push_mask(Indices& integers, const at::Tensor& self, const at::Tensor& mask) {
+  const auto first = static_cast<int64_t>(integers.size());
+  for (int64_t d = 0; d < mask.dim(); ++d) {
+    TORCH_CHECK_INDEX(first + d < self.dim() && mask.size(d) == self.size(first + d),
+                      "The shape of the mask ", mask.sizes(), " at index ", d,
+                      " does not match the shape of the indexed tensor ", self.sizes(),
+                      " at index ", first + d);
+  }
+  const int64_t count = count_true(mask);
+  for (int64_t d = 0; d < mask.dim(); ++d) integers.push_back(empty_of({count}, at::kLong));
+}
+
+// The indices as meta tensors of integers.
+Indices shape_only(const at::Tensor& self, const Indices& indices) {
   Indices integers;
   for (const std::optional<at::Tensor>& index : indices) {
-    if (!index || !index->defined() || !is_mask(index->scalar_type())) {
+    if (!index || !index->defined()) {
       integers.push_back(index);
-      continue;
+    } else if (is_mask(index->scalar_type())) {
+      push_mask(integers, self, *index);
+    } else {
+      const auto dim = static_cast<int64_t>(integers.size());
+      if (dim < self.dim()) check_index(*index, self.size(dim), dim, /*from_end=*/true);
+      integers.push_back(without_values(*index));
     }
-    const auto first = static_cast<int64_t>(integers.size());
-    for (int64_t d = 0; d < index->dim(); ++d) {
-      TORCH_CHECK_INDEX(first + d < self.dim() && index->size(d) == self.size(first + d),
-                        "The shape of the mask ", index->sizes(), " at index ", d,
-                        " does not match the shape of the indexed tensor ", self.sizes(),
-                        " at index ", first + d);
-    }
-    const int64_t count = count_true(*index);
-    for (int64_t d = 0; d < index->dim(); ++d) integers.push_back(empty_of({count}, at::kLong));
   }
   return integers;
 }
 
 at::Tensor indexed(const at::Tensor& self, const Indices& indices) {
-  const bool masks = std::any_of(indices.begin(), indices.end(), [](const auto& item) {
-    const std::optional<at::Tensor> index = item;
-    return index && index->defined() && is_mask(index->scalar_type());
-  });
-  return at::meta::index(self, masks ? without_masks(self, indices) : indices);
+  return at::meta::index(self, shape_only(self, indices));
 }
 
 at::Tensor indexed_put(const at::Tensor& self, const Indices& indices, const at::Tensor& values,
@@ -81,6 +86,7 @@ at::Tensor index_select(const at::Tensor& self, int64_t dim, const at::Tensor& i
   TORCH_CHECK(self.dim() != 0 || index.numel() == 1,
               "index_select(): Index to scalar can have only 1 value, got ", index.numel());
   c10::DimVector sizes(self.sizes());
+  check_index(index, sizes.empty() ? 1 : sizes[dim], dim);
   if (!sizes.empty()) sizes[dim] = index.numel();
   return empty_like_dtype(sizes, self);
 }
@@ -90,7 +96,15 @@ at::Tensor take(const at::Tensor& self, const at::Tensor& index) {
               "take(): Expected a long tensor for index, but got ", index.scalar_type());
   TORCH_CHECK_INDEX(self.numel() != 0 || index.numel() == 0,
                     "take(): tried to take from an empty tensor");
+  check_index(index, self.numel(), 0, /*from_end=*/true);
   return empty_like_dtype(index.sizes(), self);
+}
+
+at::Tensor gathered(const at::Tensor& self, int64_t dim, const at::Tensor& index,
+                    bool sparse_grad) {
+  const int64_t wrapped = at::maybe_wrap_dim(dim, self.dim());
+  check_gathered(index, self.dim() == 0 ? 1 : self.size(wrapped), wrapped);
+  return at::meta::gather(self, dim, without_values(index), sparse_grad);
 }
 
 // Masks ------------------------------------------------------------------------------------------
@@ -197,23 +211,49 @@ void masked_fill_cost(const OpSignature& op, Cost& cost) {
 }
 
 const Rule kTable[] = {
-    {"aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor", boxed<&indexed>, gather_cost},
-    {"aten::_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor", boxed<&indexed>,
-     gather_cost},
+    {"aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
+     boxed<&indexed>,
+     gather_cost,
+     {},
+     kKnownIntegers},
+    {"aten::_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
+     boxed<&indexed>,
+     gather_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> "
      "Tensor",
-     boxed<&indexed_put>, index_put_cost},
+     boxed<&indexed_put>,
+     index_put_cost,
+     {},
+     kKnownIntegers},
     {"aten::_unsafe_index_put(Tensor self, Tensor?[] indices, Tensor values, bool "
      "accumulate=False) -> Tensor",
-     boxed<&indexed_put>, index_put_cost},
+     boxed<&indexed_put>,
+     index_put_cost,
+     {},
+     kKnownIntegers},
     {"aten::_index_put_impl_(Tensor(a!) self, Tensor?[] indices, Tensor values, bool "
      "accumulate=False, bool unsafe=False) -> Tensor(a!)",
-     boxed<&index_put_in_place>, index_put_cost},
-    {"aten::index_select(Tensor self, int dim, Tensor index) -> Tensor", boxed<&index_select>,
-     gather_cost},
+     boxed<&index_put_in_place>,
+     index_put_cost,
+     {},
+     kKnownIntegers},
+    {"aten::index_select(Tensor self, int dim, Tensor index) -> Tensor",
+     boxed<&index_select>,
+     gather_cost,
+     {},
+     kKnownIntegers},
     {"aten::gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor",
-     boxed<&at::meta::gather>, gather_cost},
-    {"aten::take(Tensor self, Tensor index) -> Tensor", boxed<&take>, gather_cost},
+     boxed<&gathered>,
+     gather_cost,
+     {},
+     kKnownIntegers},
+    {"aten::take(Tensor self, Tensor index) -> Tensor",
+     boxed<&take>,
+     gather_cost,
+     {},
+     kKnownIntegers},
     {"aten::masked_fill.Scalar(Tensor self, Tensor mask, Scalar value) -> Tensor",
      boxed<&masked_fill_number>, masked_fill_cost},
     {"aten::masked_fill.Tensor(Tensor self, Tensor mask, Tensor value) -> Tensor",
@@ -224,12 +264,12 @@ const Rule kTable[] = {
      boxed<&masked_select>,
      nullptr,
      {},
-     kDataDependent},
+     kDataDependent | kKnownIntegers},
     {"aten::nonzero(Tensor self) -> Tensor",
      boxed<&nonzero>,
      per_input_element,
      {.compare = 1},
-     kDataDependent},
+     kDataDependent | kKnownIntegers},
     {"aten::nonzero_static(Tensor self, *, SymInt size, int fill_value=-1) -> Tensor",
      boxed<&nonzero_static>,
      per_input_element,

@@ -1,8 +1,9 @@
 #include "rules/known_integers.h"
 
-#include <ATen/ops/aminmax.h>
 #include <ATen/ops/count_nonzero.h>
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "rules/outputs.h"
@@ -12,15 +13,27 @@ namespace {
 
 thread_local bool guessed = false;
 
-int64_t only_value(const at::Tensor& tensor) {
-  return tensor.scalar_type() == at::kInt ? *tensor.const_data_ptr<int32_t>()
-                                          : *tensor.const_data_ptr<int64_t>();
+template <class Integer>
+std::optional<int64_t> outside(const at::Tensor& index, int64_t least, int64_t size) {
+  const auto* values = index.const_data_ptr<Integer>();
+  const auto* found = std::find_if(values, values + index.numel(),
+                                   [=](Integer value) { return value < least || value >= size; });
+  return found == values + index.numel() ? std::nullopt : std::optional<int64_t>(*found);
+}
+
+// The first value that is known to be outside of [least, size).
+std::optional<int64_t> out_of_bounds(const at::Tensor& index, int64_t least, int64_t size) {
+  if (index.is_meta()) return std::nullopt;
+  const at::Tensor dense = index.contiguous();
+  if (index.scalar_type() == at::kLong) return outside<int64_t>(dense, least, size);
+  if (index.scalar_type() == at::kInt) return outside<int32_t>(dense, least, size);
+  return std::nullopt;
 }
 
 }  // namespace
 
 int64_t count_true(const at::Tensor& mask) {
-  if (!mask.is_meta()) return only_value(at::count_nonzero(mask));
+  if (!mask.is_meta()) return *at::count_nonzero(mask).const_data_ptr<int64_t>();
   note_guess();
   return mask.numel();
 }
@@ -29,14 +42,15 @@ void note_guess() { guessed = true; }
 
 bool take_guess() { return std::exchange(guessed, false); }
 
-void check_bounds(const at::Tensor& index, int64_t size, int64_t dim, bool negative_too) {
-  const bool integers = index.scalar_type() == at::kLong || index.scalar_type() == at::kInt;
-  if (index.is_meta() || !integers || index.numel() == 0) return;
-  const auto [least, most] = at::aminmax(index);
-  for (const int64_t value : {only_value(least), only_value(most)}) {
-    TORCH_CHECK_INDEX((negative_too ? -size : 0) <= value && value < size, "index ", value,
-                      " is out of bounds for dimension ", dim, " with size ", size);
-  }
+void check_index(const at::Tensor& index, int64_t size, int64_t dim, bool from_end) {
+  const auto bad = out_of_bounds(index, from_end ? -size : 0, size);
+  TORCH_CHECK_INDEX(!bad, "index ", *bad, " is out of bounds for dimension ", dim, " with size ",
+                    size);
+}
+
+void check_gathered(const at::Tensor& index, int64_t size, int64_t dim) {
+  const auto bad = out_of_bounds(index, 0, size);
+  TORCH_CHECK(!bad, "index ", *bad, " is out of bounds for dimension ", dim, " with size ", size);
 }
 
 at::Tensor without_values(const at::Tensor& index) {

@@ -18,8 +18,10 @@ void note_guess();
 // Whether a guess was noted in this thread since it was last asked.
 bool take_guess();
 
-// Raises IndexError for a known index outside of [-size, size), or of [0, size).
-void check_bounds(const at::Tensor& index, int64_t size, int64_t dim, bool negative_too);
+// Raise where a known index is outside of [0, size), or of [-size, size) if it may count from the
+// end: IndexError, or RuntimeError as gather and scatter do.
+void check_index(const at::Tensor& index, int64_t size, int64_t dim, bool from_end = false);
+void check_gathered(const at::Tensor& index, int64_t size, int64_t dim);
 
 // `index` without its values.
 at::Tensor without_values(const at::Tensor& index);

@@ -14,7 +14,8 @@ at::Tensor empty_preserving(const at::Tensor& like, std::optional<c10::ScalarTyp
   if (like.is_non_overlapping_and_dense()) {
     return empty_strided_of(like.sizes(), like.strides(), type);
   }
-  return empty_strided_of(like.sizes(), at::infer_dense_strides(like.sizes(), like.strides()), type);
+  return empty_strided_of(like.sizes(), at::infer_dense_strides(like.sizes(), like.strides()),
+                          type);
 }
 
 }  // namespace nnprof

@@ -1,8 +1,8 @@
 // A rule tells all about one operator: its outputs from shapes alone, and what it costs.
 //
 // Adding one takes a table line in csrc/rules/<family>.cpp, plus a function where no existing one
-// fits. The in-place (`add_`) and `out=` siblings of a rule are derived from it when the registry is
-// made, unless they have lines of their own.
+// fits. The in-place (`add_`) and `out=` siblings of a rule are derived from it when the registry
+// is made, unless they have lines of their own.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -33,14 +33,14 @@ using CostFunction = void (*)(const OpSignature&, Cost&);
 
 enum RuleFlag : uint32_t {
   kDefault = 0,
-  kView = 1 << 0,            // outputs alias inputs: costs nothing
-  kRandom = 1 << 1,          // draws random numbers
-  kValues = 1 << 2,          // integer inputs' values decide what is touched: keep small ones
-  kDataDependent = 1 << 3,   // output sizes depend on values: see dispatch/values
-  kChoices = 1 << 4,         // integer outputs are indices into a dimension: made balanced
-  kWritesOnly = 1 << 5,      // the first tensor is written, not read (fill_, zero_, copy_)
-  kReturnsInput = 1 << 6,    // may hand an input back untouched (dropout in eval, contiguous)
-  kKnownIntegers = 1 << 7,   // known integers after the first tensor come real: see known_integers.h
+  kView = 1 << 0,           // outputs alias inputs: costs nothing
+  kRandom = 1 << 1,         // draws random numbers
+  kValues = 1 << 2,         // integer inputs' values decide what is touched: keep small ones
+  kDataDependent = 1 << 3,  // output sizes depend on values: see dispatch/values
+  kChoices = 1 << 4,        // integer outputs are indices into a dimension: made balanced
+  kWritesOnly = 1 << 5,     // the first tensor is written, not read (fill_, zero_, copy_)
+  kReturnsInput = 1 << 6,   // may hand an input back untouched (dropout in eval, contiguous)
+  kKnownIntegers = 1 << 7,  // known integers after the first tensor come real: see known_integers.h
 };
 
 struct Rule {
@@ -78,8 +78,8 @@ void boxed(Stack& stack) {
   using Functor = detail::BoxedFunctor<Function, decltype(Function)>;
   static Functor functor;
   static const c10::OperatorHandle* const unused_handle = nullptr;
-  c10::impl::make_boxed_from_unboxed_functor<Functor, true>::call(
-      &functor, *unused_handle, c10::DispatchKeySet(), &stack);
+  c10::impl::make_boxed_from_unboxed_functor<Functor, true>::call(&functor, *unused_handle,
+                                                                  c10::DispatchKeySet(), &stack);
 }
 
 }  // namespace nnprof

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "rules/families.h"
+#include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
@@ -25,11 +26,41 @@ using at::Tensor;
 
 // By index ----------------------------------------------------------------------------------------
 
+int64_t size_along(const Tensor& self, int64_t dim) { return self.dim() == 0 ? 1 : self.size(dim); }
+
+// PyTorch's own functions for the shapes, which cannot look at values.
+template <auto Meta>
+struct Scattered;
+template <class Source, class... Rest,
+          Tensor (*Meta)(const Tensor&, int64_t, const Tensor&, Source, Rest...)>
+struct Scattered<Meta> {
+  static Tensor call(const Tensor& self, int64_t dim, const Tensor& index, Source source,
+                     Rest... rest) {
+    const int64_t wrapped = at::maybe_wrap_dim(dim, self.dim());
+    check_gathered(index, size_along(self, wrapped), wrapped);
+    return Meta(self, dim, without_values(index), source, rest...);
+  }
+};
+
+template <auto Meta>
+struct IndexWritten;
+template <class... Rest,
+          Tensor (*Meta)(const Tensor&, int64_t, const Tensor&, const Tensor&, Rest...)>
+struct IndexWritten<Meta> {
+  static Tensor call(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source,
+                     Rest... rest) {
+    const int64_t wrapped = at::maybe_wrap_dim(dim, self.dim());
+    check_index(index, size_along(self, wrapped), wrapped);
+    return Meta(self, dim, without_values(index), without_values(source), rest...);
+  }
+};
+
 Tensor index_filled(const Tensor& self, int64_t dim, const Tensor& index, const Scalar& value) {
-  at::maybe_wrap_dim(dim, self.dim());  // checks it
+  dim = at::maybe_wrap_dim(dim, self.dim());
   TORCH_CHECK_INDEX(index.scalar_type() == at::kLong,
                     "index_fill_(): Expected dtype int64 for index.");
   TORCH_CHECK(index.dim() <= 1, "Index has to be a vector/scalar.");
+  check_index(index, size_along(self, dim), dim, /*from_end=*/true);
   TORCH_CHECK(!value.isComplex() || self.is_complex(),
               "index_fill_(): Converting complex Scalar to non-complex type is not supported");
   return empty_preserving(self);
@@ -57,6 +88,7 @@ Tensor put_into(const Tensor& self, const Tensor& index, const Tensor& source,
               source.numel(), ", index.numel() = ", index.numel());
   TORCH_CHECK_INDEX(self.numel() != 0 || index.numel() == 0,
                     "put_(): Tried to put elements into an empty tensor");
+  check_index(index, self.numel(), 0, /*from_end=*/true);
   return empty_preserving(self);
 }
 
@@ -181,6 +213,11 @@ void unfold_gradient_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.add = 1}, op.tensor(0).numel());
 }
 
+template <auto Meta>
+constexpr auto scattered = boxed<&Scattered<Meta>::call>;
+template <auto Meta>
+constexpr auto index_written = boxed<&IndexWritten<Meta>::call>;
+
 using Meta = Tensor(const Tensor&, int64_t, const Tensor&, const Tensor&);
 using MetaValue = Tensor(const Tensor&, int64_t, const Tensor&, const Scalar&);
 using MetaReduce = Tensor(const Tensor&, int64_t, const Tensor&, const Tensor&, std::string_view);
@@ -189,34 +226,70 @@ using MetaValueReduce = Tensor(const Tensor&, int64_t, const Tensor&, const Scal
 
 const Rule kTable[] = {
     {"aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
-     boxed<overload<Meta>(&at::meta::scatter)>, scatter_cost},
+     scattered<overload<Meta>(&at::meta::scatter)>,
+     scatter_cost,
+     {},
+     kKnownIntegers},
     {"aten::scatter.value(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
-     boxed<overload<MetaValue>(&at::meta::scatter)>, scatter_cost},
+     scattered<overload<MetaValue>(&at::meta::scatter)>,
+     scatter_cost,
+     {},
+     kKnownIntegers},
     {"aten::scatter.reduce(Tensor self, int dim, Tensor index, Tensor src, *, str reduce) -> "
      "Tensor",
-     boxed<overload<MetaReduce>(&at::meta::scatter)>, scatter_reduce_cost},
+     scattered<overload<MetaReduce>(&at::meta::scatter)>,
+     scatter_reduce_cost,
+     {},
+     kKnownIntegers},
     {"aten::scatter.value_reduce(Tensor self, int dim, Tensor index, Scalar value, *, str reduce) "
      "-> Tensor",
-     boxed<overload<MetaValueReduce>(&at::meta::scatter)>, scatter_reduce_cost},
+     scattered<overload<MetaValueReduce>(&at::meta::scatter)>,
+     scatter_reduce_cost,
+     {},
+     kKnownIntegers},
     {"aten::scatter_add(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
-     boxed<&at::meta::scatter_add>, scatter_add_cost},
+     scattered<&at::meta::scatter_add>,
+     scatter_add_cost,
+     {},
+     kKnownIntegers},
     {"aten::scatter_reduce.two(Tensor self, int dim, Tensor index, Tensor src, str reduce, *, bool "
      "include_self=True) -> Tensor",
-     boxed<&at::meta::scatter_reduce>, scatter_reduce_cost},
+     scattered<&at::meta::scatter_reduce>,
+     scatter_reduce_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_add(Tensor self, int dim, Tensor index, Tensor source, *, Scalar alpha=1) -> "
      "Tensor",
-     boxed<&at::meta::index_add>, index_add_cost},
+     index_written<&at::meta::index_add>,
+     index_add_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_copy(Tensor self, int dim, Tensor index, Tensor source) -> Tensor",
-     boxed<&at::meta::index_copy>, index_copy_cost},
+     index_written<&at::meta::index_copy>,
+     index_copy_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_reduce(Tensor self, int dim, Tensor index, Tensor source, str reduce, *, bool "
      "include_self=True) -> Tensor",
-     boxed<&at::meta::index_reduce>, index_reduce_cost},
+     index_written<&at::meta::index_reduce>,
+     index_reduce_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_fill.int_Scalar(Tensor self, int dim, Tensor index, Scalar value) -> Tensor",
-     boxed<&index_filled>, index_copy_cost},
+     boxed<&index_filled>,
+     index_copy_cost,
+     {},
+     kKnownIntegers},
     {"aten::index_fill.int_Tensor(Tensor self, int dim, Tensor index, Tensor value) -> Tensor",
-     boxed<&index_filled_tensor>, index_copy_cost},
+     boxed<&index_filled_tensor>,
+     index_copy_cost,
+     {},
+     kKnownIntegers},
     {"aten::put(Tensor self, Tensor index, Tensor source, bool accumulate=False) -> Tensor",
-     boxed<&put_into>, put_cost},
+     boxed<&put_into>,
+     put_cost,
+     {},
+     kKnownIntegers},
     {"aten::select_scatter(Tensor self, Tensor src, int dim, SymInt index) -> Tensor",
      boxed<&select_scattered>, part_cost},
     {"aten::slice_scatter(Tensor self, Tensor src, int dim=0, SymInt? start=None, SymInt? "

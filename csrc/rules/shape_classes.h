@@ -22,8 +22,8 @@ void per_input_element(const OpSignature& op, Cost& cost);
 // A reduction spends one operation less per output than it has inputs; we count one per input.
 inline constexpr CostFunction reduction = &per_input_element;
 
-// A copy that PyTorch makes of an input on the way (contiguous(), an expanded operand) is written and
-// then read in its stead: `bytes` is its size.
+// A copy that PyTorch makes of an input on the way (contiguous(), an expanded operand) is written
+// and then read in its stead: `bytes` is its size.
 void add_copy(Cost& cost, int64_t bytes);
 
 // ceil(log2(n)), at least 1: the comparisons that one element costs in a sort.

@@ -168,3 +168,12 @@ def test_encoder_layer_costs_the_sum_of_its_parts(activation: str, norm_first: b
     assert (whole.macs, whole.kinds) == (parts.macs, parts.kinds)
     attention = oracles.multihead_attention(5, 5, 3, 8, 2, 8, 8)
     assert whole.macs == attention + 2 * 3 * 5 * 8 * 16
+
+
+def test_padded_sequences_are_counted_padded() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    encoder = nn.TransformerEncoder(layer, 2).eval()
+    padding = torch.tensor([[False, False, True], [False, False, False]])
+    cost = cost_of(encoder, torch.randn(2, 3, 8), src_key_padding_mask=padding)
+    each = oracles.multihead_attention(3, 3, 2, 8, 2, 8, 8) + 2 * 2 * 3 * 8 * 16
+    assert cost.macs == 2 * each

@@ -113,7 +113,7 @@ def convolution_cases(draw: st.DrawFn) -> dict[str, Any]:
         "channels": groups * draw(st.integers(1, 2)),
         "outputs": groups * draw(st.integers(1, 2)),
         "groups": groups,
-        "sizes": each(4, 6),
+        "sizes": each(5, 6),
         "kernel": each(1, 3),
         "stride": each(1, 2),
         "padding": each(0, 1),
