@@ -27,9 +27,9 @@ void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
   }
 }
 
-const char* dtype_name(const OpSignature& signature) {
+std::string dtype_name(const OpSignature& signature) {
   for (const TensorSpec& output : signature.outputs) {
-    if (output.defined) return c10::toString(output.dtype);
+    if (output.defined) return std::string(c10::getDtypeNames(output.dtype).first);
   }
   return "";
 }

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
+#include <c10/core/impl/PyInterpreterHooks.h>
 #include <torch/library.h>
 
 #include "core/errors.h"
@@ -12,6 +13,7 @@
 #include "dispatch/key.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
+#include "rules/known_integers.h"
 
 namespace nnprof {
 namespace {
@@ -52,6 +54,7 @@ class Call {
     walk_.arguments(arguments());
     if (op_.known == Known::scalar_value) return answer_value();
     if (op_.known == Known::row_lookup) check_known_rows();
+    if (op_.known == Known::always_padded) return record_shape_only();
     if (!compute_if_known()) run_shape_only();
     record();
   }
@@ -61,6 +64,11 @@ class Call {
   c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
 
   bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
+
+  void record_shape_only() {
+    run_shape_only();
+    record();
+  }
 
   void check_known_rows() {
     const at::Tensor& indices = arguments()[1].toTensor();
@@ -100,19 +108,15 @@ class Call {
   bool outputs_are_small() {
     if (has(kView) || has(kDataDependent)) return true;
     Stack probe(arguments(), arguments() + op_.arguments);
-    for (c10::IValue& value : probe) {
-      map_tensors(value, [&](const at::Tensor& tensor) { return trace_.shadow(tensor); });
+    for (size_t i = 0; i < probe.size(); ++i) {
+      map_tensors(probe[i], [&](const at::Tensor& tensor) { return stand_in(tensor, i); });
     }
     make_outputs(probe);
     return worth_computing(op_, probe, trace_.options());
   }
 
   void run_shape_only() {
-    if (has(kDataDependent)) {
-      if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
-      trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
-                               ": the mask is taken as all true");
-    }
+    if (has(kDataDependent) && !has(kKnownIntegers)) say_guess();
     Stack originals;
     if (has(kChoices) || !op_.written.empty()) {
       originals.assign(arguments(), arguments() + op_.arguments);
@@ -120,12 +124,13 @@ class Call {
     c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows;
     for (size_t i = 0; i < op_.arguments; ++i) {
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
-        at::Tensor shadow = trace_.shadow(tensor);
+        at::Tensor shadow = stand_in(tensor, i);
         if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
         return shadow;
       });
     }
     make_outputs(stack_);
+    if (has(kKnownIntegers) && take_guess()) say_guess();
     if (has(kChoices)) spread_choices(originals);
     give_back_originals(shadows);
     for (int i : op_.written) {
@@ -137,6 +142,23 @@ class Call {
 
   Values values_of_outputs() const {
     return walk_.values() == Values::known ? Values::over_limit : walk_.values();
+  }
+
+  // What a rule gets for an argument: its shadow, or the real integers that it asks for.
+  at::Tensor stand_in(const at::Tensor& tensor, size_t argument) {
+    const bool wanted = has(kKnownIntegers) && argument != 0 &&
+                        c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+    if (wanted && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
+        trace_.identify(tensor).values == Values::known) {
+      return trace_.value(tensor);
+    }
+    return trace_.shadow(tensor);
+  }
+
+  void say_guess() {
+    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
+                             ": the mask is taken as all true");
   }
 
   void make_outputs(Stack& stack) {
@@ -306,14 +328,21 @@ bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
   return true;
 }
 
+// Hands a call to the subclass or mode whose __torch_dispatch__ wants it. PyTorch's own fallback
+// would keep every key above Python, ours among them, from the calls that are made inside.
+void call_python(const Operator& op, Stack& stack) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels() -
+                                                 c10::DispatchKeySet(kInterceptKey));
+  (*c10::impl::getGlobalPyInterpreter())->dispatch(op.handle, &stack);
+}
+
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
   if (keys.has_any(kWrapped)) {
     const bool python_only =
         !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
-    if (!python_only || !unwrap_fakes(op, stack, trace)) {
-      return op.handle.redispatchBoxed(keys_after(keys), &stack);
-    }
-    return op.handle.callBoxed(stack);
+    if (python_only && unwrap_fakes(op, stack, trace)) return op.handle.callBoxed(stack);
+    if (python_only && !op.composite) return call_python(op, stack);
+    return op.handle.redispatchBoxed(keys_after(keys), &stack);
   }
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
   if (autocast_enabled() && run_autocast(op, stack, trace)) return;

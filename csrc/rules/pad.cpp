@@ -65,7 +65,7 @@ at::Tensor reflection_pad2d(const at::Tensor& self, at::IntArrayRef pad) {
   const c10::DimVector sizes = padded_sizes(self.sizes(), pad);
   TORCH_CHECK(sizes[ndim - 1] >= 1 || sizes[ndim - 2] >= 1, "input ", self.sizes(),
               " is too small: calculated output ", sizes);
-  return empty_of(sizes, self.scalar_type(), self.suggest_memory_format());
+  return empty_like_dtype(sizes, self);  // as on CUDA: the CPU keeps channels last
 }
 
 at::Tensor circular_pad(const at::Tensor& self, at::IntArrayRef pad) {
@@ -107,7 +107,7 @@ at::Tensor padded(const at::Tensor& self, at::IntArrayRef pad, std::string_view 
 at::Tensor pad_gradient(const at::Tensor& gradient, const at::Tensor& self, at::IntArrayRef pad) {
   TORCH_CHECK(gradient.sizes() == at::IntArrayRef(padded_sizes(self.sizes(), pad)),
               "the gradient of a padded ", self.sizes(), " has sizes ", gradient.sizes());
-  return empty_of(self.sizes(), self.scalar_type(), self.suggest_memory_format());
+  return empty_like_dtype(self.sizes(), self);
 }
 
 // What negative padding cuts off is not read.

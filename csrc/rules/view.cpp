@@ -4,7 +4,6 @@
 #include <ATen/TensorUtils.h>
 #include <ATen/WrapDimUtils.h>
 #include <ATen/WrapDimUtilsMulti.h>
-#include <ATen/ops/as_strided_meta_dispatch.h>
 #include <ATen/ops/view_as_complex_meta_dispatch.h>
 #include <ATen/ops/view_as_real_meta_dispatch.h>
 #include <ATen/ops/view_native.h>
@@ -251,6 +250,28 @@ at::Tensor narrowed(const at::Tensor& self, int64_t dim, int64_t start, int64_t 
   return slice_of(self, dim, start, length);
 }
 
+at::Tensor strided(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRef strides,
+                   std::optional<int64_t> storage_offset) {
+  const int64_t offset = storage_offset.value_or(self.storage_offset());
+  TORCH_CHECK(sizes.size() == strides.size(), "mismatch in length of strides and shape");
+  for (const int64_t size : sizes) {
+    TORCH_CHECK(size >= 0, "Storage size calculation overflowed with sizes=", sizes);
+  }
+  for (const int64_t stride : strides) {
+    TORCH_CHECK(stride >= 0, "as_strided: Negative strides are not supported at the moment, got ",
+                "strides: ", strides);
+  }
+  TORCH_CHECK(offset >= 0, "Tensor: invalid storage offset ", offset);
+  const auto item = static_cast<size_t>(self.element_size());
+  const size_t bytes =
+      at::detail::computeStorageNbytes(sizes, strides, item, static_cast<size_t>(offset));
+  TORCH_CHECK(c10::multiply_integers(sizes) == 0 || bytes <= self.storage().nbytes(),
+              "setStorage: sizes ", sizes, ", strides ", strides, ", storage offset ", offset,
+              ", and itemsize ", item, " requiring a storage size of ", bytes,
+              " are out of bounds for storage of size ", self.storage().nbytes());
+  return view_of(self, sizes, strides, offset);
+}
+
 // Tensor.unfold: every window of `size` along a dimension, in a new last dimension.
 at::Tensor windows(const at::Tensor& self, int64_t dim, int64_t size, int64_t step) {
   dim = at::maybe_wrap_dim(dim, self.dim());
@@ -285,6 +306,38 @@ struct InPlace<Function> {
 };
 template <auto Function>
 constexpr auto in_place = boxed<&InPlace<Function>::call>;
+
+// Other sizes, and more storage where it takes more. The same sizes keep their strides.
+at::Tensor resized(const at::Tensor& self, at::IntArrayRef sizes,
+                   std::optional<c10::MemoryFormat> format) {
+  c10::TensorImpl* tensor = self.unsafeGetTensorImpl();
+  if (self.sizes() != sizes) tensor->set_sizes_contiguous(sizes);
+  if (format) {
+    TORCH_CHECK(*format != c10::MemoryFormat::Preserve, "Unsupported memory format ", *format);
+    tensor->empty_tensor_restride(*format);
+  }
+  const size_t bytes = at::detail::computeStorageNbytes(self.sizes(), self.strides(),
+                                                        self.element_size(), self.storage_offset());
+  c10::StorageImpl* storage = self.storage().unsafeGetStorageImpl();
+  if (bytes > storage->nbytes()) {
+    TORCH_CHECK(storage->resizable(), "Trying to resize storage that is not resizable");
+    storage->set_nbytes(bytes);
+  }
+  return self;
+}
+
+at::Tensor resized_as(const at::Tensor& self, const at::Tensor& like,
+                      std::optional<c10::MemoryFormat> format) {
+  if (format == c10::MemoryFormat::Preserve) format = like.suggest_memory_format();
+  return resized(self, like.sizes(), format);
+}
+
+at::Tensor set_to(const at::Tensor& self, const at::Tensor& source) {
+  self.unsafeGetTensorImpl()->set_storage_keep_dtype(source.storage());
+  self.unsafeGetTensorImpl()->set_sizes_and_strides(source.sizes(), source.strides(),
+                                                    source.storage_offset());
+  return self;
+}
 
 const Rule kTable[] = {
     free_view("aten::view(Tensor(a) self, SymInt[] size) -> Tensor(a)", boxed<&viewed>),
@@ -331,7 +384,7 @@ const Rule kTable[] = {
               boxed<&windows>),
     free_view("aten::as_strided(Tensor(a) self, SymInt[] size, SymInt[] stride, SymInt? "
               "storage_offset=None) -> Tensor(a)",
-              boxed<&at::meta::as_strided>),
+              boxed<&strided>),
     free_view("aten::alias(Tensor(a) self) -> Tensor(a)", boxed<&alias_of>),
     free_view("aten::detach(Tensor(a) self) -> Tensor(a)", boxed<&alias_of>),
     free_view("aten::view_as_real(Tensor(a) self) -> Tensor(a)", boxed<&at::meta::view_as_real>),
@@ -352,7 +405,15 @@ const Rule kTable[] = {
     free_view("aten::unsqueeze_(Tensor(a!) self, int dim) -> Tensor(a!)", in_place<&unsqueezed>),
     free_view("aten::as_strided_(Tensor(a!) self, SymInt[] size, SymInt[] stride, SymInt? "
               "storage_offset=None) -> Tensor(a!)",
-              in_place<&at::meta::as_strided>),
+              in_place<&strided>),
+    free_view("aten::resize_(Tensor(a!) self, SymInt[] size, *, MemoryFormat? memory_format=None) "
+              "-> Tensor(a!)",
+              boxed<&resized>),
+    free_view("aten::resize_as_(Tensor(a!) self, Tensor the_template, *, MemoryFormat? "
+              "memory_format=None) -> Tensor(a!)",
+              boxed<&resized_as>),
+    free_view("aten::set_.source_Tensor(Tensor(a!) self, Tensor source) -> Tensor(a!)",
+              boxed<&set_to>),
     free_view("aten::detach_(Tensor(a!) self) -> Tensor(a!)", in_place<&alias_of>),
 };
 

@@ -116,6 +116,6 @@ def test_real_or_not_each_call_is_recorded_alike() -> None:
         return nnprof.measure(Reads(lambda x: (torch.arange(n) + 1) * 2), (64, 128))
 
     small, large = integers(1000), integers(100_000)
-    assert list(small.ops.op) == list(large.ops.op)
+    assert list(small.ops["op"]) == list(large.ops["op"])
     assert small.flops == large.flops == 0
     assert large.flops_by_kind["int_ops"] == 100 * small.flops_by_kind["int_ops"]

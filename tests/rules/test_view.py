@@ -1,0 +1,124 @@
+"""Views: outputs as PyTorch's, and free."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.rules.costs import cost_of, meta
+from tests.rules.differential import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+base = torch.randn(2, 3, 4, 5)
+INPUTS = {
+    "dense": base,
+    "channels last": base.to(memory_format=torch.channels_last),
+    "transposed": base.transpose(1, 3),
+    "part": base[:, 1:, ::2],
+    "expanded": torch.randn(2, 1, 4, 5).expand(2, 3, 4, 5),
+    "ones": torch.randn(1, 3, 1, 1),
+    "empty": torch.randn(2, 0, 4, 5),
+}
+
+# Some of these raise on some of the inputs: then shape-only must raise too.
+VIEWS: dict[str, Callable[[Tensor], Any]] = {
+    "view": lambda x: x.view(2, -1, 5),
+    "view all": lambda x: x.view(-1),
+    "view too many": lambda x: x.view(7, -1),
+    "view dtype": lambda x: x.view(torch.int16),
+    "view_as": lambda x: x.view_as(x),
+    "reshape": lambda x: x.reshape(x.shape[0], -1),
+    "reshape split": lambda x: x.reshape(*x.shape[:-1], -1, 1),
+    "reshape_as": lambda x: x.reshape_as(x.transpose(0, 1)),
+    "flatten": lambda x: x.flatten(1),
+    "flatten some": lambda x: x.flatten(-3, 2),
+    "flatten nothing": lambda x: x.flatten(2, 2),
+    "flatten backwards": lambda x: x.flatten(2, 1),
+    "flatten a number": lambda x: x.flatten()[0].flatten(),
+    "unflatten": lambda x: x.unflatten(0, (-1, 1)),
+    "unflatten wrongly": lambda x: x.unflatten(1, (2, 2)),
+    "transpose": lambda x: x.transpose(-1, 1),
+    "transpose nothing": lambda x: x.transpose(1, 1),
+    "transpose too far": lambda x: x.transpose(1, 4),
+    "swapaxes": lambda x: x.swapaxes(0, 2),
+    "t": lambda x: x.t(),
+    "t of a matrix": lambda x: x[0, 0].t(),
+    "permute": lambda x: x.permute(0, -1, 2, 1),
+    "permute twice": lambda x: x.permute(0, 1, 1, 2),
+    "permute fewer": lambda x: x.permute(0, 1, 2),
+    "expand": lambda x: x[:, :1].expand(7, -1, 3, -1, -1),
+    "expand wrongly": lambda x: x.expand(2, 3, 8, 5),
+    "expand to fewer": lambda x: x.expand(2, 3),
+    "expand_as": lambda x: x[:1].expand_as(x),
+    "broadcast_to": lambda x: x.broadcast_to(6, *x.shape),
+    "squeeze": lambda x: x.squeeze(),
+    "squeeze one": lambda x: x.squeeze(-1),
+    "squeeze some": lambda x: x.squeeze((0, 1)),
+    "squeeze twice": lambda x: x.squeeze((0, 0)),
+    "unsqueeze": lambda x: x.unsqueeze(-2),
+    "unsqueeze last": lambda x: x.unsqueeze(4),
+    "unsqueeze too far": lambda x: x.unsqueeze(6),
+    "select": lambda x: x.select(1, -1),
+    "select too far": lambda x: x.select(1, 3),
+    "slice": lambda x: x[:, -2:9, 1:4:2],
+    "slice nothing": lambda x: x[3:1],
+    "narrow": lambda x: x.narrow(2, 0, 1),
+    "narrow too much": lambda x: x.narrow(2, 1, 4),
+    "diagonal": lambda x: x.diagonal(1, -1, 1),
+    "diagonal off the end": lambda x: x.diagonal(9, 0, 2),
+    "diagonal below": lambda x: x.diagonal(-1),
+    "diagonal of one": lambda x: x.diagonal(0, 1, 1),
+    "unfold": lambda x: x.unfold(2, 1, 2),
+    "unfold too much": lambda x: x.unfold(2, 6, 1),
+    "as_strided": lambda x: x.as_strided((2, 2), (1, 2), 1),
+    "detach": lambda x: x.detach(),
+}
+
+
+@pytest.mark.parametrize("x", INPUTS.values(), ids=INPUTS.keys())
+def test_views(x: Tensor) -> None:
+    found = [m for name, view in VIEWS.items() for m in compare(name, view, ((x,), {}))]
+    assert not found, "\n".join(map(str, found))
+
+
+def test_complex_views() -> None:
+    x = torch.randn(3, 4, 2)
+    for view in (torch.view_as_complex, lambda x: torch.view_as_real(torch.view_as_complex(x))):
+        assert not compare("complex", view, ((x,), {}))
+        assert not compare("complex", view, ((x.transpose(0, 1),), {}))
+    assert not compare("bad", torch.view_as_complex, ((x[..., :1],), {}))
+
+
+def test_in_place() -> None:
+    def changed(x: Tensor) -> list[Tensor]:
+        x = x.clone()
+        return [x.transpose_(0, 1).unsqueeze_(1).squeeze_(), x, x.resize_(4), x[:2].t_()]
+
+    for x in (base, base[:1], base[..., :1]):
+        assert not compare("in place", changed, ((x,), {}))
+
+
+def test_all_are_free() -> None:
+    free = cost_of(lambda: None)
+    for view in (
+        lambda x: x.view(2, 12),
+        lambda x: x.reshape(6, 4),
+        lambda x: x.flatten(1),
+        lambda x: x.permute(2, 0, 1)[1:].unsqueeze(0).expand(5, -1, -1, -1),
+        lambda x: x.transpose(0, 1).diagonal().squeeze(),
+    ):
+        assert cost_of(view, meta(2, 3, 4)) == free
+
+
+def test_a_reshape_that_copies_moves_bytes() -> None:
+    cost = cost_of(lambda x: x.transpose(0, 1).reshape(6), meta(2, 3))
+    assert (cost.bytes_read, cost.bytes_written) == (24, 24)
+    # Of an expanded tensor only what is there is read.
+    cost = cost_of(lambda x: x.expand(5, 3).flatten(), meta(1, 3))
+    assert (cost.bytes_read, cost.bytes_written) == (12, 60)
+    assert not cost.kinds
