@@ -320,9 +320,12 @@ _scopes = _Shared(_switch_on_scopes)
 @contextmanager
 def _flags() -> Iterator[None]:
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    # A scripted model's executor would rewrite its operators after the first calls.
+    optimize = torch._C._get_graph_executor_optimize(False)
     try:
         yield
     finally:
+        torch._C._set_graph_executor_optimize(optimize)
         if torch.is_grad_enabled() != grad:
             torch.set_grad_enabled(grad)
         if torch.get_default_dtype() != dtype:

@@ -88,7 +88,7 @@ class Call {
   }
 
   bool compute_if_known() {
-    if (walk_.values() != Values::known) return false;
+    if (walk_.values() != Values::known || !target_is_real()) return false;
     if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
@@ -102,6 +102,12 @@ class Call {
     compute(op_, stack_, trace_);
     finish_outputs(originals, Values::known);
     return true;
+  }
+
+  // What is only written has no say in whether values are known, but must be there to be written.
+  bool target_is_real() {
+    if (!has(kWritesOnly) || !arguments()[0].isTensor()) return true;
+    return trace_.identify(arguments()[0].toTensor()).values == Values::known;
   }
 
   // Makes the outputs shape-only on the side, to see how large they would be.
@@ -251,11 +257,23 @@ class Call {
     }
   }
 
+  // The program gets the very tensor it wrote to, unless sizes or strides changed (t_, squeeze_):
+  // those of the user's own tensor stay, and an alias with the new ones stands for it.
+  static void return_written(c10::IValue& output, const c10::IValue& original) {
+    if (output.isTensor() && original.isTensor() && original.toTensor().has_storage() &&
+        output.toTensor().has_storage()) {
+      const at::Tensor& result = output.toTensor();
+      const at::Tensor& own = original.toTensor();
+      if (result.sizes() != own.sizes() || result.strides() != own.strides()) return;
+    }
+    output = original;
+  }
+
   void finish_outputs(const Stack& originals, Values values) {
     for (size_t i = 0; i < op_.returns; ++i) {
       const int alias = op_.return_aliases[i];
       if (alias >= 0) {
-        outputs()[i] = originals[static_cast<size_t>(alias)];
+        return_written(outputs()[i], originals[static_cast<size_t>(alias)]);
         continue;
       }
       for_each_tensor(outputs()[i],
@@ -345,7 +363,11 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
     return op.handle.redispatchBoxed(keys_after(keys), &stack);
   }
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
-  if (autocast_enabled() && run_autocast(op, stack, trace)) return;
+  const bool autocast = autocast_enabled();
+  if (autocast && run_autocast(op, stack, trace)) return;
+  if (autocast && op.known == Known::parts_are_cast) {
+    return op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
+  }
   with_located_errors(op, trace, [&] {
     if (op.rule == nullptr && op.composite) {
       op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);

@@ -19,6 +19,7 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::_local_scalar_dense", Known::scalar_value},
     {"aten::embedding", Known::row_lookup},
     {"aten::_nested_tensor_from_mask_left_aligned", Known::always_padded},
+    {"aten::pad", Known::parts_are_cast},
     {"aten::lift_fresh", Known::fresh_constant},
     {"aten::lift_fresh_copy", Known::fresh_constant},
     {"aten::lift", Known::fresh_constant},

@@ -21,6 +21,7 @@ enum class Known : uint8_t {
   scalar_value,    // aten::_local_scalar_dense: hands a value to the program
   row_lookup,      // aten::embedding: known indices are checked against the table
   always_padded,   // aten::_nested_tensor_from_mask_left_aligned: sequences stay padded
+  parts_are_cast,  // aten::pad: autocast casts the operators it is made of
   fresh_constant,  // aten::lift_fresh: torch.tensor([...])
 };
 

@@ -107,6 +107,27 @@ at::Tensor gathered(const at::Tensor& self, int64_t dim, const at::Tensor& index
   return at::meta::gather(self, dim, without_values(index), sparse_grad);
 }
 
+// As gather, with the other dimensions broadcast. PyTorch's composite asks for one device.
+at::Tensor take_along_dim(const at::Tensor& self, const at::Tensor& indices,
+                          std::optional<int64_t> along) {
+  TORCH_CHECK(indices.scalar_type() == at::kLong,
+              "torch.take_along_dim(): dtype of indices should be Long but got ",
+              indices.scalar_type());
+  if (!along) {
+    check_gathered(indices, self.numel(), 0, /*from_end=*/true);
+    return empty_like_dtype({indices.numel()}, self);
+  }
+  TORCH_CHECK(self.dim() == indices.dim(),
+              "torch.take_along_dim(): input and indices should have the same number of "
+              "dimensions, but got ",
+              self.dim(), " dimensions for input, and ", indices.dim(), " dimensions for indices");
+  const int64_t dim = at::maybe_wrap_dim(*along, self.dim());
+  check_gathered(indices, self.dim() == 0 ? 1 : self.size(dim), dim, /*from_end=*/true);
+  c10::DimVector sizes(self.sizes());
+  if (!sizes.empty()) sizes[dim] = indices.size(dim);
+  return empty_like_dtype(at::infer_size_dimvector(sizes, indices.sizes()), self);
+}
+
 // Masks ------------------------------------------------------------------------------------------
 
 void check_mask(const char* op, const at::Tensor& mask) {
@@ -246,6 +267,11 @@ const Rule kTable[] = {
      kKnownIntegers},
     {"aten::gather(Tensor self, int dim, Tensor index, *, bool sparse_grad=False) -> Tensor",
      boxed<&gathered>,
+     gather_cost,
+     {},
+     kKnownIntegers},
+    {"aten::take_along_dim(Tensor self, Tensor indices, int? dim=None) -> Tensor",
+     boxed<&take_along_dim>,
      gather_cost,
      {},
      kKnownIntegers},

@@ -48,8 +48,8 @@ void check_index(const at::Tensor& index, int64_t size, int64_t dim, bool from_e
                     size);
 }
 
-void check_gathered(const at::Tensor& index, int64_t size, int64_t dim) {
-  const auto bad = out_of_bounds(index, 0, size);
+void check_gathered(const at::Tensor& index, int64_t size, int64_t dim, bool from_end) {
+  const auto bad = out_of_bounds(index, from_end ? -size : 0, size);
   TORCH_CHECK(!bad, "index ", *bad, " is out of bounds for dimension ", dim, " with size ", size);
 }
 

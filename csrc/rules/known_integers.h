@@ -21,7 +21,7 @@ bool take_guess();
 // Raise where a known index is outside of [0, size), or of [-size, size) if it may count from the
 // end: IndexError, or RuntimeError as gather and scatter do.
 void check_index(const at::Tensor& index, int64_t size, int64_t dim, bool from_end = false);
-void check_gathered(const at::Tensor& index, int64_t size, int64_t dim);
+void check_gathered(const at::Tensor& index, int64_t size, int64_t dim, bool from_end = false);
 
 // `index` without its values.
 at::Tensor without_values(const at::Tensor& index);

@@ -1,5 +1,6 @@
 // Writing parts of a copy of a tensor: scatter, index_add, slice_scatter; and the gradients of the
 // views and lookups that read a part.
+#include <ATen/MemoryOverlap.h>
 #include <ATen/WrapDimUtils.h>
 #include <ATen/ops/index_add_meta_dispatch.h>
 #include <ATen/ops/index_copy_meta_dispatch.h>
@@ -95,13 +96,15 @@ Tensor put_into(const Tensor& self, const Tensor& index, const Tensor& source,
 // Parts that a view names
 // --------------------------------------------------------------------------
 
+// As PyTorch copies it, for the strides: the whole storage, of which the result is the same view.
 Tensor with_part(const Tensor& self, const Tensor& part, const Tensor& source) {
   TORCH_CHECK(part.sizes() == source.sizes(),
               "expected src to have a size equal to the slice of self. src size = ", source.sizes(),
               ", slice size = ", part.sizes());
-  const bool overlaps = self.storage_offset() != 0 || !self.is_non_overlapping_and_dense();
-  if (!overlaps) return empty_strided_of(self.sizes(), self.strides(), self.scalar_type());
-  return empty_preserving(self);
+  if (at::has_internal_overlap(self) == at::MemOverlap::Yes) return empty_preserving(self);
+  const auto elements = static_cast<int64_t>(self.storage().nbytes()) / self.element_size();
+  return view_of(empty_like_dtype({elements}, self), self.sizes(), self.strides(),
+                 self.storage_offset());
 }
 
 Tensor select_scattered(const Tensor& self, const Tensor& source, int64_t dim, int64_t index) {
@@ -116,6 +119,11 @@ Tensor slice_scattered(const Tensor& self, const Tensor& source, int64_t dim,
 Tensor diagonal_scattered(const Tensor& self, const Tensor& source, int64_t offset, int64_t dim1,
                           int64_t dim2) {
   return with_part(self, diagonal_of(self, offset, dim1, dim2), source);
+}
+
+Tensor strided_scattered(const Tensor& self, const Tensor& source, at::IntArrayRef sizes,
+                         at::IntArrayRef strides, std::optional<int64_t> storage_offset) {
+  return with_part(self, strided(self, sizes, strides, storage_offset), source);
 }
 
 // The gradient of a part: zero everywhere else.
@@ -298,6 +306,9 @@ const Rule kTable[] = {
     {"aten::diagonal_scatter(Tensor self, Tensor src, int offset=0, int dim1=0, int dim2=1) -> "
      "Tensor",
      boxed<&diagonal_scattered>, part_cost},
+    {"aten::as_strided_scatter(Tensor self, Tensor src, SymInt[] size, SymInt[] stride, SymInt? "
+     "storage_offset=None) -> Tensor",
+     boxed<&strided_scattered>, part_cost},
     {"aten::select_backward(Tensor grad_output, SymInt[] input_sizes, int dim, SymInt index) -> "
      "Tensor",
      boxed<&part_gradient<int64_t, int64_t>>},

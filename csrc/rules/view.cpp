@@ -85,6 +85,28 @@ at::Tensor diagonal_of(const at::Tensor& self, int64_t offset, int64_t dim1, int
   return view_of(self, sizes, strides, start);
 }
 
+at::Tensor strided(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRef strides,
+                   std::optional<int64_t> storage_offset) {
+  const int64_t offset = storage_offset.value_or(self.storage_offset());
+  TORCH_CHECK(sizes.size() == strides.size(), "mismatch in length of strides and shape");
+  for (const int64_t size : sizes) {
+    TORCH_CHECK(size >= 0, "Storage size calculation overflowed with sizes=", sizes);
+  }
+  for (const int64_t stride : strides) {
+    TORCH_CHECK(stride >= 0, "as_strided: Negative strides are not supported at the moment, got ",
+                "strides: ", strides);
+  }
+  TORCH_CHECK(offset >= 0, "Tensor: invalid storage offset ", offset);
+  const auto item = static_cast<size_t>(self.element_size());
+  const size_t bytes =
+      at::detail::computeStorageNbytes(sizes, strides, item, static_cast<size_t>(offset));
+  TORCH_CHECK(c10::multiply_integers(sizes) == 0 || bytes <= self.storage().nbytes(),
+              "setStorage: sizes ", sizes, ", strides ", strides, ", storage offset ", offset,
+              ", and itemsize ", item, " requiring a storage size of ", bytes,
+              " are out of bounds for storage of size ", self.storage().nbytes());
+  return view_of(self, sizes, strides, offset);
+}
+
 void copy_unless_view(const OpSignature& op, Cost& cost) {
   if (op.output().storage == op.tensor(0).storage) {
     cost = Cost();
@@ -248,28 +270,6 @@ at::Tensor narrowed(const at::Tensor& self, int64_t dim, int64_t start, int64_t 
   TORCH_CHECK(start <= size - length, "start (", start, ") + length (", length,
               ") exceeds dimension size (", size, ").");
   return slice_of(self, dim, start, length);
-}
-
-at::Tensor strided(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRef strides,
-                   std::optional<int64_t> storage_offset) {
-  const int64_t offset = storage_offset.value_or(self.storage_offset());
-  TORCH_CHECK(sizes.size() == strides.size(), "mismatch in length of strides and shape");
-  for (const int64_t size : sizes) {
-    TORCH_CHECK(size >= 0, "Storage size calculation overflowed with sizes=", sizes);
-  }
-  for (const int64_t stride : strides) {
-    TORCH_CHECK(stride >= 0, "as_strided: Negative strides are not supported at the moment, got ",
-                "strides: ", strides);
-  }
-  TORCH_CHECK(offset >= 0, "Tensor: invalid storage offset ", offset);
-  const auto item = static_cast<size_t>(self.element_size());
-  const size_t bytes =
-      at::detail::computeStorageNbytes(sizes, strides, item, static_cast<size_t>(offset));
-  TORCH_CHECK(c10::multiply_integers(sizes) == 0 || bytes <= self.storage().nbytes(),
-              "setStorage: sizes ", sizes, ", strides ", strides, ", storage offset ", offset,
-              ", and itemsize ", item, " requiring a storage size of ", bytes,
-              " are out of bounds for storage of size ", self.storage().nbytes());
-  return view_of(self, sizes, strides, offset);
 }
 
 // Tensor.unfold: every window of `size` along a dimension, in a new last dimension.

@@ -22,11 +22,13 @@ inline at::Tensor alias_of(const at::Tensor& self) {
 at::Tensor slice_of(const at::Tensor& self, int64_t dim, int64_t start, int64_t length,
                     int64_t step = 1);
 
-// The outputs of aten::select.int, slice.Tensor and diagonal, with their checks.
+// The outputs of aten::select.int, slice.Tensor, diagonal and as_strided, with their checks.
 at::Tensor selected(const at::Tensor& self, int64_t dim, int64_t index);
 at::Tensor sliced(const at::Tensor& self, int64_t dim, std::optional<int64_t> start,
                   std::optional<int64_t> end, int64_t step);
 at::Tensor diagonal_of(const at::Tensor& self, int64_t offset, int64_t dim1, int64_t dim2);
+at::Tensor strided(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRef strides,
+                   std::optional<int64_t> storage_offset);
 
 // The first tensor is read and copied, the others are not looked at; free where the output is a
 // view of it.

@@ -26,18 +26,18 @@ INPUTS = {
     "matrix": torch.randn(3, 4),
     "number": torch.randn(()),
 }
-last = {"memory_format": torch.channels_last}
+last = torch.channels_last
 
 COPIES: dict[str, Callable[[Tensor], Any]] = {
     "clone": lambda x: x.clone(),
-    "clone channels last": lambda x: x.clone(**last),
+    "clone channels last": lambda x: x.clone(memory_format=last),
     "contiguous": lambda x: x.contiguous(),
-    "contiguous channels last": lambda x: x.contiguous(**last),
+    "contiguous channels last": lambda x: x.contiguous(memory_format=last),
     "to same": lambda x: x.to(torch.float32),
     "to device": lambda x: x.to("cpu"),
     "to half": lambda x: x.half(),
     "to copy": lambda x: x.to(torch.float32, copy=True),
-    "to channels last": lambda x: x.to(**last),
+    "to channels last": lambda x: x.to(memory_format=last),
     "to other": lambda x: x.to(torch.ones(1, dtype=torch.int32)),
     "type_as": lambda x: x.type_as(torch.ones(1, dtype=torch.bfloat16)),
     "bool": lambda x: x.bool(),

@@ -14,8 +14,13 @@ from tests.rules.differential import compare
 x = torch.randn(2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("pad", [(1, 2), (0, 0), (-1, 2), (-1, -2), (1, 2, 0, 3), (2, 2, -1, -2),
-                                 (1, 0, 1, 0, 1, 0), (1,), (0, 0, 0, 0, -2, -2), (1,) * 10])  # fmt: skip
+PADS = (
+    *((1, 2), (0, 0), (-1, 2), (-1, -2), (1, 2, 0, 3), (2, 2, -1, -2), (1, 0, 1, 0, 1, 0)),
+    *((1,), (0, 0, 0, 0, -2, -2), (1,) * 10),
+)
+
+
+@pytest.mark.parametrize("pad", PADS)
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate", "circular", "unknown"])
 def test_modes(pad: tuple[int, ...], mode: str) -> None:
     inputs = [x, x[0], x[0, 0], x[:, :, ::2]]

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS: dict[str, Callable[[Tensor], Any]] = {
-    "split": lambda x: x.split(2, 1),
-    "split wholly": lambda x: x.split(9, -1),
-    "split by nothing": lambda x: x.split(0),
-    "split backwards": lambda x: x.split(-1),
-    "split sizes": lambda x: x.split([1, 0, 2], 1),
-    "split sizes wrongly": lambda x: x.split([1, 1], 1),
-    "split negative sizes": lambda x: x.split([4, -1], 1),
+    "split": lambda x: torch.split(x, 2, 1),
+    "split wholly": lambda x: torch.split(x, 9, -1),
+    "split by nothing": lambda x: torch.split(x, 0),
+    "split backwards": lambda x: torch.split(x, -1),
+    "split sizes": lambda x: torch.split(x, [1, 0, 2], 1),
+    "split sizes wrongly": lambda x: torch.split(x, [1, 1], 1),
+    "split negative sizes": lambda x: torch.split(x, [4, -1], 1),
     "split_with_sizes": lambda x: x.split_with_sizes((2, 1), 1),
     "unsafe_split": lambda x: torch.unsafe_split(x, 2, -1),
     "chunk": lambda x: x.chunk(3, -1),

@@ -1,0 +1,68 @@
+"""Embeddings: outputs as PyTorch's; only the rows that are looked up are read."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.rules.costs import cost_of, meta
+from tests.rules.differential import compare
+
+table = torch.randn(7, 3)
+ids = torch.tensor([[0, 6, 2], [2, 2, 1]])
+
+
+def test_lookup() -> None:
+    for indices in (ids, ids.int(), ids[0], ids[0, 0], ids[:0], ids.float(), ids.bool(), ids + 7):
+        assert not compare("embedding", F.embedding, ((indices, table), {}))
+    assert not compare("embedding", F.embedding, ((ids, table.t()), {}))
+    assert not compare("embedding", F.embedding, ((ids, table[0]), {}))
+    assert not compare("embedding", F.embedding, ((ids, table), {"padding_idx": -1}))
+
+
+def test_ids_of_a_wrong_type_are_named() -> None:
+    with pytest.raises(RuntimeError, match="Long, Int"):
+        cost_of(F.embedding, meta(2, 3), table)
+
+
+@pytest.mark.parametrize("mode", ["sum", "mean", "max"])
+def test_bags(mode: str) -> None:
+    flat, offsets = ids.flatten(), torch.tensor([0, 2])
+    weights = torch.randn(6) if mode == "sum" else None
+    options = {"mode": mode, "per_sample_weights": weights}
+    assert not compare("bags", F.embedding_bag, ((flat, table, offsets), options))
+    options = {"mode": mode, "include_last_offset": True}
+    offsets = torch.tensor([0, 2, 6])
+    assert not compare("bags", F.embedding_bag, ((flat, table, offsets), options))
+    assert not compare("bags", F.embedding_bag, ((ids, table), {"mode": mode}))
+
+
+def test_bytes() -> None:
+    long = torch.int64
+    # Four rows of three floats, and four indices.
+    cost = cost_of(F.embedding, meta(2, 2, dtype=long), meta(1000, 3))
+    assert (cost.bytes_read, cost.bytes_written) == (4 * 12 + 4 * 8, 4 * 12)
+    # More indices than rows: every row once.
+    cost = cost_of(F.embedding, meta(50, dtype=long), meta(7, 3))
+    assert (cost.bytes_read, cost.bytes_written) == (7 * 12 + 50 * 8, 50 * 12)
+    assert not cost.kinds
+
+
+@pytest.mark.parametrize(
+    ("mode", "kinds"),
+    [("sum", {"add": 30}), ("mean", {"add": 30, "division": 6}), ("max", {"compare": 30})],
+)
+def test_bag_operations(mode: str, kinds: dict[str, int]) -> None:
+    # Two bags of five indices each into a table of rows of three.
+    indices, weight = meta(10, dtype=torch.int64), meta(100, 3)
+    offsets = torch.tensor([0, 5])
+    assert cost_of(F.embedding_bag, indices, weight, offsets, mode=mode).kinds == kinds
+
+
+def test_gradient() -> None:
+    backward = torch.ops.aten.embedding_dense_backward
+    assert not compare("backward", backward, ((torch.randn(2, 3, 3), ids, 7, -1, False), {}))
+    cost = cost_of(backward, meta(2, 3, 5), meta(2, 3, dtype=torch.int64), 100, -1, False)
+    assert cost.kinds == {"add": 30}
+    assert (cost.bytes_read, cost.bytes_written) == (30 * 4 + 6 * 8, 100 * 5 * 4)
