@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -30,7 +32,7 @@ def test_ids_of_a_wrong_type_are_named() -> None:
 def test_bags(mode: str) -> None:
     flat, offsets = ids.flatten(), torch.tensor([0, 2])
     weights = torch.randn(6) if mode == "sum" else None
-    options = {"mode": mode, "per_sample_weights": weights}
+    options: dict[str, Any] = {"mode": mode, "per_sample_weights": weights}
     assert not compare("bags", F.embedding_bag, ((flat, table, offsets), options))
     options = {"mode": mode, "include_last_offset": True}
     offsets = torch.tensor([0, 2, 6])
