@@ -247,7 +247,7 @@ class Call {
     if (shadows.empty()) return;
     for (size_t i = 0; i < op_.returns; ++i) {
       c10::IValue& output = outputs()[i];
-      if (!output.isTensor()) continue;
+      if (!output.isTensor() || op_.return_aliases[i] >= 0) continue;
       for (const auto& [shadow, original] : shadows) {
         if (output.toTensor().is_same(shadow)) {
           output = original;
@@ -257,14 +257,15 @@ class Call {
     }
   }
 
-  // The program gets the very tensor it wrote to, unless sizes or strides changed (t_, squeeze_):
-  // those of the user's own tensor stay, and an alias with the new ones stands for it.
-  static void return_written(c10::IValue& output, const c10::IValue& original) {
+  // The program gets the very tensor it wrote to, with the sizes that t_ or squeeze_ gave it.
+  void return_written(c10::IValue& output, const c10::IValue& original) {
     if (output.isTensor() && original.isTensor() && original.toTensor().has_storage() &&
         output.toTensor().has_storage()) {
       const at::Tensor& result = output.toTensor();
       const at::Tensor& own = original.toTensor();
-      if (result.sizes() != own.sizes() || result.strides() != own.strides()) return;
+      if (result.sizes() != own.sizes() || result.strides() != own.strides()) {
+        trace_.change_metadata(own, result);
+      }
     }
     output = original;
   }

@@ -185,6 +185,23 @@ void Trace::lose_values(const at::Tensor& tensor, Values values) {
   external(tensor).values_lost = true;
 }
 
+void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
+  if (tag_of(tensor) == nullptr) {
+    changed_metadata_.push_back({tensor, c10::DimVector(tensor.sizes()),
+                                 c10::DimVector(tensor.strides()), tensor.storage_offset()});
+  }
+  tensor.unsafeGetTensorImpl()->set_sizes_and_strides(as.sizes(), as.strides(),
+                                                      as.storage_offset());
+}
+
+void Trace::restore_metadata() {
+  for (auto last = changed_metadata_.rbegin(); last != changed_metadata_.rend(); ++last) {
+    last->tensor.unsafeGetTensorImpl()->set_sizes_and_strides(last->sizes, last->strides,
+                                                              last->offset);
+  }
+  changed_metadata_.clear();
+}
+
 void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
@@ -224,6 +241,7 @@ void start_trace(std::shared_ptr<Trace> trace) {
 
 void stop_trace() {
   c10::impl::tls_set_dispatch_key_included(kInterceptKey, false);
+  if (Trace* trace = current_trace()) trace->restore_metadata();
   c10::ThreadLocalDebugInfo::_pop(kTraceInfo);
 }
 

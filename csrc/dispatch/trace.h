@@ -75,6 +75,10 @@ class Trace final : public c10::DebugInfoBase {
   // An in-place write whose result is not known.
   void lose_values(const at::Tensor& tensor, Values values);
 
+  // An in-place change of sizes and strides (t_, squeeze_): undone when the trace stops.
+  void change_metadata(const at::Tensor& tensor, const at::Tensor& as);
+  void restore_metadata();
+
   // Tags a new storage as the trace's own.
   void adopt(const at::Tensor& output, Values values);
   // What a tensor of the user's is to the model; to be said before it is used.
@@ -110,6 +114,13 @@ class Trace final : public c10::DebugInfoBase {
   };
   ska::flat_hash_map<c10::TensorImpl*, Shadow> shadows_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> cast_cache_;
+  struct Metadata {
+    at::Tensor tensor;
+    c10::DimVector sizes;
+    c10::DimVector strides;
+    int64_t offset;
+  };
+  std::vector<Metadata> changed_metadata_;
   std::map<int8_t, at::Tensor> wrapped_numbers_;
   at::Generator generator_;
 };
