@@ -121,13 +121,32 @@ void transform_bias_rescale_qkv_cost(const OpSignature& op, Cost& cost) {
   cost.add({.multiply = 1}, op.tensor(0).numel() / 3);
 }
 
+Argument argument_of(const TensorSpec& tensor) {
+  Argument argument;
+  argument.kind = Argument::Kind::tensor;
+  argument.tensors = {tensor};
+  return argument;
+}
+Argument argument_of(std::vector<int64_t> integers) {
+  Argument argument;
+  argument.kind = Argument::Kind::integers;
+  argument.integers = std::move(integers);
+  return argument;
+}
+Argument argument_of(const char* string) {
+  Argument argument;
+  argument.kind = Argument::Kind::string;
+  argument.string = string;
+  return argument;
+}
+
 // The work of another operator on `input`, as its own rule counts it.
 void add_part(Cost& cost, const char* name, const TensorSpec& input,
               const std::vector<Argument>& others = {}) {
   const auto rules = rules_named(name);
   TORCH_INTERNAL_ASSERT(!rules.empty(), "no rule for ", name);
   OpSignature part{.op = name, .rule = rules.front().rule, .arguments = {}, .outputs = {input}};
-  part.arguments.push_back({.kind = Argument::Kind::tensor, .string = "", .tensors = {input}});
+  part.arguments.push_back(argument_of(input));
   part.arguments.insert(part.arguments.end(), others.begin(), others.end());
   Cost work;
   part.rule->cost(part, work);
@@ -138,7 +157,7 @@ void transformer_encoder_layer_cost(const OpSignature& op, Cost& cost) {
   add_multihead_attention(op, cost, op.integer(2), 3, 18);
   const TensorSpec& src = op.tensor(0);
   const int64_t rows = src.size(0) * src.size(1);
-  const Argument normalized = {.kind = Argument::Kind::integers, .integers = {src.size(2)}};
+  const Argument normalized = argument_of(std::vector<int64_t>{src.size(2)});
   for (size_t norm : {10, 12}) {
     add_part(cost, "aten::layer_norm", src,
              {normalized, op.arguments[norm], op.arguments[norm + 1]});
@@ -147,7 +166,7 @@ void transformer_encoder_layer_cost(const OpSignature& op, Cost& cost) {
   inner.sizes.back() = op.tensor(14).size(0);
   add_linear(cost, rows, op.tensor(14), op.tensor(15));
   if (op.boolean(7)) {
-    add_part(cost, "aten::gelu", inner, {{.kind = Argument::Kind::string, .string = "none"}});
+    add_part(cost, "aten::gelu", inner, {argument_of("none")});
   } else {
     add_part(cost, "aten::relu", inner);
   }
