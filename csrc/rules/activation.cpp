@@ -90,7 +90,7 @@ Tensor softshrink(const Tensor& self, const Scalar& lambd) {
 }
 
 // The first half of `dim`, gated by the second.
-Tensor glu(const Tensor& self, int64_t dim) {
+Tensor gated_half(const Tensor& self, int64_t dim) {
   TORCH_CHECK(self.dim() > 0, "glu does not support 0-dimensional tensors");
   dim = at::maybe_wrap_dim(dim, self.dim());
   TORCH_CHECK(self.size(dim) % 2 == 0, "Halving dimension must be even, but dimension ", dim,
@@ -114,6 +114,7 @@ Tensor prelu_kernel(const Tensor& self, const Tensor& weight) {
   TORCH_CHECK(self.scalar_type() == weight.scalar_type(),
               "prelu: Type promoting not supported. Got ", self.scalar_type(), " and ",
               weight.scalar_type());
+  check_has_kernel(c10::isFloatingType(self.scalar_type()), self.scalar_type());
   return empty_preserving(self);
 }
 
@@ -150,7 +151,7 @@ Tensor rrelu_with_noise_in_place(const Tensor& self, const Tensor&, const Scalar
 // Outputs of derivatives --------------------------------------------------------------------------
 
 Tensor product(const Tensor& grad, const Tensor& self) {
-  return quick_binary<&at::meta::mul>(grad, self);
+  return quick_binary<float_result<&at::meta::mul>>(grad, self);
 }
 Tensor hardtanh_backward(const Tensor& grad, const Tensor& self, const Scalar&, const Scalar&) {
   return product(grad, self);
@@ -160,9 +161,10 @@ Tensor log_sigmoid_backward(const Tensor& grad, const Tensor& self, const Tensor
 }
 Tensor gelu_backward(const Tensor& grad, const Tensor& self, c10::string_view approximate) {
   check_approximation(approximate);
-  return quick_binary<&at::meta::gelu_backward>(grad, self, approximate);
+  return quick_binary<float_result<&at::meta::gelu_backward>>(grad, self, approximate);
 }
-Tensor glu_backward(const Tensor&, const Tensor& self, int64_t) {
+Tensor glu_backward(const Tensor&, const Tensor& self, int64_t dim) {
+  gated_half(self, dim);
   return empty_like_dtype(self.sizes(), self);
 }
 std::tuple<Tensor, Tensor> prelu_backward(const Tensor&, const Tensor& self, const Tensor&) {
@@ -170,7 +172,7 @@ std::tuple<Tensor, Tensor> prelu_backward(const Tensor&, const Tensor& self, con
 }
 Tensor rrelu_backward(const Tensor& grad, const Tensor& self, const Tensor&, const Scalar&,
                       const Scalar&, bool, bool) {
-  return product(grad, self);
+  return quick_binary<&at::meta::mul>(grad, self);
 }
 
 // Costs -------------------------------------------------------------------------------------------
@@ -254,7 +256,7 @@ const Rule kTable[] = {
      {},
      kRandom},
     {"aten::threshold(Tensor self, Scalar threshold, Scalar value) -> Tensor",
-     boxed<quick_unary<&at::meta::threshold>>,
+     boxed<quick_unary<real_result<&at::meta::threshold>>>,
      pointwise,
      {.compare = 1}},
     {"aten::hardshrink(Tensor self, Scalar lambd=0.5) -> Tensor",
@@ -282,7 +284,7 @@ const Rule kTable[] = {
      pointwise,
      {.add = 1, .multiply = 1, .division = 1, .exp = 1}},
     {"aten::glu(Tensor self, int dim=-1) -> Tensor",
-     boxed<&glu>,
+     boxed<&gated_half>,
      pointwise,
      {.add = 1, .multiply = 1, .division = 1, .exp = 1}},
     // min(x, 0) - log1p(exp(-|x|))
@@ -321,7 +323,7 @@ const Rule kTable[] = {
 
     // Derivatives; g is the gradient, s the sigmoid, t the hyperbolic tangent.
     {"aten::threshold_backward(Tensor grad_output, Tensor self, Scalar threshold) -> Tensor",
-     boxed<quick_binary<&at::meta::threshold_backward>>,
+     boxed<quick_binary<real_result<&at::meta::threshold_backward>>>,
      pointwise,
      {.compare = 1}},
     {"aten::hardtanh_backward(Tensor grad_output, Tensor self, Scalar min_val, Scalar max_val) -> "
@@ -331,7 +333,7 @@ const Rule kTable[] = {
      {.compare = 2}},
     {"aten::leaky_relu_backward(Tensor grad_output, Tensor self, Scalar negative_slope, bool "
      "self_is_result) -> Tensor",
-     boxed<&at::meta::leaky_relu_backward>, pointwise, kLeaky},
+     boxed<float_result<&at::meta::leaky_relu_backward>>, pointwise, kLeaky},
     {"aten::_prelu_kernel_backward(Tensor grad_output, Tensor self, Tensor weight) -> (Tensor, "
      "Tensor)",
      boxed<&prelu_backward>,
@@ -343,15 +345,15 @@ const Rule kTable[] = {
      pointwise,
      {.multiply = 1}},
     {"aten::hardshrink_backward(Tensor grad_out, Tensor self, Scalar lambd) -> Tensor",
-     boxed<&at::meta::hardshrink_backward>,
+     boxed<float_result<&at::meta::hardshrink_backward>>,
      pointwise,
      {.compare = 2}},
     {"aten::softshrink_backward(Tensor grad_output, Tensor self, Scalar lambd) -> Tensor",
-     boxed<&at::meta::softshrink_backward>,
+     boxed<float_result<&at::meta::softshrink_backward>>,
      pointwise,
      {.compare = 2}},
     {"aten::hardsigmoid_backward(Tensor grad_output, Tensor self) -> Tensor",
-     boxed<&at::meta::hardsigmoid_backward>,
+     boxed<float_result<&at::meta::hardsigmoid_backward>>,
      pointwise,
      {.multiply = 1, .compare = 2}},
     // g (x / 3 + 0.5) between the bounds
@@ -361,17 +363,17 @@ const Rule kTable[] = {
      {.add = 1, .multiply = 1, .division = 1, .compare = 2}},
     // g s (1 - s)
     {"aten::sigmoid_backward(Tensor grad_output, Tensor output) -> Tensor",
-     boxed<quick_binary<&at::meta::sigmoid_backward>>,
+     boxed<quick_binary<inexact_result<&at::meta::sigmoid_backward>>>,
      pointwise,
      {.add = 1, .multiply = 2}},
     // g / (x (1 - x))
     {"aten::logit_backward(Tensor grad_output, Tensor self, float? eps=None) -> Tensor",
-     boxed<&at::meta::logit_backward>,
+     boxed<float_result<&at::meta::logit_backward>>,
      pointwise,
      {.add = 1, .multiply = 1, .division = 1}},
     // g s (1 + x (1 - s))
     {"aten::silu_backward(Tensor grad_output, Tensor self) -> Tensor",
-     boxed<quick_binary<&at::meta::silu_backward>>,
+     boxed<quick_binary<inexact_result<&at::meta::silu_backward>>>,
      pointwise,
      {.add = 3, .multiply = 3, .division = 1, .exp = 1}},
     // g s and g x s (1 - s)
@@ -386,7 +388,7 @@ const Rule kTable[] = {
      {.add = 2, .multiply = 1, .division = 1, .exp = 1, .compare = 1}},
     // g (1 - t^2)
     {"aten::tanh_backward(Tensor grad_output, Tensor output) -> Tensor",
-     boxed<quick_binary<&at::meta::tanh_backward>>,
+     boxed<quick_binary<inexact_result<&at::meta::tanh_backward>>>,
      pointwise,
      {.add = 1, .multiply = 2}},
     {"aten::gelu_backward(Tensor grad_output, Tensor self, *, str approximate=\"none\") -> Tensor",
@@ -394,13 +396,13 @@ const Rule kTable[] = {
     // g k exp(x c)
     {"aten::elu_backward(Tensor grad_output, Scalar alpha, Scalar scale, Scalar input_scale, bool "
      "is_result, Tensor self_or_result) -> Tensor",
-     boxed<&at::meta::elu_backward>,
+     boxed<float_result<&at::meta::elu_backward>>,
      pointwise,
      {.multiply = 3, .exp = 1, .compare = 1}},
     // g z / (z + 1) with z = exp(x beta)
     {"aten::softplus_backward(Tensor grad_output, Tensor self, Scalar beta, Scalar threshold) -> "
      "Tensor",
-     boxed<&at::meta::softplus_backward>,
+     boxed<float_result<&at::meta::softplus_backward>>,
      pointwise,
      {.add = 1, .multiply = 2, .division = 1, .exp = 1, .compare = 1}},
     // g (t + x s (1 - t^2)) with t = tanh(log1p(exp(x)))

@@ -40,6 +40,18 @@ Tensor with_number(const Tensor& self, const Scalar& number) {
   return Function(self, number);
 }
 
+// Complex numbers have no order.
+template <auto Function>
+Tensor ordered(const Tensor& self, const Tensor& other) {
+  check_has_kernel(!self.is_complex() && !other.is_complex(), self.scalar_type());
+  return quick_comparison<Function>(self, other);
+}
+template <auto Function>
+Tensor ordered_with_number(const Tensor& self, const Scalar& number) {
+  check_has_kernel(!self.is_complex() && !number.isComplex(), self.scalar_type());
+  return with_number<Function>(self, number);
+}
+
 constexpr auto compare = quick_comparison<overload<TensorTensor>(&at::meta::ne)>;
 
 Tensor is_nan(const Tensor& self) { return compare(self, self); }
@@ -60,7 +72,7 @@ Tensor is_infinite(const Tensor& self) {
 // Left and right shifts written `<<` and `>>`.
 Tensor shift(const Tensor& self, const Tensor& other) {
   Tensor shifted = at::meta::mul(self, other);
-  check_has_kernel(shifted.scalar_type() != at::kBool && !shifted.is_complex(),
+  check_has_kernel(c10::isIntegralType(shifted.scalar_type(), /*includeBool=*/false),
                    shifted.scalar_type());
   return shifted;
 }
@@ -107,14 +119,14 @@ Tensor where(const Tensor& condition, const Tensor& self, const Tensor& other) {
   {                                                                                      \
     "aten::" #NAME "(Tensor self) -> Tensor", boxed<OUTPUTS>, pointwise, { __VA_ARGS__ } \
   }
-#define COMPARISON(NAME)                                                                        \
-  {"aten::" #NAME ".Tensor(Tensor self, Tensor other) -> Tensor",                               \
-   boxed<quick_comparison<overload<TensorTensor>(&at::meta::NAME)>>,                            \
-   pointwise,                                                                                   \
-   {.compare = 1}},                                                                             \
-  {                                                                                             \
-    "aten::" #NAME ".Scalar(Tensor self, Scalar other) -> Tensor",                              \
-        boxed<&with_number<overload<TensorScalar>(&at::meta::NAME)>>, pointwise, {.compare = 1} \
+#define COMPARISON(NAME, TENSORS, NUMBER)                                                  \
+  {"aten::" #NAME ".Tensor(Tensor self, Tensor other) -> Tensor",                          \
+   boxed<TENSORS<overload<TensorTensor>(&at::meta::NAME)>>,                                \
+   pointwise,                                                                              \
+   {.compare = 1}},                                                                        \
+  {                                                                                        \
+    "aten::" #NAME ".Scalar(Tensor self, Scalar other) -> Tensor",                         \
+        boxed<&NUMBER<overload<TensorScalar>(&at::meta::NAME)>>, pointwise, {.compare = 1} \
   }
 #define LOGICAL(NAME)                                      \
   {"aten::" #NAME "(Tensor self, Tensor other) -> Tensor", \
@@ -123,26 +135,26 @@ Tensor where(const Tensor& condition, const Tensor& self, const Tensor& other) {
    {.compare = 1}}
 #define BITWISE(NAME, SCALAR)                                                                     \
   {"aten::" #NAME ".Tensor(Tensor self, Tensor other) -> Tensor",                                 \
-   boxed<&integers_only<overload<TensorTensor>(&at::meta::NAME)>>,                                \
+   boxed<integer_result<overload<TensorTensor>(&at::meta::NAME)>>,                                \
    pointwise,                                                                                     \
    {.add = 1}},                                                                                   \
       {"aten::" #NAME "." #SCALAR "(Tensor self, Scalar other) -> Tensor",                        \
-       boxed<&number_second<&integers_only<overload<TensorTensor>(&at::meta::NAME)>>>,            \
+       boxed<&number_second<integer_result<overload<TensorTensor>(&at::meta::NAME)>>>,            \
        pointwise,                                                                                 \
        {.add = 1}},                                                                               \
   {                                                                                               \
     "aten::" #NAME ".Scalar_Tensor(Scalar self, Tensor other) -> Tensor",                         \
-        boxed<&number_first<&integers_only<overload<TensorTensor>(&at::meta::NAME)>>>, pointwise, \
+        boxed<&number_first<integer_result<overload<TensorTensor>(&at::meta::NAME)>>>, pointwise, \
         {.add = 1}                                                                                \
   }
 
 const Rule kTable[] = {
-    COMPARISON(eq),
-    COMPARISON(ge),
-    COMPARISON(gt),
-    COMPARISON(le),
-    COMPARISON(lt),
-    COMPARISON(ne),
+    COMPARISON(eq, quick_comparison, with_number),
+    COMPARISON(ge, &ordered, ordered_with_number),
+    COMPARISON(gt, &ordered, ordered_with_number),
+    COMPARISON(le, &ordered, ordered_with_number),
+    COMPARISON(lt, &ordered, ordered_with_number),
+    COMPARISON(ne, quick_comparison, with_number),
 
     UNARY(isnan, &is_nan, .compare = 1),
     UNARY(isinf, &bool_like, .compare = 1),

@@ -39,8 +39,10 @@ bool has_one_long_dimension_at_most(at::IntArrayRef sizes) {
   return std::count_if(sizes.begin(), sizes.end(), [](int64_t size) { return size != 1; }) <= 1;
 }
 
+// A number that changes nothing about the tensor it meets. Booleans are left to be refused (`sub`).
 bool joins(const at::Tensor& number, const at::Tensor& tensor) {
-  return number.dim() == 0 && !c10::isComplexType(number.scalar_type()) && tensor.dim() != 0;
+  const c10::ScalarType dtype = number.scalar_type();
+  return number.dim() == 0 && tensor.dim() != 0 && !c10::isComplexType(dtype) && dtype != at::kBool;
 }
 
 bool dense_floating(const at::Tensor& tensor) {

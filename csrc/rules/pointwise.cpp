@@ -82,7 +82,9 @@ using Rounding = std::optional<c10::string_view>;
 
 constexpr auto mul = quick_binary<&at::meta::mul>;
 constexpr auto div = quick_binary<overload<TensorTensor>(&at::meta::div)>;
-constexpr auto remainder = quick_binary<overload<TensorTensor>(&at::meta::remainder)>;
+constexpr auto remainder = quick_binary<real_result<overload<TensorTensor>(&at::meta::remainder)>>;
+constexpr auto fmod = real_result<overload<TensorTensor>(&at::meta::fmod)>;
+constexpr auto copysign = real_result<overload<TensorTensor>(&at::meta::copysign)>;
 
 Tensor div_mode(const Tensor& self, const Tensor& other, Rounding mode) {
   return at::meta::div(self, other, mode);
@@ -211,6 +213,14 @@ void abs_cost(const OpSignature& op, Cost& cost) {
     }                                                                              \
   }
 
+#define FLOAT_BINARY(NAME, ...)                                          \
+  {                                                                      \
+    "aten::" #NAME "(Tensor self, Tensor other) -> Tensor",              \
+        boxed<quick_binary<float_result<&at::meta::NAME>>>, pointwise, { \
+      __VA_ARGS__                                                        \
+    }                                                                    \
+  }
+
 const Rule kTable[] = {
     {"aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
      boxed<&add>,
@@ -272,11 +282,11 @@ const Rule kTable[] = {
      division,
      {.division = 1}},
     {"aten::floor_divide(Tensor self, Tensor other) -> Tensor",
-     boxed<&floor_divide>,
+     boxed<real_result<&floor_divide>>,
      pointwise,
      {.add = 1, .division = 1}},
     {"aten::floor_divide.Scalar(Tensor self, Scalar other) -> Tensor",
-     boxed<&number_second<&floor_divide>>,
+     boxed<&number_second<real_result<&floor_divide>>>,
      pointwise,
      {.add = 1, .division = 1}},
     {"aten::remainder.Tensor(Tensor self, Tensor other) -> Tensor",
@@ -292,11 +302,11 @@ const Rule kTable[] = {
      pointwise,
      {.division = 1}},
     {"aten::fmod.Tensor(Tensor self, Tensor other) -> Tensor",
-     boxed<overload<TensorTensor>(&at::meta::fmod)>,
+     boxed<fmod>,
      pointwise,
      {.division = 1}},
     {"aten::fmod.Scalar(Tensor self, Scalar other) -> Tensor",
-     boxed<&number_second<overload<TensorTensor>(&at::meta::fmod)>>,
+     boxed<&number_second<fmod>>,
      pointwise,
      {.division = 1}},
     UNARY(reciprocal, .division = 1),
@@ -313,14 +323,17 @@ const Rule kTable[] = {
      {.exp = 1}},
     UNARY(sqrt, .sqrt = 1),
     UNARY(rsqrt, .sqrt = 1),
-    BINARY(hypot, .add = 1, .multiply = 2, .sqrt = 1),
+    FLOAT_BINARY(hypot, .add = 1, .multiply = 2, .sqrt = 1),
 
     UNARY(ceil, .add = 1),
     UNARY(floor, .add = 1),
-    UNARY(frac, .add = 2),
+    {"aten::frac(Tensor self) -> Tensor",
+     boxed<floats_only<&at::meta::frac>>,
+     pointwise,
+     {.add = 2}},
     UNARY(trunc, .add = 1),
     {"aten::round(Tensor self) -> Tensor",
-     boxed<quick_unary<overload<Tensor(const Tensor&)>(&at::meta::round)>>,
+     boxed<quick_unary<real_result<overload<Tensor(const Tensor&)>(&at::meta::round)>>>,
      pointwise,
      {.add = 1}},
     // Scaled by a power of ten and back.
@@ -328,16 +341,16 @@ const Rule kTable[] = {
      boxed<overload<Tensor(const Tensor&, int64_t)>(&at::meta::round)>,
      pointwise,
      {.add = 1, .multiply = 1, .division = 1}},
-    BINARY(nextafter, .add = 1),
+    FLOAT_BINARY(nextafter, .add = 1),
 
     UNARY(sgn, .compare = 1),
     UNARY(sign, .compare = 1),
     {"aten::copysign.Tensor(Tensor self, Tensor other) -> Tensor",
-     boxed<overload<TensorTensor>(&at::meta::copysign)>,
+     boxed<copysign>,
      pointwise,
      {.compare = 1}},
     {"aten::copysign.Scalar(Tensor self, Scalar other) -> Tensor",
-     boxed<&number_second<overload<TensorTensor>(&at::meta::copysign)>>,
+     boxed<&number_second<copysign>>,
      pointwise,
      {.compare = 1}},
     {"aten::heaviside(Tensor self, Tensor values) -> Tensor",
@@ -359,7 +372,7 @@ const Rule kTable[] = {
      pointwise,
      {.compare = 1}},
     {"aten::clamp_min.Tensor(Tensor self, Tensor min) -> Tensor",
-     boxed<overload<TensorTensor>(&at::meta::clamp_min)>,
+     boxed<real_result<overload<TensorTensor>(&at::meta::clamp_min)>>,
      pointwise,
      {.compare = 1}},
     {"aten::clamp_max(Tensor self, Scalar max) -> Tensor",
@@ -367,7 +380,7 @@ const Rule kTable[] = {
      pointwise,
      {.compare = 1}},
     {"aten::clamp_max.Tensor(Tensor self, Tensor max) -> Tensor",
-     boxed<overload<TensorTensor>(&at::meta::clamp_max)>,
+     boxed<real_result<overload<TensorTensor>(&at::meta::clamp_max)>>,
      pointwise,
      {.compare = 1}},
     {"aten::nan_to_num(Tensor self, float? nan=None, float? posinf=None, float? neginf=None) -> "
@@ -378,11 +391,13 @@ const Rule kTable[] = {
 
     // start + weight * (end - start)
     {"aten::lerp.Scalar(Tensor self, Tensor end, Scalar weight) -> Tensor",
-     boxed<overload<Tensor(const Tensor&, const Tensor&, const Scalar&)>(&at::meta::lerp)>,
+     boxed<inexact_result<overload<Tensor(const Tensor&, const Tensor&, const Scalar&)>(
+         &at::meta::lerp)>>,
      pointwise,
      {.add = 2, .multiply = 1}},
     {"aten::lerp.Tensor(Tensor self, Tensor end, Tensor weight) -> Tensor",
-     boxed<overload<Tensor(const Tensor&, const Tensor&, const Tensor&)>(&at::meta::lerp)>,
+     boxed<inexact_result<overload<Tensor(const Tensor&, const Tensor&, const Tensor&)>(
+         &at::meta::lerp)>>,
      pointwise,
      {.add = 2, .multiply = 1}},
     {"aten::addcmul(Tensor self, Tensor tensor1, Tensor tensor2, *, Scalar value=1) -> Tensor",
@@ -395,17 +410,18 @@ const Rule kTable[] = {
      {.add = 1, .division = 1}},
 
     {"aten::gcd(Tensor self, Tensor other) -> Tensor",
-     boxed<&integers_only<&at::meta::gcd>>,
+     boxed<integer_result<&at::meta::gcd>>,
      pointwise,
      {.special = 1}},
     {"aten::lcm(Tensor self, Tensor other) -> Tensor",
-     boxed<&integers_only<&at::meta::lcm>>,
+     boxed<integer_result<&at::meta::lcm>>,
      pointwise,
      {.special = 1}},
 };
 
 #undef UNARY
 #undef BINARY
+#undef FLOAT_BINARY
 
 }  // namespace
 

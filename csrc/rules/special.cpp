@@ -88,7 +88,8 @@ Tensor angle(const Tensor& self) {
 
 Tensor mvlgamma(const Tensor& self, int64_t p) {
   TORCH_CHECK(p >= 1, "p has to be greater than or equal to 1");
-  return empty_preserving(quick_unary<&at::meta::lgamma>(self), {}, at::MemoryFormat::Contiguous);
+  return empty_preserving(quick_unary<real_result<&at::meta::lgamma>>(self), {},
+                          at::MemoryFormat::Contiguous);
 }
 
 Tensor logit(const Tensor& self, std::optional<double>) {
@@ -156,43 +157,51 @@ void logit_cost(const OpSignature& op, Cost& cost) {
       __VA_ARGS__                                                                               \
     }                                                                                           \
   }
+#define REAL_UNARY(NAME, ...)                                                                   \
+  {                                                                                             \
+    "aten::" #NAME "(Tensor self) -> Tensor", boxed<quick_unary<real_result<&at::meta::NAME>>>, \
+        pointwise, {                                                                            \
+      __VA_ARGS__                                                                               \
+    }                                                                                           \
+  }
 #define UNARY_OF_X(NAME, ...)                                                                \
   {                                                                                          \
-    "aten::" #NAME "(Tensor x) -> Tensor", boxed<quick_unary<&at::meta::NAME>>, pointwise, { \
+    "aten::" #NAME "(Tensor x) -> Tensor", boxed<quick_unary<real_result<&at::meta::NAME>>>, \
+        pointwise, {                                                                         \
       __VA_ARGS__                                                                            \
     }                                                                                        \
   }
-#define BINARY(NAME, ...)                                                                         \
-  {                                                                                               \
-    "aten::" #NAME "(Tensor self, Tensor other) -> Tensor", boxed<quick_binary<&at::meta::NAME>>, \
-        pointwise, {                                                                              \
-      __VA_ARGS__                                                                                 \
-    }                                                                                             \
+#define BINARY(NAME, CHECKED, ...)                                  \
+  {                                                                 \
+    "aten::" #NAME "(Tensor self, Tensor other) -> Tensor",         \
+        boxed<quick_binary<CHECKED<&at::meta::NAME>>>, pointwise, { \
+      __VA_ARGS__                                                   \
+    }                                                               \
   }
 // The overloads of a function of two tensors that take a number for either.
-#define BINARY_NUMBERS(NAME, SECOND, FIRST, ...)                                    \
-  {"aten::" #NAME "." #SECOND "(Tensor self, Scalar other) -> Tensor",              \
-   boxed<&number_second<overload<TensorTensor>(&at::meta::NAME)>>,                  \
-   pointwise,                                                                       \
-   {__VA_ARGS__}},                                                                  \
-  {                                                                                 \
-    "aten::" #NAME "." #FIRST "(Scalar self, Tensor other) -> Tensor",              \
-        boxed<&number_first<overload<TensorTensor>(&at::meta::NAME)>>, pointwise, { \
-      __VA_ARGS__                                                                   \
-    }                                                                               \
+#define BINARY_NUMBERS(NAME, SECOND, FIRST, ...)                                                 \
+  {"aten::" #NAME "." #SECOND "(Tensor self, Scalar other) -> Tensor",                           \
+   boxed<&number_second<real_result<overload<TensorTensor>(&at::meta::NAME)>>>,                  \
+   pointwise,                                                                                    \
+   {__VA_ARGS__}},                                                                               \
+  {                                                                                              \
+    "aten::" #NAME "." #FIRST "(Scalar self, Tensor other) -> Tensor",                           \
+        boxed<&number_first<real_result<overload<TensorTensor>(&at::meta::NAME)>>>, pointwise, { \
+      __VA_ARGS__                                                                                \
+    }                                                                                            \
   }
-#define POLYNOMIAL(NAME)                                                           \
-  {"aten::special_" #NAME "(Tensor x, Tensor n) -> Tensor",                        \
-   boxed<&at::meta::special_##NAME>,                                               \
-   pointwise,                                                                      \
-   {.special = 1}},                                                                \
-      {"aten::special_" #NAME ".n_scalar(Tensor x, Scalar n) -> Tensor",           \
-       boxed<&number_second<&at::meta::special_##NAME>>,                           \
-       pointwise,                                                                  \
-       {.special = 1}},                                                            \
-  {                                                                                \
-    "aten::special_" #NAME ".x_scalar(Scalar x, Tensor n) -> Tensor",              \
-        boxed<&number_first<&at::meta::special_##NAME>>, pointwise, {.special = 1} \
+#define POLYNOMIAL(NAME)                                                                        \
+  {"aten::special_" #NAME "(Tensor x, Tensor n) -> Tensor",                                     \
+   boxed<real_result<&at::meta::special_##NAME>>,                                               \
+   pointwise,                                                                                   \
+   {.special = 1}},                                                                             \
+      {"aten::special_" #NAME ".n_scalar(Tensor x, Scalar n) -> Tensor",                        \
+       boxed<&number_second<real_result<&at::meta::special_##NAME>>>,                           \
+       pointwise,                                                                               \
+       {.special = 1}},                                                                         \
+  {                                                                                             \
+    "aten::special_" #NAME ".x_scalar(Scalar x, Tensor n) -> Tensor",                           \
+        boxed<&number_first<real_result<&at::meta::special_##NAME>>>, pointwise, {.special = 1} \
   }
 
 const Rule kTable[] = {
@@ -204,22 +213,22 @@ const Rule kTable[] = {
     UNARY(log1p, .exp = 1),
     UNARY(log2, .exp = 1),
     // max(a, b) + log1p(exp(-|a - b|))
-    BINARY(logaddexp, .add = 2, .exp = 2, .compare = 1),
-    BINARY(logaddexp2, .add = 2, .exp = 2, .compare = 1),
+    BINARY(logaddexp, inexact_result, .add = 2, .exp = 2, .compare = 1),
+    BINARY(logaddexp2, float_result, .add = 2, .exp = 2, .compare = 1),
     {"aten::logit(Tensor self, float? eps=None) -> Tensor",
      boxed<&logit>,
      logit_cost,
      {.add = 1, .division = 1, .exp = 1}},
     // x * log(y), and 0 where x is
     {"aten::xlogy.Tensor(Tensor self, Tensor other) -> Tensor",
-     boxed<overload<TensorTensor>(&at::meta::xlogy)>,
+     boxed<real_result<overload<TensorTensor>(&at::meta::xlogy)>>,
      pointwise,
      {.multiply = 1, .exp = 1, .compare = 1}},
     BINARY_NUMBERS(xlogy, Scalar_Other, Scalar_Self, .multiply = 1, .exp = 1, .compare = 1),
-    BINARY(special_xlog1py, .multiply = 1, .exp = 1, .compare = 1),
+    BINARY(special_xlog1py, real_result, .multiply = 1, .exp = 1, .compare = 1),
     BINARY_NUMBERS(special_xlog1py, other_scalar, self_scalar, .multiply = 1, .exp = 1,
                    .compare = 1),
-    UNARY(special_entr, .multiply = 1, .exp = 1, .compare = 1),
+    REAL_UNARY(special_entr, .multiply = 1, .exp = 1, .compare = 1),
     {"aten::frexp.Tensor(Tensor self) -> (Tensor mantissa, Tensor exponent)",
      boxed<&frexp>,
      pointwise,
@@ -238,7 +247,7 @@ const Rule kTable[] = {
     UNARY(tan, .trigonometric = 1),
     // sin(pi x) / (pi x), and 1 where x is 0
     UNARY(sinc, .multiply = 1, .division = 1, .trigonometric = 1, .compare = 1),
-    BINARY(atan2, .trigonometric = 1),
+    BINARY(atan2, real_result, .trigonometric = 1),
     {"aten::angle(Tensor self) -> Tensor", boxed<&angle>, pointwise, {.trigonometric = 1}},
     {"aten::complex(Tensor real, Tensor imag) -> Tensor", boxed<&complex_of_parts>},
     {"aten::complex.out(Tensor real, Tensor imag, *, Tensor(a!) out) -> Tensor(a!)",
@@ -247,35 +256,35 @@ const Rule kTable[] = {
     {"aten::polar.out(Tensor abs, Tensor angle, *, Tensor(a!) out) -> Tensor(a!)",
      boxed<&complex_of_parts_out>, polar_cost},
 
-    UNARY(erf, .erf = 1),
-    UNARY(erfc, .erf = 1),
-    UNARY(erfinv, .erf = 1),
-    UNARY(special_erfcx, .erf = 1),
-    UNARY(special_log_ndtr, .special = 1),
-    UNARY(special_ndtri, .special = 1),
-    UNARY(digamma, .special = 1),
-    UNARY(lgamma, .special = 1),
+    REAL_UNARY(erf, .erf = 1),
+    REAL_UNARY(erfc, .erf = 1),
+    REAL_UNARY(erfinv, .erf = 1),
+    REAL_UNARY(special_erfcx, .erf = 1),
+    REAL_UNARY(special_log_ndtr, .special = 1),
+    REAL_UNARY(special_ndtri, .special = 1),
+    REAL_UNARY(digamma, .special = 1),
+    REAL_UNARY(lgamma, .special = 1),
     {"aten::mvlgamma(Tensor self, int p) -> Tensor", boxed<&mvlgamma>, mvlgamma_cost},
     {"aten::polygamma(int n, Tensor self) -> Tensor",
-     boxed<&at::meta::polygamma>,
+     boxed<real_result<&at::meta::polygamma>>,
      pointwise,
      {.special = 1}},
-    BINARY(igamma, .special = 1),
-    BINARY(igammac, .special = 1),
-    BINARY(special_zeta, .special = 1),
+    BINARY(igamma, float_result, .special = 1),
+    BINARY(igammac, float_result, .special = 1),
+    BINARY(special_zeta, real_result, .special = 1),
     BINARY_NUMBERS(special_zeta, other_scalar, self_scalar, .special = 1),
-    UNARY(i0, .special = 1),
-    UNARY(special_i0e, .special = 1),
-    UNARY(special_i1, .special = 1),
-    UNARY(special_i1e, .special = 1),
-    UNARY(special_bessel_j0, .special = 1),
-    UNARY(special_bessel_j1, .special = 1),
-    UNARY(special_bessel_y0, .special = 1),
-    UNARY(special_bessel_y1, .special = 1),
-    UNARY(special_modified_bessel_i0, .special = 1),
-    UNARY(special_modified_bessel_i1, .special = 1),
-    UNARY(special_modified_bessel_k0, .special = 1),
-    UNARY(special_modified_bessel_k1, .special = 1),
+    REAL_UNARY(i0, .special = 1),
+    REAL_UNARY(special_i0e, .special = 1),
+    REAL_UNARY(special_i1, .special = 1),
+    REAL_UNARY(special_i1e, .special = 1),
+    REAL_UNARY(special_bessel_j0, .special = 1),
+    REAL_UNARY(special_bessel_j1, .special = 1),
+    REAL_UNARY(special_bessel_y0, .special = 1),
+    REAL_UNARY(special_bessel_y1, .special = 1),
+    REAL_UNARY(special_modified_bessel_i0, .special = 1),
+    REAL_UNARY(special_modified_bessel_i1, .special = 1),
+    REAL_UNARY(special_modified_bessel_k0, .special = 1),
+    REAL_UNARY(special_modified_bessel_k1, .special = 1),
     UNARY_OF_X(special_airy_ai, .special = 1),
     UNARY_OF_X(special_scaled_modified_bessel_k0, .special = 1),
     UNARY_OF_X(special_scaled_modified_bessel_k1, .special = 1),
@@ -295,6 +304,7 @@ const Rule kTable[] = {
 };
 
 #undef UNARY
+#undef REAL_UNARY
 #undef UNARY_OF_X
 #undef BINARY
 #undef BINARY_NUMBERS
