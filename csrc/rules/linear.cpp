@@ -49,7 +49,8 @@ at::Tensor matmul(const at::Tensor& self, const at::Tensor& other) {
 // Is the bias added within addmm? Otherwise its sum is a pass of its own over the output.
 bool fuses_bias(int64_t input_dim, bool input_contiguous, IntArrayRef bias) {
   if (input_dim == 2) return true;
-  return input_contiguous &&
+  if (!input_contiguous) return false;
+  return bias.size() == 1 ||
          std::count_if(bias.begin(), bias.end(), [](int64_t n) { return n != 1; }) == 1;
 }
 

@@ -37,6 +37,16 @@ void check_batches(const at::Tensor& a, const at::Tensor& b) {
               a.size(2), "] but got: [", b.size(0), ", ", b.size(1), "].");
 }
 
+at::Tensor mm(const at::Tensor& self, const at::Tensor& mat2) {
+  check_same_dtype("mm", self, mat2);
+  return at::meta::mm(self, mat2);
+}
+
+at::Tensor bmm(const at::Tensor& self, const at::Tensor& mat2) {
+  check_same_dtype("bmm", self, mat2);
+  return at::meta::bmm(self, mat2);
+}
+
 at::Tensor mm_to_dtype(const at::Tensor& self, const at::Tensor& mat2, c10::ScalarType dtype) {
   const at::Tensor product = at::meta::mm(self, mat2);
   return empty_of(product.sizes(), dtype);
@@ -288,10 +298,10 @@ void grouped_mm_cost(const OpSignature& op, Cost& cost) {
 }
 
 const Rule kTable[] = {
-    {"aten::mm(Tensor self, Tensor mat2) -> Tensor", boxed<&at::meta::mm>, product_cost},
+    {"aten::mm(Tensor self, Tensor mat2) -> Tensor", boxed<&mm>, product_cost},
     {"aten::mm.dtype(Tensor self, Tensor mat2, ScalarType out_dtype) -> Tensor",
      boxed<&mm_to_dtype>, product_cost},
-    {"aten::bmm(Tensor self, Tensor mat2) -> Tensor", boxed<&at::meta::bmm>, product_cost},
+    {"aten::bmm(Tensor self, Tensor mat2) -> Tensor", boxed<&bmm>, product_cost},
     {"aten::bmm.dtype(Tensor self, Tensor mat2, ScalarType out_dtype) -> Tensor",
      boxed<&bmm_to_dtype>, product_cost},
     {"aten::addmm(Tensor self, Tensor mat1, Tensor mat2, *, Scalar beta=1, Scalar alpha=1) -> "
