@@ -235,15 +235,6 @@ void norm_cost(const OpSignature& op, Cost& cost) {
   add_norm(cost, op.floating(1, 2), self.is_complex(), self.numel(), op.output().numel());
 }
 
-int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b) {
-  int64_t count = 1;
-  for (int64_t d = 1; d <= std::max(a.dim(), b.dim()); ++d) {
-    const int64_t left = d <= a.dim() ? a.size(-d) : 1;
-    count *= left == 1 && d <= b.dim() ? b.size(-d) : left;
-  }
-  return count;
-}
-
 // The norm of a difference, which is kept meanwhile.
 void dist_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec &self = op.tensor(0), &other = op.tensor(1);

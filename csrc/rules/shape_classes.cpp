@@ -67,6 +67,15 @@ void add_copy(Cost& cost, int64_t bytes) {
   cost.temporary_bytes += bytes;
 }
 
+int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b) {
+  int64_t count = 1;
+  for (int64_t d = 1; d <= std::max(a.dim(), b.dim()); ++d) {
+    const int64_t left = d <= a.dim() ? a.size(-d) : 1;
+    count *= left == 1 && d <= b.dim() ? b.size(-d) : left;
+  }
+  return count;
+}
+
 int64_t log2_ceil(int64_t n) {
   return std::max<int64_t>(1, std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1)));
 }

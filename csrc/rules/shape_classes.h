@@ -26,6 +26,9 @@ inline constexpr CostFunction reduction = &per_input_element;
 // and then read in its stead: `bytes` is its size.
 void add_copy(Cost& cost, int64_t bytes);
 
+// Elements of two tensors broadcast together.
+int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b);
+
 // ceil(log2(n)), at least 1: the comparisons that one element costs in a sort.
 int64_t log2_ceil(int64_t n);
 
