@@ -11,6 +11,7 @@ from types import FunctionType
 from typing import Any, cast
 
 from torch import nn
+from torch.nn.modules import module
 
 from nnprof import _core
 
@@ -18,6 +19,15 @@ __all__ = ["install_scopes", "uninstall_scopes"]
 
 _call = cast("FunctionType", nn.Module._wrapped_call_impl)
 _own_code = _call.__code__
+
+
+#: Where torch keeps the hooks of all modules, which `_call_impl` looks into.
+_GLOBAL_HOOKS = (
+    "_global_backward_pre_hooks",
+    "_global_backward_hooks",
+    "_global_forward_hooks",
+    "_global_forward_pre_hooks",
+)
 
 
 def _through_the_core(self: Any, *args: Any, nnprof_scoped_call: Any, **kwargs: Any) -> Any:
@@ -37,4 +47,8 @@ def uninstall_scopes() -> None:
     _call.__kwdefaults__ = None
 
 
-_core.set_original_call(FunctionType(_own_code, _call.__globals__, _call.__name__))
+_core.set_original_calls(
+    FunctionType(_own_code, _call.__globals__, _call.__name__),
+    nn.Module._call_impl,
+    *(getattr(module, name) for name in _GLOBAL_HOOKS),
+)

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 from torch import nn
@@ -235,28 +235,46 @@ class _generators_state:  # noqa: N801
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()
         self._python = random.getstate()
-        self._numpy_random: Any = sys.modules.get("numpy.random")
-        if self._numpy_random is not None:
-            self._numpy = self._numpy_random.get_state(legacy=False)
-            self._numpy_memory = self._generator_memory()
+        self._numpy = _numpy_state() if "numpy.random" in sys.modules else None
 
     def restore(self) -> None:
         torch.set_rng_state(self._torch)
         random.setstate(self._python)
-        if self._numpy_random is None:
-            return
-        # Setting NumPy's state takes 40 us: only when it may have been drawn from. A normal number
-        # kept from an earlier pair is the one draw that leaves no trace in the generator's memory.
-        if self._numpy["has_gauss"] or self._numpy_memory != self._generator_memory():
-            self._numpy_random.set_state(self._numpy)
+        if self._numpy is not None:
+            self._numpy.restore()
 
-    def _generator_memory(self) -> bytes:
-        generator = self._numpy_random.mtrand._rand._bit_generator
-        # 624 words and a position for the Mersenne twister; any other generator's state is smaller
-        # than that, so its memory is not read: it is compared as new each time.
-        if type(generator).__name__ != "MT19937":
-            return os.urandom(16)
-        return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
+
+class _NumpyState(NamedTuple):
+    memory: bytes
+    state: Any
+
+    def restore(self) -> None:
+        # Setting the state takes 40 us: only when numbers may have been drawn. A normal number kept
+        # from an earlier pair is the one draw that leaves no trace in the generator's memory.
+        if self.state["has_gauss"] or self.memory != _numpy_memory():
+            sys.modules["numpy.random"].set_state(self.state)
+
+
+_last_numpy_state = _NumpyState(b"", {"has_gauss": 1})
+
+
+def _numpy_state() -> _NumpyState:
+    """The state of NumPy's global generator. To ask NumPy takes 40 us: once for equal states."""
+    global _last_numpy_state
+    memory = _numpy_memory()
+    if _last_numpy_state.state["has_gauss"] or memory != _last_numpy_state.memory:
+        state = sys.modules["numpy.random"].get_state(legacy=False)
+        _last_numpy_state = _NumpyState(memory, state)
+    return _last_numpy_state
+
+
+def _numpy_memory() -> bytes:
+    generator = sys.modules["numpy.random"].mtrand._rand._bit_generator
+    # 624 words and a position for the Mersenne twister; any other generator's state is smaller
+    # than that, so its memory is not read: it is compared as new each time.
+    if type(generator).__name__ != "MT19937":
+        return os.urandom(16)
+    return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
 
 
 class _Shared:

@@ -34,6 +34,17 @@ std::string type_name(PyTypeObject* type) {
   return name.substr(name.rfind('.') + 1);  // a type made in C carries its module's name
 }
 
+// A number that is another one after every change of a dict; 0 where Python keeps none.
+uint64_t version_of(PyObject* container) {
+#if PY_VERSION_HEX < 0x030D0000
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  if (PyDict_Check(container)) return reinterpret_cast<PyDictObject*>(container)->ma_version_tag;
+#pragma GCC diagnostic pop
+#endif
+  return 0;
+}
+
 size_t size_of(PyObject* container) {
   return static_cast<size_t>(PyList_Check(container) ? PyList_GET_SIZE(container)
                                                      : PyDict_GET_SIZE(container));
@@ -47,6 +58,12 @@ py::object checked(PyObject* object) {
 }
 
 }  // namespace
+
+// Enough for most models, so that nothing is moved while they are walked.
+constexpr size_t kUsualModules = 512;
+constexpr size_t kUsualItems = 12 * 1024;
+
+ModuleTree::ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
 
 int32_t ModuleTree::number_of(PyObject* module) const {
   const auto found = numbers_.find(module);
@@ -87,7 +104,20 @@ std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) c
   return names;
 }
 
-int32_t ModuleTree::add(py::handle root, const std::string& path) { return add(root, path, -1); }
+int32_t ModuleTree::add(py::handle root, const std::string& path) {
+  Session& session = *trace_->session();
+  numbers_.reserve(kUsualModules);
+  parameter_numbers_.reserve(kUsualModules);
+  children_.reserve(kUsualModules);
+  session.modules.reserve(kUsualModules);
+  session.parameters.reserve(kUsualModules);
+  modules_.reserve(kUsualModules);
+  parameters_.reserve(kUsualModules);
+  states_.reserve(8 * kUsualModules);
+  items_.reserve(kUsualItems);
+  geometry_.reserve(4 * kUsualModules);
+  return add(root, path, -1);
+}
 
 int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) {
   static PyObject* const kModules = interned("_modules");
@@ -138,7 +168,8 @@ void ModuleTree::remember(PyObject* module, PyObject* dict) {
 }
 
 void ModuleTree::remember_container(PyObject* container, bool of_module) {
-  states_.push_back({container, items_.size(), size_of(container), of_module});
+  states_.push_back(
+      {container, items_.size(), size_of(container), version_of(container), of_module});
   const auto keep = [this](PyObject* item) {
     Py_INCREF(item);
     items_.push_back(item);
@@ -156,6 +187,7 @@ void ModuleTree::remember_container(PyObject* container, bool of_module) {
 }
 
 bool ModuleTree::unchanged(const ContainerState& state) const {
+  if (state.version != 0 && version_of(state.container) == state.version) return true;
   if (size_of(state.container) != state.count) return false;
   const PyObject* const* item = items_.data() + state.first;
   if (PyList_Check(state.container)) {
@@ -196,13 +228,14 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
   const int64_t bytes = elements * static_cast<int64_t>(parameter.element_size());
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   ParameterState state{
-      parameter,           parameter.grad(),         {}, {}, {}, 0, parameter.dtype(),
+      parameter,           parameter.grad(),         {}, geometry_.size(), 0, 0, parameter.dtype(),
       parameter.key_set(), parameter.requires_grad()};
   if (parameter.has_storage()) {
     state.storage = parameter.storage();
-    state.sizes = parameter.sizes();
-    state.strides = parameter.strides();
+    state.dim = parameter.dim();
     state.offset = parameter.storage_offset();
+    geometry_.insert(geometry_.end(), parameter.sizes().begin(), parameter.sizes().end());
+    geometry_.insert(geometry_.end(), parameter.strides().begin(), parameter.strides().end());
   }
   parameters_.push_back(std::move(state));
   totals_.parameters += elements;
@@ -260,7 +293,7 @@ void ModuleTree::restore() {
       const bool remembered =
           i < states_.size() && !states_[i].of_module && states_[i].container == value;
       if (!remembered) {
-        if (size_of(value) != 0) refill({value, 0, 0, false});
+        if (size_of(value) != 0) refill({value, 0, 0, 0, false});
         continue;
       }
       if (!unchanged(states_[i])) refill(states_[i]);
@@ -275,7 +308,10 @@ void ModuleTree::restore_parameter(const ParameterState& state) const {
   if (state.storage && !tensor.storage().is_alias_of(state.storage)) {
     at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(state.storage),
                                                                state.keys, state.dtype);
-    data.unsafeGetTensorImpl()->set_sizes_and_strides(state.sizes, state.strides, state.offset);
+    const auto dim = static_cast<size_t>(state.dim);
+    const int64_t* sizes = geometry_.data() + state.geometry;
+    data.unsafeGetTensorImpl()->set_sizes_and_strides({sizes, dim}, {sizes + dim, dim},
+                                                      state.offset);
     tensor.set_data(data);
   }
   if (tensor.requires_grad() != state.requires_grad && tensor.is_leaf()) {

@@ -12,7 +12,7 @@ namespace nnprof {
 
 class ModuleTree {
  public:
-  explicit ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
+  explicit ModuleTree(std::shared_ptr<Trace> trace);
   ~ModuleTree();
   ModuleTree(const ModuleTree&) = delete;
   ModuleTree& operator=(const ModuleTree&) = delete;
@@ -46,14 +46,15 @@ class ModuleTree {
     PyObject* container;
     size_t first;
     size_t count;
+    uint64_t version;
     bool of_module;
   };
   struct ParameterState {
     at::Tensor tensor;
     at::Tensor grad;
     c10::Storage storage;
-    c10::DimVector sizes;
-    c10::DimVector strides;
+    size_t geometry;  // where its sizes, then its strides stand in geometry_
+    int64_t dim;
     int64_t offset;
     caffe2::TypeMeta dtype;
     c10::DispatchKeySet keys;
@@ -82,6 +83,7 @@ class ModuleTree {
   std::vector<ContainerState> states_;
   std::vector<PyObject*> items_;  // owned
   std::vector<ParameterState> parameters_;
+  std::vector<int64_t> geometry_;
   Totals totals_;
   bool claimed_ = false;
 };

@@ -2,42 +2,88 @@
 // leaves them. Threads without a trace pass straight on. See nnprof/scopes.py.
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/jit/frontend/tracer.h>
 
 #include "bindings/bindings.h"
 #include "bindings/tracer.h"
+#include "dispatch/torch_compat.h"
 
 namespace py = pybind11;
 
 namespace nnprof {
 namespace {
 
-PyObject* original_call = nullptr;  // nn.Module.__call__ as torch wrote it; kept for good
+// nn.Module's own ways to be called, kept for good.
+struct OriginalCalls {
+  PyObject* call = nullptr;       // nn.Module.__call__ as torch wrote it
+  PyObject* call_impl = nullptr;  // nn.Module._call_impl
+  std::vector<PyObject*> global_hooks;
+};
+OriginalCalls original;
 
 void add_shapes(PyObject* value, FlatShapes& shapes, int depth = 0) {
-  if (value == nullptr) return;
-  if (THPVariable_Check(value)) {
-    const auto sizes = THPVariable_Unpack(value).sizes();
-    shapes.push_back(static_cast<int64_t>(sizes.size()));
-    shapes.append(sizes.begin(), sizes.end());
-  } else if (depth < 3 && (PyTuple_Check(value) || PyList_Check(value))) {
-    const Py_ssize_t count = PySequence_Fast_GET_SIZE(value);
+  constexpr int kDeepest = 3;
+  // Asking whether something is a tensor takes long where it is none.
+  if (value == nullptr || value == Py_None) return;
+  if (PyTuple_Check(value) || PyList_Check(value)) {
+    const Py_ssize_t count = depth < kDeepest ? PySequence_Fast_GET_SIZE(value) : 0;
     for (Py_ssize_t i = 0; i < count; ++i) {
       add_shapes(PySequence_Fast_GET_ITEM(value, i), shapes, depth + 1);
     }
-  } else if (depth < 3 && PyDict_Check(value)) {
+  } else if (PyDict_Check(value)) {
     Py_ssize_t position = 0;
     PyObject *key = nullptr, *item = nullptr;
-    while (PyDict_Next(value, &position, &key, &item)) add_shapes(item, shapes, depth + 1);
+    while (depth < kDeepest && PyDict_Next(value, &position, &key, &item)) {
+      add_shapes(item, shapes, depth + 1);
+    }
+  } else if (THPVariable_Check(value)) {
+    const auto sizes = THPVariable_Unpack(value).sizes();
+    shapes.push_back(static_cast<int64_t>(sizes.size()));
+    shapes.append(sizes.begin(), sizes.end());
   }
 }
 
+PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
+
+bool is_empty_dict(PyObject* value) {
+  return value != nullptr && PyDict_Check(value) && PyDict_GET_SIZE(value) == 0;
+}
+
+// Whether nn.Module._call_impl would do nothing but call `forward`: we can do that in less time.
+bool calls_forward_only(PyObject* self, PyObject* attributes) {
+  static PyObject* const kCallImpl = interned("_call_impl");
+  static PyObject* const kCompiled = interned("_compiled_call_impl");
+  static const std::array<PyObject*, 4> kHooks = {
+      interned("_backward_hooks"), interned("_backward_pre_hooks"), interned("_forward_hooks"),
+      interned("_forward_pre_hooks")};
+  if (!kModuleCallIsKnown || torch::jit::tracer::isTracing()) return false;
+  if (_PyType_Lookup(Py_TYPE(self), kCallImpl) != original.call_impl) return false;
+  if (PyDict_GetItemWithError(attributes, kCompiled) != nullptr) return false;
+  if (PyDict_GetItemWithError(attributes, kCallImpl) != nullptr) return false;
+  return std::all_of(original.global_hooks.begin(), original.global_hooks.end(), is_empty_dict) &&
+         std::all_of(kHooks.begin(), kHooks.end(), [&](PyObject* name) {
+           return is_empty_dict(PyDict_GetItemWithError(attributes, name));
+         });
+}
+
+// What `self` is to be called through: a function that takes it first.
+PyObject* callee(PyObject* self) {
+  static PyObject* const kForward = interned("forward");
+  const auto attributes = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(self, nullptr));
+  if (!attributes) throw py::error_already_set();
+  if (!calls_forward_only(self, attributes.ptr())) return original.call;
+  PyObject* forward = _PyType_Lookup(Py_TYPE(self), kForward);
+  const bool replaced = PyDict_GetItemWithError(attributes.ptr(), kForward) != nullptr;
+  return forward != nullptr && PyFunction_Check(forward) && !replaced ? forward : original.call;
+}
+
 // The user's call again: self, then the positional and the keyword arguments it came with.
-PyObject* call_original(PyObject* self, PyObject* positional, PyObject* keywords) {
+PyObject* call(PyObject* function, PyObject* self, PyObject* positional, PyObject* keywords) {
   const Py_ssize_t count = PyTuple_GET_SIZE(positional);
   c10::SmallVector<PyObject*, 16> arguments;
   arguments.push_back(self);
   for (Py_ssize_t i = 0; i < count; ++i) arguments.push_back(PyTuple_GET_ITEM(positional, i));
-  return PyObject_VectorcallDict(original_call, arguments.data(), static_cast<size_t>(count + 1),
+  return PyObject_VectorcallDict(function, arguments.data(), static_cast<size_t>(count + 1),
                                  keywords);
 }
 
@@ -48,7 +94,8 @@ PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, Py
     add_shapes(positional, session.scope(scope).input_shapes);
     add_shapes(keywords, session.scope(scope).input_shapes);
   }
-  PyObject* result = call_original(self, positional, keywords);
+  const auto function = py::reinterpret_borrow<py::object>(callee(self));
+  PyObject* result = call(function.ptr(), self, positional, keywords);
   if (result == nullptr) {
     tracer.note_failure();
   } else {
@@ -65,11 +112,11 @@ PyObject* scoped_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     PyErr_SetString(PyExc_TypeError, "scoped_call(module, args, kwargs)");
     return nullptr;
   }
-  Tracer* tracer = Tracer::current();
-  if (tracer == nullptr || !tracer->trace().options().recording) {
-    return call_original(arguments[0], arguments[1], arguments[2]);
-  }
   try {
+    Tracer* tracer = Tracer::current();
+    if (tracer == nullptr || !tracer->trace().options().recording) {
+      return call(original.call, arguments[0], arguments[1], arguments[2]);
+    }
     return call_in_scope(*tracer, arguments[0], arguments[1], arguments[2]);
   } catch (py::error_already_set& error) {
     error.restore();
@@ -90,8 +137,12 @@ PyMethodDef scoped_call_definition = {
 void bind_scopes(py::module_& m) {
   m.attr("scoped_call") =
       py::reinterpret_steal<py::object>(PyCFunction_New(&scoped_call_definition, nullptr));
-  m.def("set_original_call",
-        [](const py::object& function) { original_call = py::object(function).release().ptr(); });
+  m.def("set_original_calls", [](py::object call, py::object call_impl, const py::args& hooks) {
+    original.call = call.release().ptr();
+    original.call_impl = call_impl.release().ptr();
+    for (py::handle global_hooks : hooks)
+      original.global_hooks.push_back(global_hooks.inc_ref().ptr());
+  });
 }
 
 }  // namespace nnprof

@@ -23,16 +23,16 @@ class SignatureReader {
 
   int64_t next() { return words_[position_++]; }
 
-  std::vector<int64_t> list(size_t count) {
-    std::vector<int64_t> values(words_.begin() + position_, words_.begin() + position_ + count);
+  c10::ArrayRef<int64_t> words(size_t count) {
     position_ += count;
-    return values;
+    return words_.slice(position_ - count, count);
   }
 
-  TensorSpec tensor() {
-    TensorSpec spec;
+  std::vector<int64_t> list(size_t count) { return words(count).vec(); }
+
+  void tensor(TensorSpec& spec) {
     const int64_t head = next();
-    if (head == 0) return spec;
+    if (head == 0) return;
     spec.defined = true;
     spec.wrapped_number = (head >> 1) & 1;
     spec.dtype = static_cast<c10::ScalarType>((head >> 8) & 0xff);
@@ -40,14 +40,15 @@ class SignatureReader {
     const size_t dim = (head >> 24) & 0xff;
     spec.storage = static_cast<int32_t>(head >> 32) - 1;
     spec.offset = next();
-    for (size_t d = 0; d < dim; ++d) spec.sizes.push_back(next());
-    for (size_t d = 0; d < dim; ++d) spec.strides.push_back(next());
-    spec.values = list(static_cast<size_t>(next()));
-    return spec;
+    const auto sizes = words(dim);
+    spec.sizes.assign(sizes.begin(), sizes.end());
+    const auto strides = words(dim);
+    spec.strides.assign(strides.begin(), strides.end());
+    const auto values = words(static_cast<size_t>(next()));
+    spec.values.assign(values.begin(), values.end());
   }
 
-  Argument argument() {
-    Argument argument;
+  void argument(Argument& argument) {
     const int64_t head = next();
     argument.kind = static_cast<Argument::Kind>(head & 0xff);
     const auto payload = static_cast<size_t>(head >> 8);
@@ -84,10 +85,10 @@ class SignatureReader {
         break;
       case Argument::Kind::tensor:
       case Argument::Kind::tensors:
-        for (size_t i = 0; i < payload; ++i) argument.tensors.push_back(tensor());
+        argument.tensors.resize(payload);
+        for (TensorSpec& spec : argument.tensors) tensor(spec);
         break;
     }
-    return argument;
   }
 
  private:
@@ -124,9 +125,10 @@ uint32_t decode_signature(c10::ArrayRef<int64_t> words, OpSignature& signature) 
   SignatureReader reader(words);
   const auto op = static_cast<uint32_t>(reader.next());
   const auto arguments = static_cast<size_t>(reader.next());
-  for (size_t i = 0; i < arguments; ++i) signature.arguments.push_back(reader.argument());
-  const auto outputs = static_cast<size_t>(reader.next());
-  for (size_t i = 0; i < outputs; ++i) signature.outputs.push_back(reader.tensor());
+  signature.arguments.resize(arguments);
+  for (Argument& argument : signature.arguments) reader.argument(argument);
+  signature.outputs.resize(static_cast<size_t>(reader.next()));
+  for (TensorSpec& output : signature.outputs) reader.tensor(output);
   return op;
 }
 

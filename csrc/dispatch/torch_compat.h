@@ -15,4 +15,7 @@ inline const c10::DebugInfoKind kTraceInfo(&kTraceInfoName);
 inline constexpr c10::DebugInfoKind kTraceInfo = c10::DebugInfoKind::TEST_INFO_2;
 #endif
 
+// nn.Module._call_impl with nothing hooked calls `forward` and no more: so it is up to this torch.
+inline constexpr bool kModuleCallIsKnown = TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR <= 13;
+
 }  // namespace nnprof
