@@ -2,6 +2,7 @@
 
 #include <ATen/EmptyTensor.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/empty_strided.h>
 #include <ATen/ops/remainder.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
@@ -82,10 +83,11 @@ bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions&
 
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
-  at::Tensor values = at::arange(indices.numel(), at::TensorOptions().dtype(at::kLong));
-  return at::remainder(values, std::max<int64_t>(choices, 1))
-      .view(indices.sizes())
-      .to(indices.scalar_type());
+  const at::Tensor numbers = at::arange(indices.numel(), at::TensorOptions().dtype(at::kLong));
+  at::Tensor values = at::empty_strided(indices.sizes(), indices.strides(),
+                                        at::TensorOptions().dtype(indices.scalar_type()));
+  values.copy_(at::remainder(numbers, std::max<int64_t>(choices, 1)).view(indices.sizes()));
+  return values;
 }
 
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace) {

@@ -42,10 +42,26 @@ void check_fits_into(const MaybeTensor& tensor, const at::Tensor& target) {
 
 // Of each element -------------------------------------------------------------------------------
 
+// In the dtype that the operands promote to.
+template <auto Function, class... Parameters>
+at::Tensor promoting(const at::Tensor& self, const at::Tensor& target, int64_t reduction,
+                     Parameters... parameters) {
+  at::Tensor result = Function(self, target, reduction, parameters...);
+  check_kernel(is_float(result.scalar_type()), self);
+  return result;
+}
+
+// Made like the input, and resized where that broadcasts.
+at::Tensor losses_like(const at::Tensor& self, const at::Tensor& target) {
+  const auto sizes = at::infer_size_dimvector(self.sizes(), target.sizes());
+  if (self.sizes() == at::IntArrayRef(sizes)) return empty_preserving(self);
+  return empty_like_dtype(sizes, self);
+}
+
 at::Tensor huber(const at::Tensor& self, const at::Tensor& target, int64_t reduction,
                  double delta) {
   TORCH_CHECK(delta > 0, "huber_loss does not support non-positive values for delta.");
-  return at::meta::mse_loss(self, target, reduction);
+  return reduced(losses_like(self, target), reduction);
 }
 
 at::Tensor soft_margin(const at::Tensor& self, const at::Tensor& target, int64_t reduction) {
@@ -57,7 +73,7 @@ at::Tensor cross_entropy_of_probabilities(const at::Tensor& self, const at::Tens
                                           const MaybeTensor& weight, int64_t reduction) {
   TORCH_CHECK(self.scalar_type() == target.scalar_type(), "Found dtype ", target.scalar_type(),
               " but expected ", self.scalar_type());
-  check_fits_into(target, self);
+  at::infer_size_dimvector(self.sizes(), target.sizes());
   check_fits_into(weight, self);
   return reduced(empty_preserving(self), reduction);
 }
@@ -84,6 +100,12 @@ at::Tensor gradient(const at::Tensor& /*grad_output*/, const at::Tensor& self,
 at::Tensor gradient_with_bound(const at::Tensor& grad_output, const at::Tensor& self,
                                const at::Tensor& target, int64_t reduction, double /*bound*/) {
   return gradient(grad_output, self, target, reduction);
+}
+
+at::Tensor gradient_like_target(const at::Tensor& /*grad_output*/, const at::Tensor& self,
+                                const at::Tensor& target, int64_t /*reduction*/) {
+  if (self.sizes() != target.sizes()) return empty_like_dtype(self.sizes(), self);
+  return empty_preserving(target, self.scalar_type());
 }
 
 at::Tensor gradient_of_probabilities(const at::Tensor& /*grad_output*/, const at::Tensor& self,
@@ -235,6 +257,19 @@ void multi_margin_gradient_cost(const OpSignature& op, Cost& cost) {
 
 // Of sequences that nobody aligned ----------------------------------------------------------------
 
+// The longest target, which the state's size follows from, is taken to fill its row.
+Pair ctc_of_unknown_lengths(const at::Tensor& log_probs, const at::Tensor& targets,
+                            const at::Tensor& input_lengths, const at::Tensor& /*target_lengths*/,
+                            int64_t /*blank*/, bool /*zero_infinity*/) {
+  const int64_t batch = log_probs.dim() == 3 ? log_probs.size(1) : 1;
+  const int64_t steps = log_probs.size(0);
+  TORCH_CHECK(input_lengths.numel() == batch, "input_lengths must be of size batch_size");
+  const int64_t labels =
+      targets.dim() == 2 ? targets.size(1) : targets.numel() / std::max<int64_t>(batch, 1);
+  return {empty_like_dtype({batch}, log_probs),
+          empty_like_dtype({batch, steps, 2 * labels + 1}, log_probs)};
+}
+
 at::Tensor ctc_gradient(const at::Tensor& /*grad*/, const at::Tensor& log_probs,
                         const at::Tensor& /*targets*/, at::IntArrayRef /*input_lengths*/,
                         at::IntArrayRef /*target_lengths*/,
@@ -259,6 +294,13 @@ void ctc_cost(const OpSignature& op, Cost& cost) {
   cost.add(kCtcState, ctc_states(op.integers(2), op.integers(3)));
 }
 
+// Lengths that nobody knows are taken as full.
+void ctc_of_unknown_lengths_cost(const OpSignature& op, Cost& cost) {
+  const auto &steps = op.tensor(2).values, &labels = op.tensor(3).values;
+  const bool known = !steps.empty() && !labels.empty();
+  cost.add(kCtcState, known ? ctc_states(steps, labels) : op.output(1).numel());
+}
+
 // The same backwards in time; each state's alpha + beta is added to its class in logarithms; and
 // (e^log_prob - e^(collected + loss - log_prob)) * grad for each class and step.
 void ctc_gradient_cost(const OpSignature& op, Cost& cost) {
@@ -272,12 +314,12 @@ void ctc_gradient_cost(const OpSignature& op, Cost& cost) {
 const Rule kTable[] = {
     // (x - y)^2
     {"aten::mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
-     boxed<for_floats<&at::meta::mse_loss>>,
+     boxed<&promoting<&at::meta::mse_loss>>,
      elementwise_loss<2>,
      {.add = 1, .multiply = 1}},
     // The longer of two branches: 0.5 d^2 / beta, where |d| is less than that.
     {"aten::smooth_l1_loss(Tensor self, Tensor target, int reduction=1, float beta=1.) -> Tensor",
-     boxed<for_floats<&at::meta::smooth_l1_loss>>,
+     boxed<&promoting<&at::meta::smooth_l1_loss, double>>,
      elementwise_loss<2>,
      {.add = 2, .multiply = 2, .division = 1, .compare = 1}},
     {"aten::huber_loss(Tensor self, Tensor target, int reduction=1, float delta=1.) -> Tensor",
@@ -313,6 +355,12 @@ const Rule kTable[] = {
     {"aten::_ctc_loss(Tensor log_probs, Tensor targets, int[] input_lengths, int[] target_lengths, "
      "int blank=0, bool zero_infinity=False) -> (Tensor, Tensor)",
      boxed<for_floats<&at::meta::_ctc_loss>>, ctc_cost},
+    {"aten::_ctc_loss.Tensor(Tensor log_probs, Tensor targets, Tensor input_lengths, Tensor "
+     "target_lengths, int blank=0, bool zero_infinity=False) -> (Tensor, Tensor)",
+     boxed<for_floats<&ctc_of_unknown_lengths>>,
+     ctc_of_unknown_lengths_cost,
+     {},
+     kValues},
     // Gradients: a factor, the difference, the gradient from above.
     {"aten::mse_loss_backward(Tensor grad_output, Tensor self, Tensor target, int reduction) -> "
      "Tensor",
@@ -332,7 +380,7 @@ const Rule kTable[] = {
     // -y z / (1 + z) with z = exp(-y x)
     {"aten::soft_margin_loss_backward(Tensor grad_output, Tensor self, Tensor target, int "
      "reduction) -> Tensor",
-     boxed<&gradient>,
+     boxed<&gradient_like_target>,
      elementwise_gradient<>,
      {.add = 2, .multiply = 4, .division = 1, .exp = 1}},
     // (x - y) / max((1 - x) x, epsilon)

@@ -52,8 +52,7 @@ void topk_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.compare = log2_ceil(op.integer(1))}, op.tensor(0).numel());
 }
 
-// Selecting: quickselect compares each element about twice
-// -----------------------------------------
+// Selecting: quickselect compares each element about twice ---------------------------------------
 
 void check_has_elements(const at::Tensor& self, int64_t dim) {
   TORCH_CHECK_INDEX(self.dim() == 0 || self.size(dim) != 0, "Expected reduction dim ", dim,
@@ -161,6 +160,7 @@ at::Tensor searchsorted_number(const at::Tensor& sequence, const at::Scalar& /*v
   check_sorter(sequence, sorter);
   check_rows(sequence.sizes(), {});
   check_positions_fit(sequence, out_int32);
+  check_kernel(is_real(sequence.scalar_type()), sequence);
   return positions({}, out_int32);
 }
 
@@ -181,6 +181,7 @@ at::Tensor bucketize_number(const at::Scalar& /*self*/, const at::Tensor& bounda
                             bool out_int32, bool /*right*/) {
   check_boundaries(boundaries);
   check_positions_fit(boundaries, out_int32);
+  check_kernel(is_real(boundaries.scalar_type()), boundaries);
   return positions({}, out_int32);
 }
 
@@ -287,7 +288,8 @@ at::Tensor histc(const at::Tensor& self, int64_t bins, const at::Scalar& min,
   TORCH_CHECK(std::isfinite(first) && std::isfinite(last), "torch.histc: range of [", first, ", ",
               last, "] is not finite");
   TORCH_CHECK(first <= last, "torch.histc: max must be larger than min");
-  check_kernel(is_real(self.scalar_type()) && self.scalar_type() != at::kBool, self);
+  TORCH_CHECK_NOT_IMPLEMENTED(is_real(self.scalar_type()) && self.scalar_type() != at::kBool,
+                              "histc is not implemented for '", self.scalar_type(), "'");
   return empty_of({bins}, self.scalar_type());
 }
 

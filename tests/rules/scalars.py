@@ -1,4 +1,4 @@
-"""Numbers that count what is done to them: the naive loop over an operator's elements is the oracle.
+"""Numbers that count what is done to them: a naive loop over an operator's elements is the oracle.
 
 A loop starts its sums at zero and its maxima at minus infinity, so that a reduction counts one
 operation an input element.
