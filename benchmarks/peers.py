@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 MEMORY_LIMIT = 24 * 2**30  # bytes of weights that are tried on the CPU
 CELL_SECONDS = 4.0  # repeat a call for about so long...
 CELL_RUNS = 15  # ...but no more often than this
-ROUNDS = 5
+ROUNDS = 9
+SHORT_CALLS = 7  # a round's calls of nnprof and of the bare forward, in turns
 MEMORY_MODEL = "Llama-405B at 8192"
 
 # The bars: what each number has to be.
@@ -57,8 +58,7 @@ Result = dict[str, Any]
 
 
 def seconds(call: Callable[[], Any]) -> float:
-    """How long one call takes; garbage of what ran before is collected first."""
-    gc.collect()
+    """How long one call takes."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
@@ -72,6 +72,7 @@ def cell(tool: str, model_name: str) -> Result:
         if device == "cpu" and benchmark.weight_bytes() > MEMORY_LIMIT:
             return {"note": "n/a (needs weights)", "on_meta": failure}
         model, x = benchmark.build(device), benchmark.example(device)
+        gc.collect()
         try:
             macs = 0
 
@@ -95,20 +96,31 @@ def cell(tool: str, model_name: str) -> Result:
 
 
 def ratios(model_name: str) -> Result:
-    """Medians of nnprof, FlopCounterMode and the bare forward, run in turns in one process."""
+    """Medians of nnprof, FlopCounterMode and the bare forward, run in turns in one process.
+
+    A busy machine slows down by half from one second to the next: what is compared runs within a
+    round, and the ratios are medians over the rounds.
+    """
     benchmark = BENCHMARK_MODELS[model_name]
     model, x = benchmark.build("meta"), benchmark.example("meta")
     calls = {"nnprof": tools.nnprof, "bare": tools.bare, "FlopCounterMode": tools.flop_counter_mode}
-    times: dict[str, list[float]] = {name: [] for name in calls}
+    rounds: list[dict[str, float]] = []
     with torch.no_grad():
         for warm_up in calls.values():
             warm_up(model, x)
         for _ in range(ROUNDS):
-            # Short calls need more samples than one a round to be told apart.
-            for name, repeats in (("nnprof", 3), ("bare", 3), ("FlopCounterMode", 1)):
-                call = functools.partial(calls[name], model, x)
-                times[name] += [seconds(call) for _ in range(repeats)]
-    return {f"{name}_s": statistics.median(taken) for name, taken in times.items()}
+            gc.collect()
+            times: dict[str, list[float]] = {name: [] for name in calls}
+            for _ in range(SHORT_CALLS):
+                for name in ("nnprof", "bare"):
+                    times[name].append(seconds(functools.partial(calls[name], model, x)))
+            flop_counter = functools.partial(calls["FlopCounterMode"], model, x)
+            times["FlopCounterMode"] = [seconds(flop_counter)]
+            rounds.append({name: statistics.median(taken) for name, taken in times.items()})
+    result = {f"{name}_s": statistics.median(r[name] for r in rounds) for name in calls}
+    result["speedup"] = statistics.median(r["FlopCounterMode"] / r["nnprof"] for r in rounds)
+    result["overhead"] = statistics.median(r["nnprof"] / r["bare"] for r in rounds)
+    return result
 
 
 def memory(model_name: str) -> Result:
@@ -187,8 +199,7 @@ def bars(all_ratios: dict[str, Result], growth: Result) -> list[Result]:
     for model, result in all_ratios.items():
         speedup = overhead = None
         if "note" not in result:
-            speedup = result["FlopCounterMode_s"] / result["nnprof_s"]
-            overhead = result["nnprof_s"] / result["bare_s"]
+            speedup, overhead = result["speedup"], result["overhead"]
             speedups.append(speedup)
         found.append(_bar(f"{model}: FlopCounterMode / nnprof", speedup, ">=", EACH_SPEEDUP, "x"))
         found.append(_bar(f"{model}: nnprof / bare forward", overhead, "<=", OVERHEAD, "x"))

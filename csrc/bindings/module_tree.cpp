@@ -61,7 +61,7 @@ py::object checked(PyObject* object) {
 
 // Enough for most models, so that nothing is moved while they are walked.
 constexpr size_t kUsualModules = 512;
-constexpr size_t kUsualItems = 12 * 1024;
+constexpr size_t kItemsInBlock = 4000;
 
 ModuleTree::ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
 
@@ -113,8 +113,7 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   session.parameters.reserve(kUsualModules);
   modules_.reserve(kUsualModules);
   parameters_.reserve(kUsualModules);
-  states_.reserve(8 * kUsualModules);
-  items_.reserve(kUsualItems);
+  states_.reserve(2 * kUsualModules);
   geometry_.reserve(4 * kUsualModules);
   return add(root, path, -1);
 }
@@ -151,9 +150,32 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   return number;
 }
 
+// The objects that modules hold lie scattered in memory: all are asked for before one is touched.
+static void prefetch(PyObject* const* items, size_t count) {
+  for (size_t i = 0; i < count; ++i) __builtin_prefetch(items[i], /*write=*/1);
+}
+
 ModuleTree::~ModuleTree() {
-  for (PyObject* item : items_) Py_DECREF(item);
+  constexpr size_t kAhead = 32;
+  for (const Block& block : blocks_) {
+    PyObject** items = block.items.get();
+    for (size_t i = 0; i < block.used; ++i) {
+      if (i % kAhead == 0) prefetch(items + i, std::min(2 * kAhead, block.used - i));
+      Py_DECREF(items[i]);
+    }
+  }
   for (PyObject* module : modules_) Py_DECREF(module);
+}
+
+PyObject** ModuleTree::room_for(size_t count) {
+  if (blocks_.empty() || blocks_.back().size - blocks_.back().used < count) {
+    const size_t size = std::max(count, kItemsInBlock);
+    blocks_.push_back({std::unique_ptr<PyObject*[]>(new PyObject*[size]), 0, size});
+  }
+  Block& block = blocks_.back();
+  PyObject** room = block.items.get() + block.used;
+  block.used += count;
+  return room;
 }
 
 void ModuleTree::remember(PyObject* module, PyObject* dict) {
@@ -162,34 +184,33 @@ void ModuleTree::remember(PyObject* module, PyObject* dict) {
   remember_container(dict, true);
   const ContainerState state = states_.back();
   for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = items_[state.first + 2 * i + 1];
+    PyObject* value = state.items[2 * i + 1];
     if (is_container(value) && size_of(value) != 0) remember_container(value, false);
   }
 }
 
 void ModuleTree::remember_container(PyObject* container, bool of_module) {
+  const size_t size = size_of(container);
+  const size_t count = PyList_Check(container) ? size : 2 * size;
+  PyObject** items = room_for(count);
   states_.push_back(
-      {container, items_.size(), size_of(container), version_of(container), of_module});
-  const auto keep = [this](PyObject* item) {
-    Py_INCREF(item);
-    items_.push_back(item);
-  };
+      {container, items, version_of(container), static_cast<uint32_t>(size), of_module});
   if (PyList_Check(container)) {
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(container); ++i) keep(PyList_GET_ITEM(container, i));
-    return;
+    for (size_t i = 0; i < size; ++i) {
+      items[i] = PyList_GET_ITEM(container, static_cast<Py_ssize_t>(i));
+    }
+  } else {
+    Py_ssize_t position = 0;
+    for (PyObject** item = items; PyDict_Next(container, &position, item, item + 1);) item += 2;
   }
-  Py_ssize_t position = 0;
-  PyObject *key = nullptr, *value = nullptr;
-  while (PyDict_Next(container, &position, &key, &value)) {
-    keep(key);
-    keep(value);
-  }
+  prefetch(items, count);
+  for (size_t i = 0; i < count; ++i) Py_INCREF(items[i]);
 }
 
 bool ModuleTree::unchanged(const ContainerState& state) const {
   if (state.version != 0 && version_of(state.container) == state.version) return true;
   if (size_of(state.container) != state.count) return false;
-  const PyObject* const* item = items_.data() + state.first;
+  const PyObject* const* item = state.items;
   if (PyList_Check(state.container)) {
     for (size_t i = 0; i < state.count; ++i) {
       if (PyList_GET_ITEM(state.container, static_cast<Py_ssize_t>(i)) != item[i]) return false;
@@ -208,7 +229,7 @@ bool ModuleTree::unchanged(const ContainerState& state) const {
 void ModuleTree::refill(const ContainerState& state) const {
   const py::handle container = state.container;
   container.attr("clear")();
-  PyObject* const* item = items_.data() + state.first;
+  PyObject* const* item = state.items;
   for (size_t i = 0; i < state.count; ++i) {
     if (PyList_Check(state.container)) {
       container.attr("append")(py::handle(item[i]));
@@ -286,14 +307,15 @@ std::vector<int64_t> ModuleTree::parameter_storages() const {
 void ModuleTree::restore() {
   for (size_t i = 0; i < states_.size();) {
     const ContainerState& module = states_[i++];
+    prefetch(module.items, 2 * module.count);
     if (!unchanged(module)) refill(module);
     for (size_t entry = 0; entry < module.count; ++entry) {
-      PyObject* value = items_[module.first + 2 * entry + 1];
+      PyObject* value = module.items[2 * entry + 1];
       if (!is_container(value)) continue;
       const bool remembered =
           i < states_.size() && !states_[i].of_module && states_[i].container == value;
       if (!remembered) {
-        if (size_of(value) != 0) refill({value, 0, 0, 0, false});
+        if (size_of(value) != 0) refill({value, nullptr, 0, 0, false});
         continue;
       }
       if (!unchanged(states_[i])) refill(states_[i]);

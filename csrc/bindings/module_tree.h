@@ -34,19 +34,20 @@ class ModuleTree {
   int64_t buffer_elements() const { return totals_.buffers; }
   int64_t parameter_bytes() const { return totals_.parameter_bytes; }
   int64_t buffer_bytes() const { return totals_.buffer_bytes; }
-  const std::vector<std::vector<int32_t>>& children() const { return children_; }
+  // Per module: the numbers of its children. To be taken once, when the trace has ended.
+  std::vector<std::vector<int32_t>> take_children() { return std::move(children_); }
   // Per parameter: the number of its storage, or -1 when no operator saw it.
   std::vector<int64_t> parameter_storages() const;
 
  private:
-  // A module's __dict__, or a list or dict that was not empty in one: what it held stands in
-  // items_, keys and values in turn (a list: values), from `first` on. Plain references in one
-  // vector: copies as Python objects would keep the garbage collector busy.
+  // A module's __dict__, or a list or dict that was not empty in one, and what it held: keys and
+  // values in turn (a list: values). Plain references in blocks of our own: copies as Python
+  // objects would keep the garbage collector busy.
   struct ContainerState {
     PyObject* container;
-    size_t first;
-    size_t count;
+    PyObject** items;
     uint64_t version;
+    uint32_t count;
     bool of_module;
   };
   struct ParameterState {
@@ -67,6 +68,7 @@ class ModuleTree {
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);
   void remember(PyObject* module, PyObject* dict);
   void remember_container(PyObject* container, bool of_module);
+  PyObject** room_for(size_t count);
   bool unchanged(const ContainerState& state) const;
   void refill(const ContainerState& state) const;
   void restore_parameter(const ParameterState& state) const;
@@ -81,7 +83,13 @@ class ModuleTree {
   std::vector<std::vector<int32_t>> children_;
   std::vector<PyObject*> modules_;  // owned
   std::vector<ContainerState> states_;
-  std::vector<PyObject*> items_;  // owned
+  // Of references that are owned. No block is large: to free one would have malloc tidy up.
+  struct Block {
+    std::unique_ptr<PyObject*[]> items;
+    size_t used;
+    size_t size;
+  };
+  std::vector<Block> blocks_;
   std::vector<ParameterState> parameters_;
   std::vector<int64_t> geometry_;
   Totals totals_;

@@ -36,9 +36,9 @@ std::string dtype_name(const OpSignature& signature) {
 
 class TraceResult {
  public:
-  explicit TraceResult(const Tracer& tracer)
+  explicit TraceResult(Tracer& tracer)
       : session_(tracer.trace().session()),
-        children_(tracer.modules().children()),
+        children_(tracer.modules().take_children()),
         parameter_storages_(tracer.modules().parameter_storages()),
         aggregate_(aggregate(*session_, &price_signature)) {}
 
@@ -290,7 +290,7 @@ class TraceResult {
 
 void bind_results(py::module_& m) {
   py::class_<TraceResult>(m, "TraceResult")
-      .def(py::init<const Tracer&>())
+      .def(py::init<Tracer&>())
       .def("totals", &TraceResult::totals, py::arg("phase") = py::none())
       .def("flops_by_kind", &TraceResult::flops_by_kind, py::arg("phase") = py::none())
       .def("layers", &TraceResult::layers)
