@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import random
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import nn
@@ -58,7 +57,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
         self._options = {"integer_limit": integer_limit, "recording": recording}
-        self._cleanup = ExitStack()
+        self._undo: list[Undo] = []
         self._result: _core.TraceResult | None = None
         self._facts: ModelFacts | None = None
         self._tracer: _core.Tracer | None = None
@@ -73,21 +72,21 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
                 "would count twice; end the outer one first"
             )
         self._started = time.perf_counter()
-        with ExitStack() as cleanup:
-            cleanup.callback(_generators_state().restore)
+        try:
+            self._undo.append(_generators_state().restore)
             tracer = _claimed_tracer(self._model, self._options)
-            cleanup.callback(_release, tracer)
-            cleanup.callback(tracer.restore)
+            self._undo += [lambda: _release(tracer), tracer.restore]
             for path, value in self._assume.items():
                 tracer.assume(path, value)
-            cleanup.enter_context(_scopes)
-            cleanup.enter_context(_flags())
+            self._undo += [_scopes.switch_on(), _keep_flags()]
             if self._autocast is not None:
-                cleanup.enter_context(_autocast(self._autocast, _runs_on_cpu(self._model)))
+                self._undo.append(_switch_on_autocast(self._autocast, _runs_on_cpu(self._model)))
             tracer.start()
-            cleanup.callback(tracer.stop)
-            self._tracer = tracer
-            self._cleanup = cleanup.pop_all()
+            self._undo.append(tracer.stop)
+        except BaseException:
+            _undo_all(self._undo)
+            raise
+        self._tracer = tracer
         return self
 
     def __exit__(
@@ -98,7 +97,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
     ) -> None:
         tracer = self._tracer
         assert tracer is not None  # __enter__ has made it
-        self._cleanup.close()
+        _undo_all(self._undo)
         if error is not None:
             place = tracer.failed_scope
             if place and not isinstance(error, NnprofError):
@@ -229,74 +228,115 @@ def _release(tracer: _core.Tracer) -> None:
 # --- what is put back at the end -----------------------------------------------------------------
 
 
+Undo = Callable[[], object]
+
+
+def _undo_all(steps: list[Undo]) -> None:
+    """Takes the steps back, the last one first, and each of them even if one raises."""
+    while steps:
+        try:
+            steps.pop()()
+        except BaseException:
+            _undo_all(steps)
+            raise
+
+
 class _generators_state:  # noqa: N801
     """The global random generators as they were."""
 
     def __init__(self) -> None:
         self._torch = torch.get_rng_state()
-        self._python = random.getstate()
-        self._numpy = _numpy_state() if "numpy.random" in sys.modules else None
+        self._python = _python_random.state()
+        self._numpy = _numpy_random.state() if "numpy.random" in sys.modules else None
 
     def restore(self) -> None:
         torch.set_rng_state(self._torch)
-        random.setstate(self._python)
+        _python_random.restore(self._python)
         if self._numpy is not None:
-            self._numpy.restore()
+            _numpy_random.restore(self._numpy)
 
 
-class _NumpyState(NamedTuple):
-    memory: bytes
-    state: Any
+class _SlowState:
+    """The state of a generator that takes long to tell it and to take it back.
 
-    def restore(self) -> None:
-        # Setting the state takes 40 us: only when numbers may have been drawn. A normal number kept
-        # from an earlier pair is the one draw that leaves no trace in the generator's memory.
-        if self.state["has_gauss"] or self.memory != _numpy_memory():
-            sys.modules["numpy.random"].set_state(self.state)
+    Its memory tells in a microsecond whether anything was drawn. Where that is not sure, it is
+    taken for drawn.
+    """
+
+    def __init__(
+        self,
+        memory: Callable[[], object],
+        get: Callable[[], Any],
+        put: Callable[[Any], object],
+        is_all: Callable[[Any], bool] = lambda state: True,
+    ) -> None:
+        self._memory, self._get, self._put = memory, get, put
+        #: Is the memory all there is to a state?
+        self._is_all = is_all
+        self._last: tuple[object, Any] | None = None
+
+    def state(self) -> tuple[object, Any]:
+        memory = self._memory()
+        if self._last is None or self._last[0] != memory:
+            state = self._get()
+            self._last = (memory, state) if self._is_all(state) else None
+            return memory, state
+        return self._last
+
+    def restore(self, state: tuple[object, Any]) -> None:
+        if state[0] != self._memory() or not self._is_all(state[1]):
+            self._put(state[1])
 
 
-_last_numpy_state = _NumpyState(b"", {"has_gauss": 1})
+def _python_memory() -> object:
+    generator: Any = random._inst
+    # The whole object: where in it the state is, is Python's own affair. 3.11 to 3.14 keep the
+    # second number of a normal pair beside it.
+    memory = ctypes.string_at(id(generator), type(generator).__basicsize__)
+    return memory, generator.gauss_next
 
 
-def _numpy_state() -> _NumpyState:
-    """The state of NumPy's global generator. To ask NumPy takes 40 us: once for equal states."""
-    global _last_numpy_state
-    memory = _numpy_memory()
-    if _last_numpy_state.state["has_gauss"] or memory != _last_numpy_state.memory:
-        state = sys.modules["numpy.random"].get_state(legacy=False)
-        _last_numpy_state = _NumpyState(memory, state)
-    return _last_numpy_state
-
-
-def _numpy_memory() -> bytes:
+def _numpy_memory() -> object:
     generator = sys.modules["numpy.random"].mtrand._rand._bit_generator
     # 624 words and a position for the Mersenne twister; any other generator's state is smaller
     # than that, so its memory is not read: it is compared as new each time.
     if type(generator).__name__ != "MT19937":
-        return os.urandom(16)
+        return object()
     return ctypes.string_at(generator.ctypes.state_address, 625 * 4)
+
+
+_python_random = _SlowState(_python_memory, random.getstate, random.setstate)
+# A normal number that NumPy keeps from an earlier pair is the one draw that its memory does not
+# show.
+_numpy_random = _SlowState(
+    _numpy_memory,
+    lambda: sys.modules["numpy.random"].get_state(legacy=False),
+    lambda state: sys.modules["numpy.random"].set_state(state),
+    is_all=lambda state: not state["has_gauss"],
+)
 
 
 class _Shared:
     """A process-wide switch that is on while at least one thread wants it."""
 
-    def __init__(self, switch_on: Callable[[], Callable[[], None]]) -> None:
+    def __init__(self, switch_on: Callable[[], list[Undo]]) -> None:
         self._switch_on = switch_on
-        self._switch_off: Callable[[], None] = lambda: None
+        self._undo: list[Undo] = []
         self._users = 0
         self._lock = threading.Lock()
 
-    def __enter__(self) -> None:
+    def switch_on(self) -> Undo:
         with self._lock:
             if self._users == 0:
-                self._switch_off = self._switch_on()
+                self._undo = self._switch_on()
             self._users += 1
+        return self._leave
 
-    def __exit__(self, *_: object) -> None:
+    def _leave(self) -> None:
         with self._lock:
             self._users -= 1
             if self._users == 0:
-                self._switch_off()
+                _undo_all(self._undo)
 
 
 _known_higher_order_ops = 0
@@ -317,37 +357,37 @@ def _meet_torch_modules() -> None:
         _known_higher_order_ops = len(operators)
 
 
-def _switch_on_scopes() -> Callable[[], None]:
-    undo = ExitStack()
+def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
     install_scopes()
-    undo.callback(uninstall_scopes)
+    undo: list[Undo] = [uninstall_scopes]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
-        undo.enter_context(torch.compiler.set_stance("force_eager"))
+        stance = torch.compiler.set_stance("force_eager")
+        undo.append(lambda: stance.__exit__(None, None, None))
     if not torch.cuda.is_available():
         # A forward that names device="cuda" traces without one: nothing is ever put there.
         _core.set_device_needs_no_init(True)
-        undo.callback(_core.set_device_needs_no_init, False)
-    return undo.close
+        undo.append(lambda: _core.set_device_needs_no_init(False))
+    return undo
 
 
 _scopes = _Shared(_switch_on_scopes)
 
 
-@contextmanager
-def _flags() -> Iterator[None]:
+def _keep_flags() -> Undo:
     grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
     # A scripted model's executor would rewrite its operators after the first calls.
     optimize = torch._C._get_graph_executor_optimize(False)
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         torch._C._set_graph_executor_optimize(optimize)
         if torch.is_grad_enabled() != grad:
             torch.set_grad_enabled(grad)
         if torch.get_default_dtype() != dtype:
             torch.set_default_dtype(dtype)
+
+    return restore
 
 
 # --- autocast ------------------------------------------------------------------------------------
@@ -360,18 +400,18 @@ def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:
     return first is not None and first.device.type == "cpu"
 
 
-@contextmanager
-def _autocast(dtype: torch.dtype, on_cpu: bool) -> Iterator[None]:
+def _switch_on_autocast(dtype: torch.dtype, on_cpu: bool) -> Undo:
     """Autocast of the device, which need not be here: torch.autocast would refuse it."""
     device = "cpu" if on_cpu else "cuda"
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     torch.set_autocast_enabled(device, True)
     torch.set_autocast_dtype(device, dtype)
-    try:
-        yield
-    finally:
+
+    def restore() -> None:
         torch.set_autocast_enabled(device, before[0])
         torch.set_autocast_dtype(device, before[1])
+
+    return restore
 
 
 def _as_answers(assume: float | Mapping[str, float] | None) -> dict[str, float]:
