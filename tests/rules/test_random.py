@@ -92,7 +92,6 @@ def test_generators_are_left_alone() -> None:
     assert torch.equal(before, torch.random.get_rng_state())
 
 
-@pytest.mark.xfail(reason="choices are spread over all elements, not those of a row", strict=True)
 def test_samples_are_of_their_own_row() -> None:
     weights = meta(4, 3)
     with nnprof.trace():
