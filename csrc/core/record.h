@@ -11,6 +11,7 @@
 
 #include <complex>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -74,8 +75,11 @@ struct OpSignature {
   std::string op;              // "aten::add.Tensor"
   const Rule* rule = nullptr;  // null: priced generically
   std::vector<Argument> arguments;
+  size_t outs = 0;  // the last so many arguments are out=: written, never read
   std::vector<TensorSpec> outputs;
 
+  // The arguments that are not out=.
+  std::span<const Argument> inputs() const { return {arguments.data(), arguments.size() - outs}; }
   // The tensor in argument `index`; an undefined TensorSpec when it is None.
   const TensorSpec& tensor(size_t index) const;
   const std::vector<TensorSpec>& tensors(size_t index) const;

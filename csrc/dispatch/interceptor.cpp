@@ -1,5 +1,6 @@
 // The boxed fallback that sees every operator above autograd and autocast.
 #include <ATen/Context.h>
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
@@ -55,6 +56,7 @@ class Call {
     if (op_.known == Known::scalar_value) return answer_value();
     if (op_.known == Known::row_lookup) check_known_rows();
     if (op_.known == Known::always_padded) return record_shape_only();
+    if (op_.variant != Variant::functional) check_overlaps();
     if (!compute_if_known()) run_shape_only();
     record();
   }
@@ -68,6 +70,29 @@ class Call {
   void record_shape_only() {
     run_shape_only();
     record();
+  }
+
+  // Kernels refuse to write an element twice, or elements that they still have to read.
+  void check_overlaps() {
+    for (int i : op_.written) {
+      const c10::IValue& target = arguments()[i];
+      if (target.isTensor() && target.toTensor().defined()) check_overlaps_of(target.toTensor());
+    }
+  }
+
+  void check_overlaps_of(const at::Tensor& target) {
+    if (!has(kOverlaps)) at::assert_no_internal_overlap(target);
+    for (size_t i = 0; i < op_.arguments - op_.outs; ++i) {
+      for_each_tensor(arguments()[i], [&](const at::Tensor& tensor) {
+        at::assert_no_partial_overlap(target, tensor);
+        if (has(kOutApart)) at::assert_no_overlap(target, tensor);
+      });
+    }
+  }
+
+  bool is_written(size_t argument) const {
+    return std::find(op_.written.begin(), op_.written.end(), static_cast<int>(argument)) !=
+           op_.written.end();
   }
 
   void check_known_rows() {
@@ -93,8 +118,7 @@ class Call {
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {
-      const bool write = std::find(op_.written.begin(), op_.written.end(), static_cast<int>(i)) !=
-                         op_.written.end();
+      const bool write = is_written(i);
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
         return write ? trace_.writable_value(tensor) : trace_.value(tensor);
       });
@@ -152,7 +176,7 @@ class Call {
 
   // What a rule gets for an argument: its shadow, or the real integers that it asks for.
   at::Tensor stand_in(const at::Tensor& tensor, size_t argument) {
-    const bool wanted = has(kKnownIntegers) && argument != 0 &&
+    const bool wanted = has(kKnownIntegers) && argument != 0 && !is_written(argument) &&
                         c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
     if (wanted && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
         trace_.identify(tensor).values == Values::known) {
@@ -205,6 +229,9 @@ class Call {
   }
 
   void check_fits(const at::Tensor& result, const at::Tensor& target) {
+    TORCH_CHECK(!has(kExactOut) || result.scalar_type() == target.scalar_type(),
+                "Expected out tensor to have dtype ", result.scalar_type(), ", but got ",
+                target.scalar_type(), " instead");
     TORCH_CHECK(c10::canCast(result.scalar_type(), target.scalar_type()), "result type ",
                 result.scalar_type(), " can't be cast to the desired output type ",
                 target.scalar_type());
@@ -231,14 +258,15 @@ class Call {
     }
   }
 
+  // Of the dimension that is named; of all elements where none is; of the last one where none can
+  // be.
   int64_t choices(const at::Tensor& input, const Stack& originals) const {
+    if (input.dim() == 0) return 1;
     for (size_t i = 1; i < op_.arguments; ++i) {
-      const bool is_dim = op_.handle.schema().arguments()[i].name() == "dim";
-      if (!is_dim || !originals[i].isInt()) continue;
-      if (input.dim() == 0) return 1;
-      return input.size(originals[i].toInt());
+      if (op_.handle.schema().arguments()[i].name() != "dim") continue;
+      return originals[i].isInt() ? input.size(originals[i].toInt()) : input.numel();
     }
-    return input.numel();
+    return input.size(-1);
   }
 
   // A rule may hand an input back (dropout in eval): the program gets its own tensor, not the

@@ -85,9 +85,8 @@ void find_rule(Operator& op) {
   }
   if (!own.empty()) return;
   const std::string& function = op.handle.operator_name().name;
-  const size_t outs = out_arguments(op.handle.schema());
-  if (outs != 0) {
-    adopt(op, function, Variant::out, op.arguments - outs);
+  if (op.outs != 0) {
+    adopt(op, function, Variant::out, op.arguments - op.outs);
   } else if (function.back() == '_' && !op.written.empty()) {
     adopt(op, function.substr(0, function.size() - 1), Variant::in_place, op.arguments);
   }
@@ -96,6 +95,7 @@ void find_rule(Operator& op) {
 void describe_arguments(Operator& op) {
   const auto& schema = op.handle.schema();
   op.arguments = schema.arguments().size();
+  op.outs = out_arguments(schema);
   op.returns = schema.returns().size();
   for (size_t i = 0; i < op.arguments; ++i) {
     const c10::Argument& argument = schema.arguments()[i];

@@ -51,6 +51,7 @@ struct Operator {
   std::vector<int> devices;         // Device and Device? arguments
   std::vector<int> generators;
   size_t arguments = 0;
+  size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;
   bool view = false;  // by its schema: outputs alias inputs
 

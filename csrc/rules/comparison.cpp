@@ -193,7 +193,8 @@ const Rule kTable[] = {
     {"aten::where.self(Tensor condition, Tensor self, Tensor other) -> Tensor",
      boxed<&where>,
      pointwise,
-     {.compare = 1}},
+     {.compare = 1},
+     kExactOut},
 };
 
 #undef UNARY

@@ -395,10 +395,16 @@ const Rule kTable[] = {
      boxed<&avg_pool1d>, avg_pool_cost<1>},
     {"aten::avg_pool2d(Tensor self, int[2] kernel_size, int[2] stride=[], int[2] padding=0, "
      "bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
-     boxed<&at::meta::avg_pool2d>, avg_pool_cost<2>},
+     boxed<&at::meta::avg_pool2d>,
+     avg_pool_cost<2>,
+     {},
+     kExactOut},
     {"aten::avg_pool3d(Tensor self, int[3] kernel_size, int[3] stride=[], int[3] padding=0, "
      "bool ceil_mode=False, bool count_include_pad=True, int? divisor_override=None) -> Tensor",
-     boxed<&at::meta::avg_pool3d>, avg_pool_cost<3>},
+     boxed<&at::meta::avg_pool3d>,
+     avg_pool_cost<3>,
+     {},
+     kExactOut},
     {"aten::fractional_max_pool2d(Tensor self, int[2] kernel_size, int[2] output_size, Tensor "
      "random_samples) -> (Tensor, Tensor)",
      boxed<&fractional_max_pool2d>, fractional_max_pool_cost},

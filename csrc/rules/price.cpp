@@ -36,7 +36,7 @@ void add_traffic(const OpSignature& op, Cost& cost) {
   std::vector<const TensorSpec*> read;
   const bool writes_only = op.rule != nullptr && op.rule->has(kWritesOnly);
   bool first = true;
-  for (const Argument& argument : op.arguments) {
+  for (const Argument& argument : op.inputs()) {
     for (const TensorSpec& input : argument.tensors) {
       const bool skip = std::exchange(first, false) && writes_only;
       if (skip || !moves(input)) continue;

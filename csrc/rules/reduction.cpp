@@ -415,7 +415,10 @@ const Rule kTable[] = {
      boxed<&at::meta::linalg_vector_norm>, norm_cost},
     {"aten::dist(Tensor self, Tensor other, Scalar p=2) -> Tensor", boxed<&dist>, dist_cost},
     {"aten::renorm(Tensor self, Scalar p, int dim, Scalar maxnorm) -> Tensor",
-     boxed<&at::meta::renorm>, renorm_cost},
+     boxed<&at::meta::renorm>,
+     renorm_cost,
+     {},
+     kExactOut},
 };
 
 }  // namespace

@@ -41,6 +41,9 @@ enum RuleFlag : uint32_t {
   kWritesOnly = 1 << 5,     // the first tensor is written, not read (fill_, zero_, copy_)
   kReturnsInput = 1 << 6,   // may hand an input back untouched (dropout in eval, contiguous)
   kKnownIntegers = 1 << 7,  // known integers after the first tensor come real: see known_integers.h
+  kExactOut = 1 << 8,       // an out= must be of the result's own dtype, nothing is cast
+  kOverlaps = 1 << 9,       // may be written to a tensor whose elements share memory
+  kOutApart = 1 << 10,      // an out= may not be one of the inputs
 };
 
 struct Rule {

@@ -371,19 +371,19 @@ const Rule kTable[] = {
      boxed<&sort>,
      sort_cost<1>,
      {},
-     kChoices},
+     kChoices | kExactOut},
     {"aten::sort.stable(Tensor self, *, bool? stable, int dim=-1, bool descending=False) -> "
      "(Tensor values, Tensor indices)",
      boxed<&sort_stable>,
      sort_cost<2>,
      {},
-     kChoices},
+     kChoices | kExactOut},
     {"aten::topk(Tensor self, SymInt k, int dim=-1, bool largest=True, bool sorted=True) -> "
      "(Tensor values, Tensor indices)",
      boxed<&topk>,
      topk_cost,
      {},
-     kChoices},
+     kChoices | kExactOut},
     {"aten::median(Tensor self) -> Tensor", boxed<&median>, reduction, {.compare = 2}},
     {"aten::median.dim(Tensor self, int dim, bool keepdim=False) -> (Tensor values, Tensor "
      "indices)",
@@ -459,7 +459,8 @@ const Rule kTable[] = {
     {"aten::histc(Tensor self, int bins=100, Scalar min=0, Scalar max=0) -> Tensor",
      boxed<&histc>,
      histc_cost,
-     {.add = 3, .multiply = 1, .division = 1, .compare = 2}},
+     {.add = 3, .multiply = 1, .division = 1, .compare = 2},
+     kExactOut},
     {"aten::histogram.bin_ct(Tensor self, int bins=100, *, float[]? range=None, Tensor? "
      "weight=None, bool density=False) -> (Tensor hist, Tensor bin_edges)",
      boxed<&histogram>,

@@ -152,6 +152,12 @@ def _aliases(inputs: list[Tensor], handles: list[Tensor], outputs: list[Tensor])
     return found
 
 
+def _known_values(tensor: Tensor) -> list[Any] | None:
+    copy = tensor.clone()  # on the meta device, where what was written in place is not known
+    values: list[Any] | None = copy.flatten().tolist() if copy.device.type == "cpu" else None
+    return values
+
+
 @dataclass(frozen=True)
 class Output:
     """What is compared of an output tensor, taken while the trace still runs: at its end, what was
@@ -176,7 +182,7 @@ class Output:
             value.storage_offset(),
             value.dtype,
             (value.is_conj(), value.is_neg()),
-            value.clone().flatten().tolist() if integers else None,
+            _known_values(value) if integers else None,
         )
 
     def significant_strides(self) -> list[int]:
@@ -222,11 +228,19 @@ def run_traced(function: Callable[..., Any], arguments: Arguments) -> Run:
         return Run(None, [], error)
 
 
-def compare(name: str, function: Callable[..., Any], arguments: Arguments) -> list[Mismatch]:
-    """How ``function`` differs shape-only from really, on ``arguments``, which stay as they are."""
+def compare(
+    name: str,
+    function: Callable[..., Any],
+    arguments: Arguments,
+    reference: Callable[..., Any] | None = None,
+) -> list[Mismatch]:
+    """How ``function`` differs shape-only from really, on ``arguments``, which stay as they are.
+
+    ``reference`` runs in its place where it cannot run really: it has no CPU kernel.
+    """
     call = describe_call(name, *arguments)
     traced_arguments = copy_arguments(arguments, is_floating)
-    real = run_really(function, copy_arguments(arguments, lambda tensor: False))
+    real = run_really(reference or function, copy_arguments(arguments, lambda tensor: False))
     traced = run_traced(function, traced_arguments)
     if isinstance(traced.error, nnprof.errors.DataDependentError) and real.outputs is not None:
         # A value that no one knows was asked for. Scalars are known in practice: give them.
