@@ -1,0 +1,267 @@
+"""A call of each rule's operator that no sample of op_db makes. See coverage.py."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_sequence
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Case = tuple[str, tuple[Any, ...], dict[str, Any]]
+
+
+def _in_dtype(function: Callable[..., Tensor], operands: int) -> Callable[..., Tensor]:
+    """The product in its `dtype`: with operands that have it, and so has all that it returns."""
+
+    def product(*args: Any, **kwargs: Any) -> Tensor:
+        tensors = [tensor.to(args[operands]) for tensor in args[:operands]]
+        return function(*tensors, **kwargs)
+
+    return product
+
+
+def _gru_cell(gates: Tensor, _: Tensor, state: Tensor, *biases: Tensor) -> tuple[Tensor, ...]:
+    batch, hidden = state.shape
+    return torch.empty_like(state), state.new_empty(batch, 5 * hidden)  # gates and what they saw
+
+
+def _on_meta(name: str) -> Callable[..., Any]:
+    def kernel(*args: Any, **kwargs: Any) -> Any:
+        on_meta = [arg.to("meta") if isinstance(arg, Tensor) else arg for arg in args]
+        return getattr(torch.ops.aten, name)(*on_meta, **kwargs)
+
+    return kernel
+
+
+#: PyTorch has no CPU kernel: what they are held against, its meta kernel where that works.
+NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
+    "aten::_scaled_dot_product_cudnn_attention": _on_meta("_scaled_dot_product_cudnn_attention"),
+    "aten::_scaled_dot_product_efficient_attention": _on_meta(
+        "_scaled_dot_product_efficient_attention"
+    ),
+    "aten::_scaled_dot_product_flash_attention": _on_meta("_scaled_dot_product_flash_attention"),
+    "aten::mm.dtype": _in_dtype(torch.mm, 2),
+    "aten::bmm.dtype": _in_dtype(torch.bmm, 2),
+    "aten::addmm.dtype": _in_dtype(torch.addmm, 3),
+    "aten::baddbmm.dtype": _in_dtype(torch.baddbmm, 3),
+    "aten::_thnn_fused_lstm_cell": _on_meta("_thnn_fused_lstm_cell"),
+    "aten::_thnn_fused_gru_cell": _gru_cell,
+}
+
+
+def written_cases() -> Iterator[Case]:
+    """All of them, by the operator's name without `aten::`."""
+    for part in (
+        _pointwise, _attention, _convolution, _matmul, _factories, _random, _recurrent,
+        _transformer, _normalization, _pad, _vision, _others,
+    ):  # fmt: skip
+        torch.manual_seed(0)
+        for name, args, kwargs in part():
+            yield f"aten::{name}", args, kwargs
+
+
+def _pointwise() -> Iterator[Case]:
+    x, integers = torch.rand(2, 3), torch.arange(6).view(2, 3)
+    for name in ("bitwise_and", "bitwise_or", "bitwise_xor"):
+        yield f"{name}.Scalar", (integers, 3), {}
+        yield f"{name}.Scalar_Tensor", (3, integers), {}
+    for name in ("bitwise_left_shift", "bitwise_right_shift"):
+        yield f"{name}.Tensor_Scalar", (integers, 1), {}
+        yield f"{name}.Scalar_Tensor", (1, integers), {}
+    for name in ("__lshift__", "__rshift__"):
+        yield f"{name}.Tensor", (integers, integers), {}
+        yield f"{name}.Scalar", (integers, 1), {}
+    yield "div.Scalar_mode", (x, 2.0), {"rounding_mode": "floor"}
+    for name in ("floor_divide.Scalar", "fmod.Scalar", "copysign.Scalar", "clamp_max"):
+        yield name, (x, 2.0), {}
+    yield "remainder.Scalar_Tensor", (2, x), {}
+    yield "xlogy.Scalar_Other", (x, 2.0), {}
+    yield "xlogy.Scalar_Self", (2.0, x), {}
+    for name in ("xlog1py", "zeta"):
+        yield f"special_{name}.other_scalar", (x, 2.0), {}
+        yield f"special_{name}.self_scalar", (2.0, x), {}
+    for name in POLYNOMIALS:
+        yield f"special_{name}.n_scalar", (x, 3), {}
+        yield f"special_{name}.x_scalar", (0.5, integers), {}
+
+
+POLYNOMIALS = (
+    "chebyshev_polynomial_t", "chebyshev_polynomial_u", "chebyshev_polynomial_v",
+    "chebyshev_polynomial_w", "hermite_polynomial_h", "hermite_polynomial_he",
+    "laguerre_polynomial_l", "legendre_polynomial_p", "shifted_chebyshev_polynomial_t",
+    "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v",
+    "shifted_chebyshev_polynomial_w",
+)  # fmt: skip
+
+
+def _attention() -> Iterator[Case]:
+    q, k, v = torch.rand(2, 3, 4, 8), torch.rand(2, 3, 5, 8), torch.rand(2, 3, 5, 8)
+    yield "_scaled_dot_product_flash_attention_for_cpu", (q, k, v), {}
+    half = [x.half() for x in (q, k, v)]
+    yield "_scaled_dot_product_flash_attention", (*half,), {}
+    yield "_scaled_dot_product_efficient_attention", (*half, None, True), {}
+    yield "_scaled_dot_product_cudnn_attention", (*half, None, True), {}
+
+
+def _convolution() -> Iterator[Case]:
+    x, weight, bias = torch.rand(2, 4, 7, 6), torch.rand(6, 2, 3, 2), torch.rand(6)
+    yield "conv2d.padding", (x, weight, bias, [1, 1], "same", [2, 1], 2), {}
+    geometry = [1, 2], [1, 0], [1, 1], False, [0, 0], 2
+    yield "_convolution.deprecated", (x, weight, bias, *geometry, False, False, True), {}
+    yield "conv_tbc", (torch.rand(5, 2, 3), torch.rand(3, 3, 4), torch.rand(4), 1), {}
+
+
+def _matmul() -> Iterator[Case]:
+    a, b, row = torch.rand(2, 3), torch.rand(3, 4), torch.rand(4)
+    x, y = torch.rand(5, 2, 3), torch.rand(5, 3, 4)
+    half = [tensor.bfloat16() for tensor in (a, b, row, x, y)]
+    yield "mm.dtype", (half[0], half[1], torch.float32), {}
+    yield "bmm.dtype", (half[3], half[4], torch.float32), {}
+    yield "addmm.dtype", (half[2], half[0], half[1], torch.float32), {"alpha": 2}
+    yield "baddbmm.dtype", (torch.rand(2, 4).bfloat16(), half[3], half[4], torch.float32), {}
+    yield "_addmm_activation", (row, a, b), {"use_gelu": True}
+    small = torch.ones(32, 16, dtype=torch.int8), torch.ones(16, 24, dtype=torch.int8)
+    yield "_int_mm", small, {}
+    rows, columns = torch.ones(16, 32), torch.ones(48, 32).t()
+    eighths = rows.to(torch.float8_e4m3fn), columns.to(torch.float8_e4m3fn)
+    scales = torch.ones(()), torch.ones(())
+    yield "_scaled_mm", (*eighths, *scales), {"out_dtype": torch.bfloat16}
+    ends = torch.tensor([2, 5, 8], dtype=torch.int32)
+    experts = torch.rand(3, 16, 8).bfloat16()
+    yield "_grouped_mm", (torch.rand(8, 16).bfloat16(), experts, ends), {}
+    yield "_euclidean_dist", (torch.rand(4, 3), torch.rand(5, 3)), {}
+
+
+def _factories() -> Iterator[Case]:
+    x = torch.rand(2, 3)
+    yield "fill.Tensor", (x.t(), torch.tensor(2.0)), {}
+    yield "zero", (x.t(),), {}
+    yield "range", (1, 6.5), {}
+    yield "range.step", (1, 9, 2), {"dtype": torch.int64}
+    for name in ("bartlett", "blackman", "hamming", "hann", "kaiser"):
+        yield f"{name}_window", (6,), {}
+        yield f"{name}_window.periodic", (6, False), {"dtype": torch.float64}
+    yield "hamming_window.periodic_alpha", (6, True, 0.5), {}
+    yield "hamming_window.periodic_alpha_beta", (6, True, 0.5, 0.5), {}
+    yield "kaiser_window.beta", (6, True, 9.0), {}
+
+
+def _random() -> Iterator[Case]:
+    x, seeded = torch.rand(2, 3), {"generator": torch.Generator()}
+    yield "rand.generator", ([2, 3],), seeded
+    yield "randn.generator", ([2, 3],), seeded
+    yield "randint.generator", (5, [2, 3]), seeded
+    yield "randint.low_generator", (2, 5, [2, 3]), seeded
+    yield "randperm", (6,), {}
+    yield "randperm.generator", (6,), seeded
+    yield "rand_like", (x.t(),), {}
+    yield "rand_like.generator", (x.t(),), seeded
+    yield "randn_like.generator", (x.t(),), seeded
+    yield "randint_like.Tensor", (x.t(), torch.tensor(5)), {}
+    yield "normal.float_Tensor", (0.0, x), {}
+    yield "bernoulli.p", (x, 0.5), {}
+    yield "poisson", (x,), {}
+    yield "binomial", (torch.full((2, 3), 5.0), x), {}
+    yield "_standard_gamma", (x,), {}
+    yield "_sample_dirichlet", (x,), {}
+    yield "random_", (x.clone(),), {}
+    yield "random_.to", (x.clone(), 5), {}
+    yield "multinomial.out", (x, 2), {"out": torch.empty(2, 2, dtype=torch.int64)}
+    yield "native_dropout", (x, 0.5, True), {}
+
+
+def _recurrent() -> Iterator[Case]:
+    x, h = torch.rand(5, 2, 3), torch.rand(1, 2, 4)
+    packed = pack_sequence([torch.rand(5, 3), torch.rand(2, 3)])
+    modules: dict[str, nn.RNNBase] = {
+        "rnn_tanh": nn.RNN(3, 4),
+        "rnn_relu": nn.RNN(3, 4),
+        "gru": nn.GRU(3, 4),
+        "lstm": nn.LSTM(3, 4),
+    }
+    for kind, module in modules.items():
+        weights = [weight.detach() for weight in module.parameters()]
+        state: Any = [h, torch.rand(1, 2, 4)] if kind == "lstm" else h
+        options = True, 1, 0.0, False, False  # biases, layers, dropout, train, bidirectional
+        yield f"{kind}.input", (x, state, weights, *options, False), {}
+        yield f"{kind}.data", (packed.data, packed.batch_sizes, state, weights, *options), {}
+        one: Any = [part[0] for part in state] if kind == "lstm" else h[0]
+        yield f"{kind}_cell", (x[0], one, *weights), {}
+    hidden, cell = torch.rand(2, 4), torch.rand(2, 4)
+    gates = torch.rand(2, 16), torch.rand(2, 16)
+    yield "_thnn_fused_lstm_cell", (*gates, cell, torch.rand(16), torch.rand(16)), {}
+    gates = torch.rand(2, 12), torch.rand(2, 12)
+    yield "_thnn_fused_gru_cell", (*gates, hidden, torch.rand(12), torch.rand(12)), {}
+
+
+def _transformer() -> Iterator[Case]:
+    x = torch.rand(2, 5, 8)
+    qkv, out = [torch.rand(24, 8), torch.rand(24)], [torch.rand(8, 8), torch.rand(8)]
+    norms = [torch.rand(8) for _ in range(4)]
+    feed_forward = [torch.rand(16, 8), torch.rand(16), torch.rand(8, 16), torch.rand(8)]
+    yield "_native_multi_head_attention", (x, x, x, 8, 2, *qkv, *out), {}
+    layer = (*qkv, *out, False, False, 1e-5, *norms, *feed_forward)
+    yield "_transformer_encoder_layer_fwd", (x, 8, 2, *layer), {}
+    yield "_transform_bias_rescale_qkv", (torch.rand(2, 5, 24), torch.rand(24), 2), {}
+    mask = torch.tensor([[True, True, False], [True, False, False]])
+    yield "_nested_tensor_from_mask_left_aligned", (torch.rand(2, 3, 4), mask), {}
+
+
+def _normalization() -> Iterator[Case]:
+    x, weight, bias = torch.rand(2, 3, 4), torch.rand(3), torch.rand(3)
+    mean, variance = torch.rand(3), torch.rand(3)
+    yield "_native_batch_norm_legit.no_stats", (x, weight, bias, True, 0.1, 1e-5), {}
+    known: tuple[Tensor, ...] = (x, weight, bias, mean, variance)
+    yield "_native_batch_norm_legit_no_training", (*known, 0.1, 1e-5), {}
+    yield "_native_batch_norm_legit_functional", (*known, True, 0.1, 1e-5), {}
+    yield "_batch_norm_with_update_functional", (*known, 0.1, 1e-5), {}
+    yield "_batch_norm_no_update", (*known, 0.1, 1e-5), {}
+
+
+def _pad() -> Iterator[Case]:
+    plane, volume = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5, 6)
+    for kind in ("reflection", "replication"):
+        yield f"{kind}_pad3d", (volume, [1, 2, 0, 1, 1, 0]), {}
+        grown = torch.rand(2, 3, 5, 6, 9)
+        yield f"{kind}_pad3d_backward", (grown, volume, [1, 2, 0, 1, 1, 0]), {}
+    yield "reflection_pad2d_backward", (torch.rand(2, 3, 5, 8), plane, [1, 2, 0, 1]), {}
+
+
+def _vision() -> Iterator[Case]:
+    plane, volume = torch.rand(2, 3, 4, 5), torch.rand(2, 3, 4, 5, 6)
+    for kind in ("bicubic", "lanczos"):
+        yield f"_upsample_{kind}2d_aa", (plane, [3, 7], False), {}
+        yield f"_upsample_{kind}2d_aa.vec", (plane, None, False, [0.5, 2.0]), {}
+    for name in ("upsample_nearest3d", "_upsample_nearest_exact3d"):
+        yield name, (volume, [3, 7, 6]), {}
+        yield f"{name}.vec", (volume, None, [0.5, 2.0, 1.0]), {}
+    yield "affine_grid_generator", (torch.rand(2, 2, 3), [2, 3, 4, 5], False), {}
+
+
+def _others() -> Iterator[Case]:
+    x, integers = torch.rand(2, 3), torch.arange(6).view(2, 3)
+    yield "to.other", (x, torch.empty(0, dtype=torch.float64)), {}
+    for name in ("concat", "concatenate", "_stack"):
+        yield name, ([x, x], 1), {}
+    yield "soft_margin_loss_backward", (x, x, x, 0), {}
+    lengths = torch.tensor([4, 5]), torch.tensor([2, 3])
+    yield "_ctc_loss.Tensor", (torch.rand(5, 2, 4), torch.ones(2, 3).long(), *lengths), {}
+    yield "norm.ScalarOpt_dtype", (x, 2), {"dtype": torch.float64}
+    yield "norm.ScalarOpt_dim_dtype", (x, 2, [1], True), {"dtype": torch.float64}
+    yield "scatter.value_reduce", (x, 1, integers % 3, 2.0), {"reduce": "add"}
+    yield "special_softmax", (x, 1), {}
+    yield "special_log_softmax", (x, 1), {}
+    yield "searchsorted.Scalar", (x[0], 0.5), {}
+    yield "bucketize.Scalar", (0.5, x[0]), {}
+    yield "unique_dim_consecutive", (integers, 0, True, True), {}
+    yield "split.sizes", (x, [1, 2], 1), {}
+    yield "unsafe_split_with_sizes", (x, [1, 2], 1), {}
+    yield "view.dtype", (x, torch.int32), {}
+    for name in ("swapaxes", "swapdims", "swapaxes_", "swapdims_"):
+        yield name, (torch.rand(2, 3), 0, 1), {}
+    yield "set_.source_Tensor", (torch.rand(2, 3), torch.rand(4)), {}
+    yield "aminmax.out", (x,), {"dim": 1, "min": torch.empty(2), "max": torch.empty(2)}
