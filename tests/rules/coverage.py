@@ -40,8 +40,9 @@ _watchers: list[Callable[[Any, Arguments], None]] = []
 
 @functools.cache
 def _library() -> torch.library.Library:
-    library = torch.library.Library("_", "IMPL")
-    library.fallback(_watch, "TESTING_ONLY_GenericMode", with_keyset=True)
+    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+    key = "TESTING_ONLY_GenericMode"
+    library.fallback(_watch, key, with_keyset=True)  # type: ignore[no-untyped-call]
     return library
 
 
@@ -91,7 +92,7 @@ class Call:
 
     @property
     def name(self) -> str:
-        return self.operator.name()
+        return str(self.operator.name())
 
 
 def calls_of(function: Callable[..., Any], arguments: Arguments) -> list[Call]:
@@ -140,6 +141,8 @@ Witness = tuple[str, str, int, str]
 
 
 def witnesses() -> dict[str, Witness]:
+    if not TABLE.exists():
+        return {}
     return {rule: tuple(witness) for rule, witness in json.loads(TABLE.read_text()).items()}
 
 
@@ -271,9 +274,8 @@ SAMPLES = 8  # of each OpInfo and dtype that are looked at
 DTYPES = ("float32", "int64", "bool", "complex64")
 
 
-def find_witnesses() -> dict[str, Witness]:
-    """For every rule that has one, the sample that suits best."""
-    rules, written = rules_in_force(), {name for name, _, _ in written_cases()}
+def find_witnesses(wanted: set[str]) -> dict[str, Witness]:
+    """For each of these rules that has one, the sample that suits best."""
     best: dict[str, tuple[tuple[Any, ...], Witness]] = {}
     for op in op_db:
         for dtype in DTYPES:
@@ -287,13 +289,12 @@ def find_witnesses() -> dict[str, Witness]:
                         continue
                     witness = op.formatted_name, dtype, number, way
                     for call in calls_of(function, arguments_of(sample)):
-                        rule = rules.get(call.name)
-                        if rule is None or rule["derived"] or call.name in written:
+                        if call.name not in wanted:
                             continue
                         rank = (*_unfitness(op, call), witness)
                         if call.name not in best or rank < best[call.name][0]:
                             best[call.name] = rank, witness
-    return {rule: witness for rule, (_, witness) in sorted(best.items())}
+    return {rule: witness for rule, (_, witness) in best.items()}
 
 
 def _unfitness(op: Any, call: Call) -> tuple[Any, ...]:
@@ -307,12 +308,20 @@ def _unfitness(op: Any, call: Call) -> tuple[Any, ...]:
 
 
 def main() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        found = find_witnesses()
-    lines = ",\n".join(f"  {json.dumps(rule)}: {json.dumps(w)}" for rule, w in found.items())
-    TABLE.write_text("{\n" + lines + "\n}\n")
-    sys.stdout.write(f"{len(found)} rules with a sample of op_db\n")
+    """Drops what is stale, and searches op_db for what is missing."""
+    rules, calls = rules_in_force(), _witnessed_calls()
+    kept = {rule: w for rule, w in witnesses().items() if rule in calls and rule in rules}
+    written = {name for name, _, _ in written_cases()}
+    missing = {name for name, rule in rules.items() if not rule["derived"]} - kept.keys() - written
+    if missing:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            kept |= find_witnesses(missing)
+    lines = [f"  {json.dumps(rule)}: {json.dumps(kept[rule])}" for rule in sorted(kept)]
+    TABLE.write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    found = missing & kept.keys()
+    sys.stdout.write(f"{len(kept)} rules, {len(found)} new: {', '.join(sorted(found))}\n")
+    sys.stdout.write(f"not in op_db: {', '.join(sorted(missing - found))}\n")
 
 
 if __name__ == "__main__":

@@ -261,6 +261,7 @@ def _others() -> Iterator[Case]:
     yield "split.sizes", (x, [1, 2], 1), {}
     yield "unsafe_split_with_sizes", (x, [1, 2], 1), {}
     yield "view.dtype", (x, torch.int32), {}
+    yield "_neg_view", (x.t(),), {}
     for name in ("swapaxes", "swapdims", "swapaxes_", "swapdims_"):
         yield name, (torch.rand(2, 3), 0, 1), {}
     yield "set_.source_Tensor", (torch.rand(2, 3), torch.rand(4)), {}

@@ -1,0 +1,105 @@
+"""Every rule's operator, called directly, with its tensors laid out in every way."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+
+from tests.rules.coverage import calls_of_rules, operator_named, rules_in_force
+from tests.rules.differential import compare
+from tests.rules.layouts import arguments_laid_out
+from tests.rules.test_rule_coverage import EXCEPTIONS, FAMILIES, excepted
+
+if TYPE_CHECKING:
+    from tests.rules.differential import Arguments
+
+RESTRIDES = ({"strides"}, "its CPU kernel lays the output that it is given out anew")
+CONTIGUOUS = ({"accepts"}, "its CPU kernel demands a contiguous output")
+BATCH_SIZES = (
+    {"accepts"},
+    "its kernel reads the batch sizes as contiguous, whatever their strides",
+)
+
+#: Beside those of the plain calls.
+LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
+    "aten::replication_pad2d.out": RESTRIDES,
+    "aten::replication_pad3d.out": RESTRIDES,
+    "aten::replication_pad2d_backward.grad_input": RESTRIDES,
+    "aten::replication_pad3d_backward.grad_input": RESTRIDES,
+    "aten::reflection_pad3d.out": RESTRIDES,
+    "aten::reflection_pad2d_backward.grad_input": RESTRIDES,
+    "aten::reflection_pad3d_backward.grad_input": RESTRIDES,
+    "aten::max_pool3d_with_indices.out": RESTRIDES,
+    "aten::max_unpool2d.out": RESTRIDES,
+    "aten::max_unpool3d.out": ({"accepts", "strides"}, CONTIGUOUS[1]),
+    "aten::adaptive_avg_pool2d.out": RESTRIDES,
+    "aten::nll_loss2d_backward.grad_input": CONTIGUOUS,
+    "aten::gru.data": BATCH_SIZES,
+    "aten::lstm.data": BATCH_SIZES,
+    "aten::rnn_relu.data": BATCH_SIZES,
+    "aten::rnn_tanh.data": BATCH_SIZES,
+    "aten::_unique": ({"shape"}, "how many are different is not known of floats"),
+    "aten::_unique.out": ({"shape"}, "how many are different is not known of floats"),
+    # Bugs, see below.
+    "aten::conv_tbc": ({"accepts"}, "view"),
+    "aten::conv_tbc.out": ({"accepts"}, "view"),
+    "aten::as_strided_scatter": ({"raises"}, "storage of the copy"),
+    "aten::instance_norm": ({"accepts"}, "expanded statistics"),
+    "aten::_ctc_loss.Tensor": ({"shape"}, "lengths"),
+}
+
+
+def mismatches(name: str, arguments: Arguments) -> list[str]:
+    call = calls_of_rules()[name]
+    allowed = excepted(name) | LAYOUT_EXCEPTIONS.get(name, (set(), ""))[0]
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        found = compare(name, call.operator, arguments, call.reference)
+    return [str(mismatch) for mismatch in found if mismatch.kind not in allowed]
+
+
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_outputs_equal_those_of_the_operator(family: str, examples: int) -> None:
+    for name, rule in rules_in_force().items():
+        if rule["family"] == family and name in calls_of_rules():
+            check_layouts(name, examples)
+
+
+def check_layouts(name: str, examples: int) -> None:
+    call = calls_of_rules()[name]
+
+    @given(arguments_laid_out(call.operator, call.arguments))
+    @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck))
+    def check(arguments: Arguments) -> None:
+        assert not mismatches(name, arguments)
+
+    check()
+
+
+def test_exceptions_name_rules() -> None:
+    assert LAYOUT_EXCEPTIONS.keys() <= rules_in_force().keys()
+    assert not LAYOUT_EXCEPTIONS.keys() & EXCEPTIONS.keys()
+
+
+X, LENGTHS = torch.ones(5, 2, 3), torch.tensor([2, 1])
+BUGS: dict[str, tuple[Any, ...]] = {
+    # PyTorch makes views of its input that need other strides.
+    "conv_tbc": (torch.ones(2, 3, 5).permute(2, 0, 1), torch.ones(3, 3, 4), torch.ones(4), 1),
+    # PyTorch looks at its contiguous copy of the first.
+    "as_strided_scatter": (torch.ones(3, 1).expand(3, 3), X[0, :, :2], [2, 2], [1, 2], 0),
+    # PyTorch refuses to write to statistics whose elements share memory.
+    "instance_norm": (X, None, None, torch.ones(1).expand(2), X[0, :, 0], True, 0.1, 1e-5, False),
+    # PyTorch keeps what the longest target needs.
+    "_ctc_loss.Tensor": (X, torch.ones(2, 3).long(), LENGTHS + 3, LENGTHS),
+}
+
+
+@pytest.mark.xfail(raises=AssertionError, strict=True, reason="a rule's bug")
+@pytest.mark.parametrize("name", BUGS)
+def test_bugs(name: str) -> None:
+    assert not compare(name, operator_named(f"aten::{name}"), (BUGS[name], {}))
