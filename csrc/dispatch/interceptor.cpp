@@ -31,10 +31,11 @@ const c10::DispatchKeySet kWrapped({
     c10::DispatchKey::VmapMode,
     c10::DispatchKey::FuncTorchGradWrapper,
     c10::DispatchKey::NestedTensor,
-    c10::DispatchKey::Conjugate,
-    c10::DispatchKey::Negative,
     c10::DispatchKey::ZeroTensor,
 });
+
+// Tensors whose elements are others than those in memory.
+const c10::DispatchKeySet kMathBits({c10::DispatchKey::Conjugate, c10::DispatchKey::Negative});
 
 CallState call_state() {
   CallState state;
@@ -383,6 +384,51 @@ void call_python(const Operator& op, Stack& stack) {
   (*c10::impl::getGlobalPyInterpreter())->dispatch(op.handle, &stack);
 }
 
+// Does PyTorch let the operator see such tensors as they are?
+bool knows_math_bits(const Operator& op, c10::DispatchKeySet bits) {
+  for (c10::DispatchKey bit : bits) {
+    if (!op.handle.hasKernelForDispatchKey(bit)) return false;
+  }
+  return true;
+}
+
+// As PyTorch's own fallback: the operator gets clones, which have the elements in memory, and what
+// it writes is copied back. All of that comes to us again.
+void run_on_clones(const Operator& op, Stack& stack) {
+  std::vector<std::pair<at::Tensor, at::Tensor>> written;
+  const size_t first = stack.size() - op.arguments;
+  for (size_t i = 0; i < op.arguments; ++i) {
+    const bool is_written =
+        std::find(op.written.begin(), op.written.end(), static_cast<int>(i)) != op.written.end();
+    map_tensors(stack[first + i], [&](const at::Tensor& tensor) {
+      if (!tensor.key_set().has_any(kMathBits)) return tensor;
+      at::Tensor clone = tensor.clone();
+      if (is_written) written.emplace_back(tensor, clone);
+      return clone;
+    });
+  }
+  op.handle.callBoxed(stack);
+  for (const auto& [tensor, clone] : written) {
+    if (tensor.sizes() != clone.sizes()) tensor.resize_(clone.sizes());
+    tensor.copy_(clone);
+    for (size_t i = first; i < stack.size(); ++i) {
+      if (stack[i].isTensor() && stack[i].toTensor().is_same(clone)) stack[i] = tensor;
+    }
+  }
+}
+
+// True when the call is done: else it is one like any other.
+bool run_with_math_bits(const Operator& op, c10::DispatchKeySet keys, Stack& stack) {
+  const c10::DispatchKeySet bits = keys & kMathBits;
+  if (op.composite || (op.view && knows_math_bits(op, bits))) {
+    op.handle.redispatchBoxed(keys_after(keys) - kMathBits, &stack);
+    return true;
+  }
+  if (knows_math_bits(op, bits)) return false;
+  run_on_clones(op, stack);
+  return true;
+}
+
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
   if (keys.has_any(kWrapped)) {
     const bool python_only =
@@ -391,6 +437,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
     if (python_only && !op.composite) return call_python(op, stack);
     return op.handle.redispatchBoxed(keys_after(keys), &stack);
   }
+  if (keys.has_any(kMathBits) && run_with_math_bits(op, keys, stack)) return;
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
   const bool autocast = autocast_enabled();
   if (autocast && run_autocast(op, stack, trace)) return;

@@ -31,6 +31,8 @@ at::Tensor alias_on(const at::Tensor& tensor, const c10::Storage& storage,
       at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), keys, tensor.dtype());
   alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides(),
                                                      tensor.storage_offset());
+  if (tensor.is_conj()) alias._set_conj(true);
+  if (tensor.is_neg()) alias._set_neg(true);
   return alias;
 }
 

@@ -199,6 +199,15 @@ void abs_cost(const OpSignature& op, Cost& cost) {
 
 // Table -------------------------------------------------------------------------------------------
 
+at::Tensor conjugate(const at::Tensor& self) {
+  return self.is_complex() ? empty_preserving(self) : self;
+}
+
+// Only the imaginary part changes its sign.
+void conjugate_cost(const OpSignature& op, Cost& cost) {
+  if (op.tensor(0).is_complex()) cost.add({.add = 1}, op.output().numel());
+}
+
 #define UNARY(NAME, ...)                                                                        \
   {                                                                                             \
     "aten::" #NAME "(Tensor self) -> Tensor", boxed<quick_unary<&at::meta::NAME>>, pointwise, { \
@@ -325,6 +334,16 @@ const Rule kTable[] = {
     UNARY(rsqrt, .sqrt = 1),
     FLOAT_BINARY(hypot, .add = 1, .multiply = 2, .sqrt = 1),
 
+    {"aten::conj_physical(Tensor self) -> Tensor",
+     boxed<&conjugate>,
+     conjugate_cost,
+     {},
+     kExactOut | kReturnsInput},
+    {"aten::_conj_physical(Tensor self) -> Tensor",
+     boxed<&conjugate>,
+     conjugate_cost,
+     {},
+     kReturnsInput},
     UNARY(ceil, .add = 1),
     UNARY(floor, .add = 1),
     {"aten::frac(Tensor self) -> Tensor",

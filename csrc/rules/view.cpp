@@ -146,6 +146,19 @@ at::Tensor reshape_alias(const at::Tensor& self, at::IntArrayRef sizes, at::IntA
   return view_of(self, sizes, strides);
 }
 
+// The bit alone changes: who needs the elements in memory makes a clone.
+at::Tensor conjugated(const at::Tensor& self) {
+  at::Tensor view = alias_of(self);
+  view._set_conj(!self.is_conj());
+  return view;
+}
+
+at::Tensor negated(const at::Tensor& self) {
+  at::Tensor view = alias_of(self);
+  view._set_neg(!self.is_neg());
+  return view;
+}
+
 at::Tensor flattened(const at::Tensor& self, int64_t start_dim, int64_t end_dim) {
   start_dim = at::maybe_wrap_dim(start_dim, self.dim());
   end_dim = at::maybe_wrap_dim(end_dim, self.dim());
@@ -387,6 +400,8 @@ const Rule kTable[] = {
               boxed<&strided>),
     free_view("aten::alias(Tensor(a) self) -> Tensor(a)", boxed<&alias_of>),
     free_view("aten::detach(Tensor(a) self) -> Tensor(a)", boxed<&alias_of>),
+    free_view("aten::_conj(Tensor(a) self) -> Tensor(a)", boxed<&conjugated>),
+    free_view("aten::_neg_view(Tensor(a) self) -> Tensor(a)", boxed<&negated>),
     free_view("aten::view_as_real(Tensor(a) self) -> Tensor(a)", boxed<&at::meta::view_as_real>),
     free_view("aten::view_as_complex(Tensor(a) self) -> Tensor(a)",
               boxed<&at::meta::view_as_complex>),
