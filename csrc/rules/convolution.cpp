@@ -149,7 +149,7 @@ DimVector transposed_output_sizes(const Batched& input, IntArrayRef weight, cons
     const int64_t reach = window.dilation[d] * (weight[i] - 1);
     sizes.push_back((input.sizes[i] - 1) * window.stride[d] - 2 * window.padding[d] + reach +
                     extra + 1);
-    TORCH_CHECK(sizes.back() > 0,
+    TORCH_CHECK(sizes.back() >= 0,
                 "Given input size per channel: ", IntArrayRef(input.sizes).slice(2),
                 ", the calculated output size ", sizes.back(), " is too small");
   }

@@ -1,4 +1,5 @@
 // Batch and instance normalization: statistics for each channel, over the rest.
+#include <ATen/MemoryOverlap.h>
 #include <ATen/native/cpu/mixed_data_type.h>
 
 #include <tuple>
@@ -185,6 +186,9 @@ at::Tensor instance_norm(const at::Tensor& input, const OptionalTensor& weight,
   const Channels channels = {weight, bias, running_mean, running_var};
   check_channels(input, channels, use_input_stats);
   statistics_dtype(input, channels);
+  for (const OptionalTensor& running : {running_mean, running_var}) {
+    if (use_input_stats && defined(running)) at::assert_no_internal_overlap(*running);
+  }
   return empty_like_dtype(input.sizes(), input);
 }
 

@@ -1,4 +1,5 @@
 // Padding: by a constant, by reflection, replication or wrapping around, and their gradients.
+#include <ATen/core/Tensor.h>
 #include <ATen/ops/reflection_pad1d_backward_meta_dispatch.h>
 #include <ATen/ops/reflection_pad1d_meta_dispatch.h>
 #include <ATen/ops/reflection_pad3d_backward_meta_dispatch.h>

@@ -147,7 +147,12 @@ Tensor nan_to_num(const Tensor& self, std::optional<double>, std::optional<doubl
   return quick_unary<&at::meta::sgn>(self);
 }
 
+// The power is as exact as what it scales.
 Tensor ldexp(const Tensor& self, const Tensor& other) {
+  const bool whole = c10::isIntegralType(other.scalar_type(), /*includeBool=*/true);
+  if (whole && self.is_floating_point()) {
+    return mul(self, empty_preserving(other, self.scalar_type()));
+  }
   return mul(self, pow_of_scalar(2.0, other));
 }
 

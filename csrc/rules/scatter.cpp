@@ -123,7 +123,9 @@ Tensor diagonal_scattered(const Tensor& self, const Tensor& source, int64_t offs
 
 Tensor strided_scattered(const Tensor& self, const Tensor& source, at::IntArrayRef sizes,
                          at::IntArrayRef strides, std::optional<int64_t> storage_offset) {
-  return with_part(self, strided(self, sizes, strides, storage_offset), source);
+  const bool cloned = at::has_internal_overlap(self) == at::MemOverlap::Yes;
+  const Tensor whole = cloned ? empty_preserving(self) : self;
+  return with_part(whole, strided(whole, sizes, strides, storage_offset), source);
 }
 
 // The gradient of a part: zero everywhere else.
