@@ -46,6 +46,27 @@ CallState call_state() {
   return state;
 }
 
+// PyTorch's own code in terms of other operators, which this thread is running.
+struct Composite {
+  const Operator* op = nullptr;  // the outermost
+  bool same_device = false;      // it checks that its tensors are on one device
+};
+thread_local Composite running_composite;
+
+class InsideComposite {
+ public:
+  explicit InsideComposite(const Operator& op) : outer_(running_composite) {
+    if (outer_.op == nullptr) running_composite.op = &op;
+    if (op.known == Known::same_device) running_composite.same_device = true;
+  }
+  ~InsideComposite() { running_composite = outer_; }
+  InsideComposite(const InsideComposite&) = delete;
+  InsideComposite& operator=(const InsideComposite&) = delete;
+
+ private:
+  const Composite outer_;
+};
+
 // One operator call on its way through a trace.
 class Call {
  public:
@@ -54,9 +75,11 @@ class Call {
 
   void run() {
     walk_.arguments(arguments());
+    stays_on_meta_ = stays_on_meta();
     if (op_.known == Known::scalar_value) return answer_value();
+    if (op_.known == Known::equality) return answer_equality();
     if (op_.known == Known::row_lookup) check_known_rows();
-    if (op_.known == Known::always_padded) return record_shape_only();
+    if (op_.known == Known::always_padded) return stay_padded();
     if (op_.variant != Variant::functional) check_overlaps();
     if (!compute_if_known()) run_shape_only();
     record();
@@ -68,7 +91,10 @@ class Call {
 
   bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
 
-  void record_shape_only() {
+  // The answer to whether padded sequences can be packed.
+  void stay_padded() {
+    trace_.session()->assume("padded sequences " + trace_.session()->describe_scope() +
+                             " are counted padded, which PyTorch may pack");
     run_shape_only();
     record();
   }
@@ -113,8 +139,37 @@ class Call {
     stack_.push_back(std::move(answer));
   }
 
+  // Tensors of different sizes differ. Checks of PyTorch's own are taken as passed.
+  void answer_equality() {
+    const at::Tensor self = arguments()[0].toTensor();
+    if (!compute_if_known()) {
+      run_shape_only();
+      if (outputs()[0].toBool() && running_composite.op != nullptr) {
+        trace_.session()->assume("a check inside of " + running_composite.op->name + " " +
+                                 trace_.session()->describe_scope() + " is taken as passed");
+        // It asks whether the windows leave a gap; others ask whether all is well.
+        outputs()[0] = running_composite.op->name != "aten::istft";
+      } else if (outputs()[0].toBool()) {
+        if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+        const c10::IValue answer =
+            assumed_scalar(op_, self, trace_, "whether tensors are equal, one of them a tensor");
+        outputs()[0] = answer.toScalar().toDouble() != 0;
+      }
+    }
+    record();
+  }
+
+  // A factory that a check on devices looks at makes nothing real beside shape-only tensors.
+  bool stays_on_meta() {
+    return running_composite.same_device &&
+           std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
+             const c10::IValue& value = arguments()[device];
+             return value.isDevice() && value.toDevice().is_meta();
+           });
+  }
+
   bool compute_if_known() {
-    if (walk_.values() != Values::known || !target_is_real()) return false;
+    if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
     if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
@@ -172,7 +227,8 @@ class Call {
   }
 
   Values values_of_outputs() const {
-    return walk_.values() == Values::known ? Values::over_limit : walk_.values();
+    if (walk_.values() != Values::known) return walk_.values();
+    return stays_on_meta_ ? Values::unknown : Values::over_limit;
   }
 
   // What a rule gets for an argument: its shadow, or the real integers that it asks for.
@@ -321,6 +377,7 @@ class Call {
   Stack& stack_;
   Trace& trace_;
   CallWalk walk_;
+  bool stays_on_meta_ = false;
 };
 
 std::string located(const Operator& op, const Trace& trace, const char* what) {
@@ -384,6 +441,13 @@ void call_python(const Operator& op, Stack& stack) {
   (*c10::impl::getGlobalPyInterpreter())->dispatch(op.handle, &stack);
 }
 
+[[noreturn]] void refuse_nested(const Operator& op, const Trace& trace) {
+  raise(ErrorKind::unsupported,
+        located(op, trace,
+                "a nested tensor of the strided layout has no sizes to count with: pad it, or make "
+                "it with layout=torch.jagged"));
+}
+
 // Does PyTorch let the operator see such tensors as they are?
 bool knows_math_bits(const Operator& op, c10::DispatchKeySet bits) {
   for (c10::DispatchKey bit : bits) {
@@ -429,7 +493,24 @@ bool run_with_math_bits(const Operator& op, c10::DispatchKeySet keys, Stack& sta
   return true;
 }
 
+// Shape-only tensors are on the meta device: where one is, real ones have no place.
+void shadow_beside_meta(const Operator& op, Stack& stack, Trace& trace) {
+  bool any_meta = false;
+  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& tensor) { any_meta |= tensor.is_meta(); });
+  }
+  if (!any_meta) return;
+  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+    map_tensors(stack[i], [&](const at::Tensor& tensor) { return trace.shadow(tensor); });
+  }
+}
+
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
+  if (keys.has(c10::DispatchKey::NestedTensor)) {
+    if (!keys.has(c10::DispatchKey::Python)) refuse_nested(op, trace);
+    return call_python(op, stack);  // a jagged one: its class calls operators on its buffer
+  }
+  if (op.known == Known::makes_nested) refuse_nested(op, trace);
   if (keys.has_any(kWrapped)) {
     const bool python_only =
         !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
@@ -446,6 +527,8 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   }
   with_located_errors(op, trace, [&] {
     if (op.rule == nullptr && op.composite) {
+      const InsideComposite inside(op);
+      if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
       op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
     } else {
       Call(op, stack, trace).run();

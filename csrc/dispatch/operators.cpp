@@ -23,6 +23,19 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::lift_fresh", Known::fresh_constant},
     {"aten::lift_fresh_copy", Known::fresh_constant},
     {"aten::lift", Known::fresh_constant},
+    {"aten::equal", Known::equality},
+    {"aten::_nested_tensor_from_tensor_list", Known::makes_nested},
+    {"aten::quantile", Known::same_device},
+    {"aten::quantile.scalar", Known::same_device},
+    {"aten::nanquantile", Known::same_device},
+    {"aten::nanquantile.scalar", Known::same_device},
+    {"aten::linalg_matrix_rank", Known::same_device},
+    {"aten::linalg_matrix_rank.atol_rtol_tensor", Known::same_device},
+    {"aten::linalg_matrix_rank.atol_rtol_float", Known::same_device},
+    {"aten::linalg_matrix_rank.tol_tensor", Known::same_device},
+    {"aten::stft", Known::same_device},
+    {"aten::stft.center", Known::same_device},
+    {"aten::istft", Known::same_device},
 };
 
 bool written(const c10::Argument& argument) {

@@ -90,7 +90,8 @@ at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   return values;
 }
 
-c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace) {
+c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
+                           const char* question) {
   Session& session = *trace.session();
   const auto& answers = trace.assumed_values;
   const int32_t module = session.scopes()[session.current_scope()].module;
@@ -99,7 +100,7 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   if (answer == answers.end()) answer = answers.find("");
   if (answer == answers.end()) {
     raise(ErrorKind::data_dependent,
-          "the model asks for the value of a tensor that nothing was computed for (" + op.name +
+          std::string("the model asks ") + question + " that nothing was computed for (" + op.name +
               " " + session.describe_scope() + "). Pass assume={\"" + path +
               "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
               "question.");

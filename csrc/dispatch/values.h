@@ -18,8 +18,9 @@ bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions&
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
 
 // The number that `_local_scalar_dense` answers for a tensor whose value is not known: what the
-// user assumed, or a DataDependentError.
-c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace);
+// user assumed, or a DataDependentError that says what was asked for.
+c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
+                           const char* question = "for the value of a tensor");
 
 // Raises IndexError as the CPU kernel would when an index that is known is outside of the table.
 void check_rows(const at::Tensor& table, const at::Tensor& indices);

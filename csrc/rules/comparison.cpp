@@ -115,6 +115,9 @@ Tensor where(const Tensor& condition, const Tensor& self, const Tensor& other) {
   return where_of_any_layout(condition, self, other, dtype);
 }
 
+// Whether they are is for the values to say.
+bool may_be_equal(const Tensor& self, const Tensor& other) { return self.sizes() == other.sizes(); }
+
 #define UNARY(NAME, OUTPUTS, ...)                                                        \
   {                                                                                      \
     "aten::" #NAME "(Tensor self) -> Tensor", boxed<OUTPUTS>, pointwise, { __VA_ARGS__ } \
@@ -161,6 +164,11 @@ const Rule kTable[] = {
     UNARY(isneginf, &is_infinite<&at::meta::isneginf>, .compare = 1),
     UNARY(isposinf, &is_infinite<&at::meta::isposinf>, .compare = 1),
     UNARY(signbit, &is_infinite<&at::meta::signbit>, .compare = 1),
+
+    {"aten::equal(Tensor self, Tensor other) -> bool",
+     boxed<&may_be_equal>,
+     per_input_element,
+     {.compare = 1}},
 
     LOGICAL(logical_and),
     LOGICAL(logical_or),

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import nnprof
 from tests import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
@@ -177,3 +178,7 @@ def test_padded_sequences_are_counted_padded() -> None:
     cost = cost_of(encoder, torch.randn(2, 3, 8), src_key_padding_mask=padding)
     each = oracles.multihead_attention(3, 3, 2, 8, 2, 8, 8) + 2 * 2 * 3 * 8 * 16
     assert cost.macs == 2 * each
+    x = torch.randn(2, 3, 8)
+    with torch.no_grad(), nnprof.trace() as trace:
+        encoder(x, src_key_padding_mask=padding)
+    assert any("padded" in text for text in trace.profile().assumptions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -10,6 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from nnprof.errors import UnsupportedError
 
 
 def test_vmap_records_the_batched_product() -> None:
@@ -63,3 +65,24 @@ def test_a_device_that_is_not_here_traces() -> None:
         made = torch.zeros(100, 100, device="cuda")
         assert (x.to("cuda") + made + x.cuda()).shape == (100, 100)
         assert torch.arange(3, device="cuda").tolist() == [0, 1, 2]
+
+
+def test_jagged_tensors_are_counted_by_their_values() -> None:
+    rows = [torch.randn(5, 8), torch.randn(3, 8)]
+    nested, weight = torch.nested.nested_tensor(rows, layout=torch.jagged), torch.randn(4, 8)
+    with torch.no_grad(), nnprof.trace() as trace:
+        out = F.linear(nested, weight).relu()
+        assert out.shape[0] == 2
+    profile = trace.profile()
+    assert profile.macs == (5 + 3) * 8 * 4
+    assert profile.flops_by_kind["compare"] == (5 + 3) * 4
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_nested_tensors_of_the_strided_layout_are_refused() -> None:
+    rows = [torch.randn(5, 8), torch.randn(3, 8)]
+    nested = torch.nested.nested_tensor(rows)
+    with nnprof.trace(), pytest.raises(UnsupportedError, match=r"nested tensor.*torch\.jagged"):
+        nested.relu()
+    with nnprof.trace(), pytest.raises(UnsupportedError, match=r"nested tensor.*torch\.jagged"):
+        torch.nested.nested_tensor(rows)
