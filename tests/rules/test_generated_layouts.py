@@ -47,8 +47,6 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     # Bugs, see below.
     "aten::conv_tbc": ({"accepts"}, "view"),
     "aten::conv_tbc.out": ({"accepts"}, "view"),
-    "aten::as_strided_scatter": ({"raises"}, "storage of the copy"),
-    "aten::instance_norm": ({"accepts"}, "expanded statistics"),
     "aten::_ctc_loss.Tensor": ({"shape"}, "lengths"),
 }
 
@@ -87,7 +85,7 @@ def test_exceptions_name_rules() -> None:
 
 
 X, LENGTHS = torch.ones(5, 2, 3), torch.tensor([2, 1])
-BUGS: dict[str, tuple[Any, ...]] = {
+ONCE_WRONG: dict[str, tuple[Any, ...]] = {
     # PyTorch makes views of its input that need other strides.
     "conv_tbc": (torch.ones(2, 3, 5).permute(2, 0, 1), torch.ones(3, 3, 4), torch.ones(4), 1),
     # PyTorch looks at its contiguous copy of the first.
@@ -99,7 +97,12 @@ BUGS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.xfail(raises=AssertionError, strict=True, reason="a rule's bug")
-@pytest.mark.parametrize("name", BUGS)
-def test_bugs(name: str) -> None:
-    assert not compare(name, operator_named(f"aten::{name}"), (BUGS[name], {}))
+#: Of these, what is not yet right.
+BUGS = {"conv_tbc", "_ctc_loss.Tensor"}
+
+
+@pytest.mark.parametrize("name", ONCE_WRONG)
+def test_what_was_once_wrong(name: str, request: pytest.FixtureRequest) -> None:
+    if name in BUGS:
+        request.applymarker(pytest.mark.xfail(strict=True, reason="a rule's bug"))
+    assert not compare(name, operator_named(f"aten::{name}"), (ONCE_WRONG[name], {}))
