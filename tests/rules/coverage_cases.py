@@ -26,7 +26,9 @@ def _in_dtype(function: Callable[..., Tensor], operands: int) -> Callable[..., T
 
 def _gru_cell(gates: Tensor, _: Tensor, state: Tensor, *biases: Tensor) -> tuple[Tensor, ...]:
     batch, hidden = state.shape
-    return torch.empty_like(state), state.new_empty(batch, 5 * hidden)  # gates and what they saw
+    return state.new_empty(state.shape), state.new_empty(
+        batch, 5 * hidden
+    )  # gates and what they saw
 
 
 def _on_meta(name: str) -> Callable[..., Any]:
