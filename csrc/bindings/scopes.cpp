@@ -21,6 +21,20 @@ struct OriginalCalls {
 };
 OriginalCalls original;
 
+// -1 for a dimension of which a nested tensor has several sizes.
+void add_sizes(const at::Tensor& tensor, FlatShapes& shapes) {
+  shapes.push_back(tensor.dim());
+  if (tensor.layout() != at::kJagged && !tensor.is_nested()) {
+    shapes.append(tensor.sizes().begin(), tensor.sizes().end());
+  } else if (tensor.layout() != at::kJagged) {
+    shapes.append(static_cast<size_t>(tensor.dim()), -1);
+  } else {
+    for (const c10::SymInt& size : tensor.sym_sizes()) {
+      shapes.push_back(size.maybe_as_int().value_or(-1));
+    }
+  }
+}
+
 void add_shapes(PyObject* value, FlatShapes& shapes, int depth = 0) {
   constexpr int kDeepest = 3;
   // Asking whether something is a tensor takes long where it is none.
@@ -37,9 +51,7 @@ void add_shapes(PyObject* value, FlatShapes& shapes, int depth = 0) {
       add_shapes(item, shapes, depth + 1);
     }
   } else if (THPVariable_Check(value)) {
-    const auto sizes = THPVariable_Unpack(value).sizes();
-    shapes.push_back(static_cast<int64_t>(sizes.size()));
-    shapes.append(sizes.begin(), sizes.end());
+    add_sizes(THPVariable_Unpack(value), shapes);
   }
 }
 

@@ -78,6 +78,15 @@ def test_jagged_tensors_are_counted_by_their_values() -> None:
     assert profile.flops_by_kind["compare"] == (5 + 3) * 4
 
 
+def test_modules_are_called_on_jagged_tensors() -> None:
+    values = torch.empty(8, 16, device="meta")
+    offsets = torch.tensor([0, 5, 8], device="meta")
+    nested = torch.nested.nested_tensor_from_jagged(values, offsets)
+    profile = nnprof.measure(nn.Sequential(nn.Linear(16, 4), nn.GELU()), inputs=nested)
+    assert profile.macs == 8 * 16 * 4
+    assert profile["0"].output_shapes == [[2, -1, 4]]  # -1: rows of several lengths
+
+
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_nested_tensors_of_the_strided_layout_are_refused() -> None:
     rows = [torch.randn(5, 8), torch.randn(3, 8)]

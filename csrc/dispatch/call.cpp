@@ -1,0 +1,346 @@
+#include "dispatch/call.h"
+
+#include <ATen/Context.h>
+#include <ATen/MemoryOverlap.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include "dispatch/autocast.h"
+#include "dispatch/key.h"
+#include "dispatch/stack_walk.h"
+#include "dispatch/values.h"
+#include "rules/known_integers.h"
+
+namespace nnprof {
+
+thread_local Composite running_composite;
+
+namespace {
+
+CallState call_state() {
+  CallState state;
+  state.inference_mode = c10::InferenceMode::is_enabled();
+  state.grad_enabled = !state.inference_mode && at::GradMode::is_enabled();
+  state.deterministic = at::globalContext().deterministicAlgorithms();
+  state.autocast = autocast_enabled();
+  return state;
+}
+
+class Call {
+ public:
+  Call(const Operator& op, Stack& stack, Trace& trace)
+      : op_(op), stack_(stack), trace_(trace), walk_(op, trace) {}
+
+  void run() {
+    walk_.arguments(arguments());
+    stays_on_meta_ = stays_on_meta();
+    if (op_.known == Known::scalar_value) return answer_value();
+    if (op_.known == Known::equality) return answer_equality();
+    if (op_.known == Known::row_lookup) check_known_rows();
+    if (op_.known == Known::always_padded) return stay_padded();
+    if (op_.variant != Variant::functional) check_overlaps();
+    if (!compute_if_known()) run_shape_only();
+    record();
+  }
+
+ private:
+  c10::IValue* arguments() { return stack_.data() + (stack_.size() - op_.arguments); }
+  c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
+
+  bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
+
+  // The answer to whether padded sequences can be packed.
+  void stay_padded() {
+    trace_.session()->assume("padded sequences " + trace_.session()->describe_scope() +
+                             " are counted padded, which PyTorch may pack");
+    run_shape_only();
+    record();
+  }
+
+  // Kernels refuse to write an element twice, or elements that they still have to read.
+  void check_overlaps() {
+    for (int i : op_.written) {
+      const c10::IValue& target = arguments()[i];
+      if (target.isTensor() && target.toTensor().defined()) check_overlaps_of(target.toTensor());
+    }
+  }
+
+  void check_overlaps_of(const at::Tensor& target) {
+    if (!has(kOverlaps)) at::assert_no_internal_overlap(target);
+    for (size_t i = 0; i < op_.arguments - op_.outs; ++i) {
+      for_each_tensor(arguments()[i], [&](const at::Tensor& tensor) {
+        at::assert_no_partial_overlap(target, tensor);
+        if (has(kOutApart)) at::assert_no_overlap(target, tensor);
+      });
+    }
+  }
+
+  bool is_written(size_t argument) const {
+    return std::find(op_.written.begin(), op_.written.end(), static_cast<int>(argument)) !=
+           op_.written.end();
+  }
+
+  void check_known_rows() {
+    const at::Tensor& indices = arguments()[1].toTensor();
+    if (!indices.defined() || trace_.identify(indices).values != Values::known) return;
+    check_rows(arguments()[0].toTensor(), trace_.value(indices));
+  }
+
+  void answer_value() {
+    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    if (walk_.values() == Values::known) {
+      arguments()[0] = trace_.value(arguments()[0].toTensor());
+      return compute(op_, stack_, trace_);
+    }
+    c10::IValue answer = assumed_scalar(op_, arguments()[0].toTensor(), trace_);
+    torch::jit::drop(stack_, op_.arguments);
+    stack_.push_back(std::move(answer));
+  }
+
+  // Tensors of different sizes differ. Checks of PyTorch's own are taken as passed.
+  void answer_equality() {
+    const at::Tensor self = arguments()[0].toTensor();
+    if (!compute_if_known()) {
+      run_shape_only();
+      if (outputs()[0].toBool() && running_composite.op != nullptr) {
+        trace_.session()->assume("a check inside of " + running_composite.op->name + " " +
+                                 trace_.session()->describe_scope() + " is taken as passed");
+        // It asks whether the windows leave a gap; others ask whether all is well.
+        outputs()[0] = running_composite.op->name != "aten::istft";
+      } else if (outputs()[0].toBool()) {
+        if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+        const c10::IValue answer =
+            assumed_scalar(op_, self, trace_, "whether tensors are equal, one of them a tensor");
+        outputs()[0] = answer.toScalar().toDouble() != 0;
+      }
+    }
+    record();
+  }
+
+  // A factory that a check on devices looks at makes nothing real beside shape-only tensors.
+  bool stays_on_meta() {
+    return running_composite.same_device &&
+           std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
+             const c10::IValue& value = arguments()[device];
+             return value.isDevice() && value.toDevice().is_meta();
+           });
+  }
+
+  bool compute_if_known() {
+    if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
+    if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
+    Stack originals;
+    if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      const bool write = is_written(i);
+      map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        return write ? trace_.writable_value(tensor) : trace_.value(tensor);
+      });
+    }
+    compute(op_, stack_, trace_);
+    finish_outputs(originals, Values::known);
+    return true;
+  }
+
+  // What is only written has no say in whether values are known, but must be there to be written.
+  bool target_is_real() {
+    if (!has(kWritesOnly) || !arguments()[0].isTensor()) return true;
+    return trace_.identify(arguments()[0].toTensor()).values == Values::known;
+  }
+
+  // Makes the outputs shape-only on the side, to see how large they would be.
+  bool outputs_are_small() {
+    if (has(kView) || has(kDataDependent)) return true;
+    Stack probe(arguments(), arguments() + op_.arguments);
+    for (size_t i = 0; i < probe.size(); ++i) {
+      map_tensors(probe[i], [&](const at::Tensor& tensor) { return stand_in(tensor, i); });
+    }
+    make_outputs(probe);
+    return worth_computing(op_, probe, trace_.options());
+  }
+
+  void run_shape_only() {
+    if (has(kDataDependent) && !has(kKnownIntegers)) say_guess();
+    Stack originals;
+    if (has(kChoices) || !op_.written.empty()) {
+      originals.assign(arguments(), arguments() + op_.arguments);
+    }
+    c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows;
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        at::Tensor shadow = stand_in(tensor, i);
+        if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
+        return shadow;
+      });
+    }
+    make_outputs(stack_);
+    if (has(kKnownIntegers) && take_guess()) say_guess();
+    if (has(kChoices)) spread_choices(originals);
+    give_back_originals(shadows);
+    for (int i : op_.written) {
+      for_each_tensor(originals[static_cast<size_t>(i)],
+                      [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
+    }
+    finish_outputs(originals, values_of_outputs());
+  }
+
+  Values values_of_outputs() const {
+    if (walk_.values() != Values::known) return walk_.values();
+    return stays_on_meta_ ? Values::unknown : Values::over_limit;
+  }
+
+  // What a rule gets for an argument: its shadow, or the real integers that it asks for.
+  at::Tensor stand_in(const at::Tensor& tensor, size_t argument) {
+    const bool wanted = has(kKnownIntegers) && argument != 0 && !is_written(argument) &&
+                        c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+    if (wanted && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
+        trace_.identify(tensor).values == Values::known) {
+      return trace_.value(tensor);
+    }
+    return trace_.shadow(tensor);
+  }
+
+  void say_guess() {
+    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
+                             ": the mask is taken as all true");
+  }
+
+  void make_outputs(Stack& stack) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+    if (op_.rule == nullptr) return run_meta_kernel(stack);
+    if (op_.variant == Variant::functional) return op_.rule->outputs(stack);
+    run_derived(stack);
+  }
+
+  void run_meta_kernel(Stack& stack) {
+    c10::IValue* arguments = stack.data() + (stack.size() - op_.arguments);
+    for (int device : op_.devices) {
+      if (!arguments[device].isNone() || !walk_.has_tensors()) {
+        arguments[device] = c10::IValue(c10::Device(at::kMeta));
+      }
+    }
+    op_.handle.callBoxed(stack);
+  }
+
+  // add_ and add.out through the rule of add: the result must fit what it is written to.
+  void run_derived(Stack& stack) {
+    const size_t extra = op_.variant == Variant::out ? op_.returns : 0;
+    const size_t first = stack.size() - op_.arguments;
+    Stack targets;
+    if (op_.variant == Variant::in_place) {
+      targets.push_back(stack[first]);
+    } else {
+      targets.assign(stack.end() - static_cast<std::ptrdiff_t>(extra), stack.end());
+      stack.resize(stack.size() - extra);
+    }
+    op_.rule->outputs(stack);
+    for (size_t i = 0; i < targets.size(); ++i) {
+      c10::IValue& result = stack[first + i];
+      if (!targets[i].isTensor() || !result.isTensor()) continue;
+      check_fits(result.toTensor(), targets[i].toTensor());
+      result = targets[i];
+    }
+  }
+
+  void check_fits(const at::Tensor& result, const at::Tensor& target) {
+    TORCH_CHECK(!has(kExactOut) || result.scalar_type() == target.scalar_type(),
+                "Expected out tensor to have dtype ", result.scalar_type(), ", but got ",
+                target.scalar_type(), " instead");
+    TORCH_CHECK(c10::canCast(result.scalar_type(), target.scalar_type()), "result type ",
+                result.scalar_type(), " can't be cast to the desired output type ",
+                target.scalar_type());
+    if (result.sizes() == target.sizes()) return;
+    if (op_.variant == Variant::out) {
+      target.unsafeGetTensorImpl()->set_sizes_contiguous(result.sizes());
+      return;
+    }
+    TORCH_CHECK(false, "output with shape ", target.sizes(), " doesn't match the broadcast shape ",
+                result.sizes());
+  }
+
+  void spread_choices(const Stack& originals) {
+    const at::Tensor& input = originals[0].toTensor();
+    for (size_t i = 0; i < op_.returns; ++i) {
+      c10::IValue& output = outputs()[i];
+      if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
+      const at::Tensor& indices = output.toTensor();
+      if (indices.numel() > trace_.options().integer_limit) continue;
+      output = balanced_choices(indices, choices(input, originals));
+      trace_.adopt(output.toTensor(), Values::known);
+      trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
+                               ": indices are spread evenly");
+    }
+  }
+
+  // Of the dimension that is named; of all elements where none is; of the last one where none can
+  // be.
+  int64_t choices(const at::Tensor& input, const Stack& originals) const {
+    if (input.dim() == 0) return 1;
+    for (size_t i = 1; i < op_.arguments; ++i) {
+      if (op_.handle.schema().arguments()[i].name() != "dim") continue;
+      return originals[i].isInt() ? input.size(originals[i].toInt()) : input.numel();
+    }
+    return input.size(-1);
+  }
+
+  // A rule may hand an input back (dropout in eval): the program gets its own tensor, not the
+  // shadow.
+  void give_back_originals(c10::ArrayRef<std::pair<at::Tensor, at::Tensor>> shadows) {
+    if (shadows.empty()) return;
+    for (size_t i = 0; i < op_.returns; ++i) {
+      c10::IValue& output = outputs()[i];
+      if (!output.isTensor() || op_.return_aliases[i] >= 0) continue;
+      for (const auto& [shadow, original] : shadows) {
+        if (output.toTensor().is_same(shadow)) {
+          output = original;
+          break;
+        }
+      }
+    }
+  }
+
+  // The program gets the very tensor it wrote to, with the sizes that t_ or squeeze_ gave it.
+  void return_written(c10::IValue& output, const c10::IValue& original) {
+    if (output.isTensor() && original.isTensor() && original.toTensor().has_storage() &&
+        output.toTensor().has_storage()) {
+      const at::Tensor& result = output.toTensor();
+      const at::Tensor& own = original.toTensor();
+      if (result.sizes() != own.sizes() || result.strides() != own.strides()) {
+        trace_.change_metadata(own, result);
+      }
+    }
+    output = original;
+  }
+
+  void finish_outputs(const Stack& originals, Values values) {
+    for (size_t i = 0; i < op_.returns; ++i) {
+      const int alias = op_.return_aliases[i];
+      if (alias >= 0) {
+        return_written(outputs()[i], originals[static_cast<size_t>(alias)]);
+        continue;
+      }
+      for_each_tensor(outputs()[i],
+                      [&](const at::Tensor& output) { trace_.adopt(output, values); });
+    }
+  }
+
+  void record() {
+    if (!trace_.options().recording) return;
+    walk_.outputs(outputs());
+    trace_.session()->record(walk_.words(), walk_.storages(), call_state());
+  }
+
+  const Operator& op_;
+  Stack& stack_;
+  Trace& trace_;
+  CallWalk walk_;
+  bool stays_on_meta_ = false;
+};
+
+}  // namespace
+
+void run_call(const Operator& op, Stack& stack, Trace& trace) { Call(op, stack, trace).run(); }
+
+}  // namespace nnprof

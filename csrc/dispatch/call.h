@@ -1,0 +1,34 @@
+// One operator call that is priced as it stands.
+#pragma once
+
+#include "dispatch/operators.h"
+#include "dispatch/trace.h"
+
+namespace nnprof {
+
+// PyTorch's own code in terms of other operators, which this thread is running.
+struct Composite {
+  const Operator* op = nullptr;  // the outermost
+  bool same_device = false;      // it checks that its tensors are on one device
+};
+extern thread_local Composite running_composite;
+
+class InsideComposite {
+ public:
+  explicit InsideComposite(const Operator& op) : outer_(running_composite) {
+    if (outer_.op == nullptr) running_composite.op = &op;
+    if (op.known == Known::same_device) running_composite.same_device = true;
+  }
+  ~InsideComposite() { running_composite = outer_; }
+  InsideComposite(const InsideComposite&) = delete;
+  InsideComposite& operator=(const InsideComposite&) = delete;
+
+ private:
+  const Composite outer_;
+};
+
+// Makes the outputs of a call, shape-only or really, and records it: arguments are on the stack,
+// outputs are left there. Raises PyTorch's own errors.
+void run_call(const Operator& op, Stack& stack, Trace& trace);
+
+}  // namespace nnprof
