@@ -686,7 +686,7 @@ REVIEWED: list[tuple[str, str, Call]] = [
         call(torch.randn, [0], dtype=torch.int64),
     ),
     (
-        r"\[strides\] conv\w+(3d\(|\((float64|bfloat16))",
+        r"\[strides\] conv\w*(3d\(|\((float64|bfloat16))",
         "layouts are cuDNN's: channels last of volumes and bfloat16, not of float64",
         call(F.conv2d, DOUBLES, FILTERS, padding=1, dilation=2),
     ),
