@@ -4,7 +4,7 @@
 #   PYTHON=python3.12      the interpreter that the environment is made with
 #   TORCH=torch==2.11.0    the torch to build against; else the one that PYTHON has, else torch==2.13.0
 #   VENV=.venv             where the environment goes; one per torch lets several live side by side
-#   PYTEST_ARGS="-k conv"  what `make test` hands to pytest
+#   PYTEST_ARGS="-k conv"  what `make test` hands to pytest; "-m long" is the sweeps that everyday runs do in short
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,7 +14,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?=
-PYTEST_ARGS ?= -n auto --maxprocesses=8 --dist=worksteal
+PYTEST_ARGS ?= -n auto --maxprocesses=8 --dist=worksteal -m "not long"
 WERROR ?= $(if $(filter-out 0 false no,$(CI)),ON,OFF)
 
 OLDEST_TORCH := 2.11
@@ -39,7 +39,7 @@ demo: $(stamps)/built-$(WERROR) $(stamps)/torchvision  ## profile ResNet-50 and 
 
 build: $(stamps)/built-$(WERROR)  ## set up the environment and build nnprof in it, editable
 
-test: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-test  ## run every test
+test: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-test  ## run every test, the long sweeps in their short form
 	@$(python) -m pytest $(PYTEST_ARGS)
 
 bench: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-bench  ## compare with the other profilers

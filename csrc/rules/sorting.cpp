@@ -403,7 +403,7 @@ const Rule kTable[] = {
      boxed<&kthvalue>,
      reduction,
      {.compare = 2},
-     kChoices},
+     kChoices | kOutApart},
     {"aten::mode(Tensor self, int dim=-1, bool keepdim=False) -> (Tensor values, Tensor indices)",
      boxed<&one_of_each_row>,
      mode_cost,

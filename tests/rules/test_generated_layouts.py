@@ -37,6 +37,7 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::max_unpool2d.out": RESTRIDES,
     "aten::max_unpool3d.out": ({"accepts", "strides"}, CONTIGUOUS[1]),
     "aten::adaptive_avg_pool2d.out": RESTRIDES,
+    "aten::nll_loss2d_backward": CONTIGUOUS,
     "aten::nll_loss2d_backward.grad_input": CONTIGUOUS,
     "aten::gru.data": BATCH_SIZES,
     "aten::lstm.data": BATCH_SIZES,
@@ -46,6 +47,7 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::_unique.out": ({"shape"}, "how many are different is not known of floats"),
     "aten::log_sigmoid": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::log_sigmoid_forward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
+    "aten::log_sigmoid_backward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::linear.out": ({"accepts"}, "PyTorch stumbles over an output with gaps between rows"),
     # Bugs.
     "aten::_grouped_mm": ({"accepts"}, "BUG: strides that its kernel refuses, such as 0"),
