@@ -11,6 +11,8 @@ from typing import Any
 
 import torch
 
+import nnprof
+
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -39,7 +41,8 @@ def conditions(*packages: str) -> dict[str, Any]:
         "cpu": cpu_name(),
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "nnprof", *packages)},
+        "versions": {"nnprof": nnprof.__version__}
+        | {name: version(name) for name in ("torch", *packages) if version(name)},
     }
 
 
