@@ -1,0 +1,38 @@
+"""What the README shows is what its code prints."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nnprof.models import import_torchvision
+
+README = Path(__file__).parent.parent / "README.md"
+
+#: A block of Python, and the block of text right behind it where it prints something.
+BLOCKS = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
+
+
+def unchanging(text: str) -> str:
+    """Without times, and without the blanks at the ends of lines."""
+    text = re.sub(r"Traced in .*", "Traced in", text)
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def test_examples_print_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import_torchvision()
+    pytest.importorskip("pandas")
+    blocks = BLOCKS.findall(README.read_text(encoding="utf-8"))
+    assert len(blocks) > 5
+    monkeypatch.chdir(tmp_path)  # they save files
+    names: dict[str, Any] = {}  # each goes on from the ones before
+    for code, shown in blocks:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile(code, "README.md", "exec"), names)
+        assert unchanging(printed.getvalue()) == unchanging(shown)
