@@ -13,8 +13,6 @@ py::object attribute(py::handle dict, PyObject* name) {
   return py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(dict.ptr(), name));
 }
 
-PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
-
 // A ScriptModule keeps its children and tensors in C++: ask it through its methods.
 py::object as_dict(py::handle module, py::object direct, const char* method) {
   if (direct && PyDict_Check(direct.ptr())) return direct;

@@ -10,6 +10,9 @@
 
 namespace nnprof {
 
+// A name to look up in the __dict__ of a module.
+inline PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
+
 class ModuleTree {
  public:
   explicit ModuleTree(std::shared_ptr<Trace> trace);

@@ -55,8 +55,6 @@ void add_shapes(PyObject* value, FlatShapes& shapes, int depth = 0) {
   }
 }
 
-PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
-
 bool is_empty_dict(PyObject* value) {
   return value != nullptr && PyDict_Check(value) && PyDict_GET_SIZE(value) == 0;
 }

@@ -99,6 +99,7 @@ void find_rule(Operator& op) {
   if (!own.empty()) return;
   const std::string& function = op.handle.operator_name().name;
   if (op.outs != 0) {
+    if (op.outs != op.returns) return;  // an out= that is a list of tensors
     adopt(op, function, Variant::out, op.arguments - op.outs);
   } else if (function.back() == '_' && !op.written.empty()) {
     adopt(op, function.substr(0, function.size() - 1), Variant::in_place, op.arguments);

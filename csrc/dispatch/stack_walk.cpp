@@ -107,8 +107,7 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
     values_ = identity.values;
   }
-  const bool matter =
-      op_.rule != nullptr && (op_.rule->has(kValues) || op_.rule->has(kKnownIntegers));
+  const bool matter = op_.rule != nullptr && op_.rule->has(kKnownIntegers);
   if (matter && !wrapped && identity.values == Values::known) {
     known_values(tensor);
   } else {

@@ -72,8 +72,9 @@ void check_inputs(const at::Tensor& query, const at::Tensor& key, const at::Tens
               "Expected attn_mask dtype to be bool or float or to match query dtype, but got "
               "attn_mask.dtype: ",
               mask->scalar_type(), " and  query.dtype: ", dtype, " instead.");
-  TORCH_CHECK_INDEX(mask->dim() >= 2, "attn_mask needs at least 2 dimensions, but has ",
-                    mask->dim());
+  // With dropout nothing is fused, and a mask has but to broadcast.
+  TORCH_CHECK_INDEX(mask->dim() >= 2 || dropout > 0,
+                    "attn_mask needs at least 2 dimensions, but has ", mask->dim());
 }
 
 // The batch dimensions of keys or values, with heads repeated for the queries' groups.

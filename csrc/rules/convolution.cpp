@@ -1,6 +1,8 @@
 // Convolutions, plain and transposed, in one to three dimensions.
+#include <ATen/TensorUtils.h>
 #include <c10/core/MemoryFormat.h>
 
+#include <array>
 #include <string_view>
 
 #include "rules/families.h"
@@ -346,6 +348,18 @@ at::Tensor conv_padding(const at::Tensor& input, const at::Tensor& weight,
   return convolve_named(batched, weight, bias, stride, padding, dilation, groups);
 }
 
+// The kernel multiplies the rows of what one place of the kernel sees as one matrix: a view of it.
+void check_rows(const at::Tensor& self, int64_t shift, int64_t length) {
+  const int64_t steps =
+      std::min(self.size(0) + std::min<int64_t>(shift, 0), length) - std::max<int64_t>(shift, 0);
+  if (steps <= 0) return;
+  const std::array<int64_t, 3> seen = {steps, self.size(1), self.size(2)};
+  const DimVector rows = {steps * self.size(1), self.size(2)};
+  TORCH_CHECK(at::detail::computeStride(seen, self.strides(), rows).has_value(),
+              "view size is not compatible with input tensor's size and stride (at least one "
+              "dimension spans across two contiguous subspaces). Use .reshape(...) instead.");
+}
+
 at::Tensor conv_tbc(const at::Tensor& self, const at::Tensor& weight, const at::Tensor& bias,
                     int64_t pad) {
   TORCH_CHECK(self.dim() == 3, "Input must have 3 dims: time, batch, in_channel.");
@@ -360,6 +374,7 @@ at::Tensor conv_tbc(const at::Tensor& self, const at::Tensor& weight, const at::
   const int64_t length = self.size(0) + 2 * pad - weight.size(0) + 1;
   TORCH_CHECK(length >= 0, "conv_tbc(): a kernel of ", weight.size(0),
               " is greater than the padded input of ", self.size(0) + 2 * pad);
+  for (int64_t k = 0; k < weight.size(0); ++k) check_rows(self, pad - k, length);
   return empty_like_dtype({length, self.size(1), weight.size(2)}, self);
 }
 

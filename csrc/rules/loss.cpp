@@ -257,15 +257,22 @@ void multi_margin_gradient_cost(const OpSignature& op, Cost& cost) {
 
 // Of sequences that nobody aligned ----------------------------------------------------------------
 
-// The longest target, which the state's size follows from, is taken to fill its row.
+int64_t longest(const at::Tensor& lengths) {
+  const at::Tensor known = lengths.to(at::kLong).contiguous();
+  const auto* length = known.const_data_ptr<int64_t>();
+  return known.numel() == 0 ? 0 : *std::max_element(length, length + known.numel());
+}
+
+// The state's size follows from the longest target, which is taken to fill its row if nobody knows.
 Pair ctc_of_unknown_lengths(const at::Tensor& log_probs, const at::Tensor& targets,
-                            const at::Tensor& input_lengths, const at::Tensor& /*target_lengths*/,
+                            const at::Tensor& input_lengths, const at::Tensor& target_lengths,
                             int64_t /*blank*/, bool /*zero_infinity*/) {
   const int64_t batch = log_probs.dim() == 3 ? log_probs.size(1) : 1;
   const int64_t steps = log_probs.size(0);
   TORCH_CHECK(input_lengths.numel() == batch, "input_lengths must be of size batch_size");
-  const int64_t labels =
+  int64_t labels =
       targets.dim() == 2 ? targets.size(1) : targets.numel() / std::max<int64_t>(batch, 1);
+  if (target_lengths.is_cpu()) labels = longest(target_lengths);
   return {empty_like_dtype({batch}, log_probs),
           empty_like_dtype({batch, steps, 2 * labels + 1}, log_probs)};
 }
@@ -360,7 +367,7 @@ const Rule kTable[] = {
      boxed<for_floats<&ctc_of_unknown_lengths>>,
      ctc_of_unknown_lengths_cost,
      {},
-     kValues},
+     kKnownIntegers},
     // Gradients: a factor, the difference, the gradient from above.
     {"aten::mse_loss_backward(Tensor grad_output, Tensor self, Tensor target, int reduction) -> "
      "Tensor",

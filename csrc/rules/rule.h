@@ -35,15 +35,14 @@ enum RuleFlag : uint32_t {
   kDefault = 0,
   kView = 1 << 0,           // outputs alias inputs: costs nothing
   kRandom = 1 << 1,         // draws random numbers
-  kValues = 1 << 2,         // integer inputs' values decide what is touched: keep small ones
-  kDataDependent = 1 << 3,  // output sizes depend on values: see dispatch/values
-  kChoices = 1 << 4,        // integer outputs are indices into a dimension: made balanced
-  kWritesOnly = 1 << 5,     // the first tensor is written, not read (fill_, zero_, copy_)
-  kReturnsInput = 1 << 6,   // may hand an input back untouched (dropout in eval, contiguous)
-  kKnownIntegers = 1 << 7,  // known integers after the first tensor come real: see known_integers.h
-  kExactOut = 1 << 8,       // an out= must be of the result's own dtype, nothing is cast
-  kOverlaps = 1 << 9,       // may be written to a tensor whose elements share memory
-  kOutApart = 1 << 10,      // an out= may not be one of the inputs
+  kDataDependent = 1 << 2,  // output sizes depend on values: see dispatch/values
+  kChoices = 1 << 3,        // integer outputs are indices into a dimension: made balanced
+  kWritesOnly = 1 << 4,     // the first tensor is written, not read (fill_, zero_, copy_)
+  kReturnsInput = 1 << 5,   // may hand an input back untouched (dropout in eval, contiguous)
+  kKnownIntegers = 1 << 6,  // known integers after the first tensor come real: see known_integers.h
+  kExactOut = 1 << 7,       // an out= must be of the result's own dtype, nothing is cast
+  kOverlaps = 1 << 8,       // may be written to a tensor whose elements share memory
+  kOutApart = 1 << 9,       // an out= may not be one of the inputs
 };
 
 struct Rule {

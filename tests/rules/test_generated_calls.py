@@ -696,16 +696,6 @@ REVIEWED: list[tuple[str, str, Call]] = [
         "BUG: of one sample the loss is a number",
         call(F.multilabel_margin_loss, torch.ones(3), torch.zeros(3).long(), reduction="none"),
     ),
-    (
-        r"\[raises\] scaled_dot_product_attention\(.*dropout_p=0.5",
-        "BUG: a mask of one dimension, which PyTorch takes where it does not fuse",
-        call(
-            F.scaled_dot_product_attention,
-            *[torch.ones(1, 1, 2, 4)] * 3,
-            attn_mask=torch.ones(2),
-            dropout_p=0.5,
-        ),
-    ),
 ]
 
 

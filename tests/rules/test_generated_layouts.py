@@ -51,13 +51,6 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::linear.out": ({"accepts"}, "PyTorch stumbles over an output with gaps between rows"),
     # Bugs.
     "aten::_grouped_mm": ({"accepts"}, "BUG: strides that its kernel refuses, such as 0"),
-    "aten::_ctc_loss.Tensor_out": ({"shape"}, "BUG: as _ctc_loss.Tensor"),
-    "aten::conv_tbc": ({"accepts"}, "BUG: an input that PyTorch cannot view as it must"),
-    "aten::conv_tbc.out": ({"accepts"}, "BUG: an input that PyTorch cannot view as it must"),
-    "aten::_ctc_loss.Tensor": (
-        {"shape"},
-        "BUG: the longest target decides, not the width of the table",
-    ),
 }
 
 
@@ -109,12 +102,6 @@ ONCE_WRONG: dict[str, tuple[Any, ...]] = {
 }
 
 
-#: Of these, what is not yet right.
-BUGS = {"conv_tbc", "_ctc_loss.Tensor"}
-
-
 @pytest.mark.parametrize("name", ONCE_WRONG)
-def test_what_was_once_wrong(name: str, request: pytest.FixtureRequest) -> None:
-    if name in BUGS:
-        request.applymarker(pytest.mark.xfail(strict=True, reason="a rule's bug"))
+def test_what_was_once_wrong(name: str) -> None:
     assert not compare(name, operator_named(f"aten::{name}"), (ONCE_WRONG[name], {}))

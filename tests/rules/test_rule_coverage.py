@@ -18,8 +18,6 @@ EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::log_sigmoid_forward": ({"shape"}, "the buffer is empty where no CPU kernel fills it"),
     "aten::_embedding_bag": ({"shape"}, "what is kept for backward is as on CUDA"),
     "aten::_embedding_bag_forward_only": ({"shape"}, "what is kept for backward is as on CUDA"),
-    "aten::unsafe_split.Tensor_out": ({"raises"}, "BUG: a list of outputs to write to"),
-    "aten::unsafe_split_with_sizes.out": ({"raises"}, "BUG: a list of outputs to write to"),
     "aten::nonzero": ({"shape"}, "the values of floats are unknown: all are taken as not zero"),
 }
 
