@@ -13,7 +13,7 @@ import nnprof
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CallCost", "cost_of", "meta"]
+__all__ = ["CallCost", "cost_of", "macs", "meta"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,13 @@ class CallCost:
 
 def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.empty(shape, device="meta", dtype=dtype)
+
+
+def macs(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
+    """The MACs of all that the function calls."""
+    with torch.no_grad(), nnprof.trace() as running:
+        function(*args, **kwargs)
+    return running.profile().macs
 
 
 def cost_of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> CallCost:

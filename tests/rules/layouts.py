@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.rules.differential import Arguments
 
-__all__ = ["arguments_laid_out", "laid_out", "shapes", "tensors"]
+__all__ = ["arguments_laid_out", "laid_out", "shapes", "tensors", "transposed_ones"]
 
 KINDS = ("permuted", "sliced", "offset", "expanded", "plain")
 
@@ -28,6 +28,12 @@ def shapes(
     """Sizes of ``low`` to ``high`` dimensions."""
     sizes = st.integers(smallest, largest)
     return st.lists(sizes, min_size=low, max_size=high).map(tuple)
+
+
+def transposed_ones(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Ones of ``shape`` with its first two dimensions swapped, where it has them."""
+    x = torch.ones(tuple(shape), dtype=dtype)
+    return x.transpose(0, 1) if x.dim() > 1 else x
 
 
 @st.composite

@@ -17,12 +17,11 @@ import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from torch import Tensor, nn
 
-import nnprof
-from tests.rules.costs import meta
+from tests.rules.costs import macs, meta
 from tests.rules.scalars import Number, largest, total
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
 few = settings(max_examples=80, suppress_health_check=list(HealthCheck))
 small = st.integers(1, 3)
@@ -57,12 +56,6 @@ class Counted:
         for place in np.ndindex(*shape):
             array[place] = Number(tally)
         return array
-
-
-def macs(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
-    with torch.no_grad(), nnprof.trace() as running:
-        function(*args, **kwargs)
-    return running.profile().macs
 
 
 # Products -----------------------------------------------------------------------------------------

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hypothesis.strategies as st
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
-from torch import Tensor, nn
+from torch import nn
 
 import nnprof
 from tests import oracles
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from tests.rules.costs import macs, meta
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 size = st.integers(1, 4)
-
-
-def macs(function: Callable[..., Any], *args: Any, **kwargs: Any) -> int:
-    with torch.no_grad(), nnprof.trace() as trace:
-        function(*args, **kwargs)
-    return trace.profile().macs
-
-
-def meta(*shape: int) -> Tensor:
-    return torch.empty(shape, device="meta")
 
 
 @given(st.lists(size, max_size=2), st.booleans(), st.booleans(), size, size, size)

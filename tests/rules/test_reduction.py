@@ -10,6 +10,7 @@ import torch
 
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
+from tests.rules.layouts import transposed_ones
 from tests.rules.scalars import Tally, largest, total
 
 if TYPE_CHECKING:
@@ -46,9 +47,7 @@ SAMPLES: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     "dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.int32, torch.bool]
 )
 def test_outputs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    x = torch.ones(shape, dtype=dtype)
-    if len(shape) > 1:
-        x = x.transpose(0, 1)
+    x = transposed_ones(shape, dtype)
     for function, args in SAMPLES:
         assert not compare(str(function), function, ((x, *args), {}))
 

@@ -9,6 +9,7 @@ import torch
 
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
+from tests.rules.layouts import transposed_ones
 from tests.rules.scalars import Tally, largest, total
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ CUMULATIVE = (torch.cumsum, torch.cumprod, torch.cummax, torch.cummin, torch.log
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.int64])
 @pytest.mark.parametrize("shape", [(3, 4), (), (0, 3), (2, 4, 3)])
 def test_outputs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    x = torch.ones(shape, dtype=dtype)
-    if len(shape) > 1:
-        x = x.transpose(0, 1)
+    x = transposed_ones(shape, dtype)
     for dim in (0, -1, 3):
         for function in SOFTMAXES:
             assert not compare("softmax", function, ((x, dim), {}))

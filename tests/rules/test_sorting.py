@@ -11,6 +11,7 @@ import torch
 import nnprof
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
+from tests.rules.layouts import transposed_ones
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,9 +35,7 @@ SAMPLES: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 @pytest.mark.parametrize("shape", [(3, 4), (), (0, 3), (2, 3, 4)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64, torch.bool])
 def test_outputs(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    x = torch.ones(shape, dtype=dtype)
-    if len(shape) > 1:
-        x = x.transpose(0, 1)
+    x = transposed_ones(shape, dtype)
     for function, args in SAMPLES:
         assert not compare(str(function), function, ((x, *args), {}))
 
