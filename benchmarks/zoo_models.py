@@ -43,8 +43,7 @@ def image(*sizes: int) -> Tensor:
 
 #: Of the models whose constructors say nothing of the images they take: batch included.
 _CLASSIFIER_SIZES = {"inception_v3": 299}
-_VIDEO_SIZES = {"mvit": (1, 3, 16, 224, 224), "swin3d": (1, 3, 16, 224, 224)}
-_VIDEO_SIZES |= {"s3d": (1, 3, 16, 224, 224)}
+_VIDEO_SIZES = dict.fromkeys(("mvit", "swin3d", "s3d"), (1, 3, 16, 224, 224))
 
 
 def _torchvision_names(package: str) -> list[str]:

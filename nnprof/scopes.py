@@ -21,15 +21,6 @@ _call = cast("FunctionType", nn.Module._wrapped_call_impl)
 _own_code = _call.__code__
 
 
-#: Where torch keeps the hooks of all modules, which `_call_impl` looks into.
-_GLOBAL_HOOKS = (
-    "_global_backward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-)
-
-
 def _through_the_core(self: Any, *args: Any, nnprof_scoped_call: Any, **kwargs: Any) -> Any:
     return nnprof_scoped_call(self, args, kwargs)
 
@@ -50,5 +41,9 @@ def uninstall_scopes() -> None:
 _core.set_original_calls(
     FunctionType(_own_code, _call.__globals__, _call.__name__),
     nn.Module._call_impl,
-    *(getattr(module, name) for name in _GLOBAL_HOOKS),
+    # The hooks of all modules, which `_call_impl` looks into.
+    module._global_backward_pre_hooks,
+    module._global_backward_hooks,
+    module._global_forward_hooks,
+    module._global_forward_pre_hooks,
 )

@@ -363,7 +363,7 @@ def _switch_on_scopes() -> list[Undo]:
     undo: list[Undo] = [uninstall_scopes]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
-        stance = torch.compiler.set_stance("force_eager")
+        stance = torch.compiler.set_stance("force_eager")  # in force from here on
         undo.append(lambda: stance.__exit__(None, None, None))
     if not torch.cuda.is_available():
         # A forward that names device="cuda" traces without one: nothing is ever put there.

@@ -9,6 +9,10 @@ namespace py = pybind11;
 namespace nnprof {
 namespace {
 
+// Enough for most models, so that nothing is moved while they are walked.
+constexpr size_t kUsualModules = 512;
+constexpr size_t kItemsInBlock = 4000;
+
 py::object attribute(py::handle dict, PyObject* name) {
   return py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(dict.ptr(), name));
 }
@@ -50,18 +54,17 @@ size_t size_of(PyObject* container) {
 
 bool is_container(PyObject* value) { return PyDict_Check(value) || PyList_Check(value); }
 
+// The objects that modules hold lie scattered in memory: all are asked for before one is touched.
+void prefetch(PyObject* const* items, size_t count) {
+  for (size_t i = 0; i < count; ++i) __builtin_prefetch(items[i], /*write=*/1);
+}
+
 py::object checked(PyObject* object) {
   if (object == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(object);
 }
 
 }  // namespace
-
-// Enough for most models, so that nothing is moved while they are walked.
-constexpr size_t kUsualModules = 512;
-constexpr size_t kItemsInBlock = 4000;
-
-ModuleTree::ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
 
 int32_t ModuleTree::number_of(PyObject* module) const {
   const auto found = numbers_.find(module);
@@ -146,11 +149,6 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
     children_[static_cast<size_t>(number)].push_back(child_number);
   }
   return number;
-}
-
-// The objects that modules hold lie scattered in memory: all are asked for before one is touched.
-static void prefetch(PyObject* const* items, size_t count) {
-  for (size_t i = 0; i < count; ++i) __builtin_prefetch(items[i], /*write=*/1);
 }
 
 ModuleTree::~ModuleTree() {

@@ -15,7 +15,7 @@ inline PyObject* interned(const char* name) { return PyUnicode_InternFromString(
 
 class ModuleTree {
  public:
-  explicit ModuleTree(std::shared_ptr<Trace> trace);
+  explicit ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
   ~ModuleTree();
   ModuleTree(const ModuleTree&) = delete;
   ModuleTree& operator=(const ModuleTree&) = delete;

@@ -24,14 +24,14 @@ OriginalCalls original;
 // -1 for a dimension of which a nested tensor has several sizes.
 void add_sizes(const at::Tensor& tensor, FlatShapes& shapes) {
   shapes.push_back(tensor.dim());
-  if (tensor.layout() != at::kJagged && !tensor.is_nested()) {
+  if (!tensor.is_nested()) {
     shapes.append(tensor.sizes().begin(), tensor.sizes().end());
-  } else if (tensor.layout() != at::kJagged) {
-    shapes.append(static_cast<size_t>(tensor.dim()), -1);
-  } else {
+  } else if (tensor.layout() == at::kJagged) {
     for (const c10::SymInt& size : tensor.sym_sizes()) {
       shapes.push_back(size.maybe_as_int().value_or(-1));
     }
+  } else {
+    shapes.append(static_cast<size_t>(tensor.dim()), -1);
   }
 }
 

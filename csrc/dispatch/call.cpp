@@ -76,11 +76,6 @@ class Call {
     }
   }
 
-  bool is_written(size_t argument) const {
-    return std::find(op_.written.begin(), op_.written.end(), static_cast<int>(argument)) !=
-           op_.written.end();
-  }
-
   void check_known_rows() {
     const at::Tensor& indices = arguments()[1].toTensor();
     if (!indices.defined() || trace_.identify(indices).values != Values::known) return;
@@ -133,7 +128,7 @@ class Call {
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {
-      const bool write = is_written(i);
+      const bool write = op_.writes(i);
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
         return write ? trace_.writable_value(tensor) : trace_.value(tensor);
       });
@@ -192,7 +187,7 @@ class Call {
 
   // What a rule gets for an argument: its shadow, or the real integers that it asks for.
   at::Tensor stand_in(const at::Tensor& tensor, size_t argument) {
-    const bool wanted = has(kKnownIntegers) && argument != 0 && !is_written(argument) &&
+    const bool wanted = has(kKnownIntegers) && argument != 0 && !op_.writes(argument) &&
                         c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
     if (wanted && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
         trace_.identify(tensor).values == Values::known) {

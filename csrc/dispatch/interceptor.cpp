@@ -61,8 +61,6 @@ void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
   trace.adopt(tensor, tensor.numel() <= limit ? Values::known : large);
 }
 
-}  // namespace
-
 // A FakeTensor is its metadata: a shadow of that stands for it. True when no other wrapper is left.
 bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
   if (c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Python)) return false;
@@ -110,6 +108,8 @@ void shadow_beside_meta(const Operator& op, Stack& stack, Trace& trace) {
     map_tensors(stack[i], [&](const at::Tensor& tensor) { return trace.shadow(tensor); });
   }
 }
+
+}  // namespace
 
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
   if (keys.has(c10::DispatchKey::NestedTensor)) {

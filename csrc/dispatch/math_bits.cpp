@@ -22,12 +22,10 @@ void run_on_clones(const Operator& op, Stack& stack) {
   std::vector<std::pair<at::Tensor, at::Tensor>> written;
   const size_t first = stack.size() - op.arguments;
   for (size_t i = 0; i < op.arguments; ++i) {
-    const bool is_written =
-        std::find(op.written.begin(), op.written.end(), static_cast<int>(i)) != op.written.end();
     map_tensors(stack[first + i], [&](const at::Tensor& tensor) {
       if (!tensor.key_set().has_any(kMathBits)) return tensor;
       at::Tensor clone = tensor.clone();
-      if (is_written) written.emplace_back(tensor, clone);
+      if (op.writes(i)) written.emplace_back(tensor, clone);
       return clone;
     });
   }

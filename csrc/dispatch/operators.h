@@ -4,6 +4,7 @@
 
 #include <ATen/core/dispatch/Dispatcher.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -57,6 +58,10 @@ struct Operator {
   size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;
   bool view = false;  // by its schema: outputs alias inputs
+
+  bool writes(size_t argument) const {
+    return std::find(written.begin(), written.end(), static_cast<int>(argument)) != written.end();
+  }
 
   explicit Operator(c10::OperatorHandle h) : handle(h) {}
 };

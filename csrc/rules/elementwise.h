@@ -8,6 +8,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/Scalar.h>
 
+#include "rules/dtype_checks.h"
 #include "rules/outputs.h"
 
 namespace nnprof {
@@ -62,22 +63,6 @@ struct Binary<Function, at::Tensor (*)(const at::Tensor&, const at::Tensor&, Res
   }
 };
 
-inline bool is_integer(c10::ScalarType dtype) { return c10::isIntegralType(dtype, true); }
-inline bool is_float(c10::ScalarType dtype) { return c10::isFloatingType(dtype); }
-inline bool is_real(c10::ScalarType dtype) { return !c10::isComplexType(dtype); }
-inline bool is_inexact(c10::ScalarType dtype) { return !is_integer(dtype); }
-
-template <auto Supported, auto Function, class Signature = decltype(Function)>
-struct Checked;
-template <auto Supported, auto Function, class... Arguments>
-struct Checked<Supported, Function, at::Tensor (*)(Arguments...)> {
-  static at::Tensor call(Arguments... arguments) {
-    at::Tensor result = Function(arguments...);
-    check_has_kernel(Supported(result.scalar_type()) || result.numel() == 0, result.scalar_type());
-    return result;
-  }
-};
-
 }  // namespace detail
 
 // A unary function that keeps the dtype of a floating input.
@@ -102,15 +87,5 @@ template <auto Function>
 at::Tensor number_first(const at::Scalar& self, const at::Tensor& other) {
   return Function(wrapped_number(self), other);
 }
-
-// Adapters for functions that PyTorch has kernels of for some dtypes only, by that of the result.
-template <auto Function>
-inline constexpr auto integer_result = &detail::Checked<&detail::is_integer, Function>::call;
-template <auto Function>
-inline constexpr auto float_result = &detail::Checked<&detail::is_float, Function>::call;
-template <auto Function>
-inline constexpr auto real_result = &detail::Checked<&detail::is_real, Function>::call;
-template <auto Function>
-inline constexpr auto inexact_result = &detail::Checked<&detail::is_inexact, Function>::call;
 
 }  // namespace nnprof

@@ -114,11 +114,17 @@ at::Tensor gradient_of_probabilities(const at::Tensor& /*grad_output*/, const at
   return empty_preserving(self);
 }
 
-// The sum of `elements` losses, which are kept until then, and for a mean the division.
-void add_reduction(const OpSignature& op, Cost& cost, int64_t elements, int64_t reduction) {
+// So many sums of `elements` numbers, and for a mean the division.
+void add_sums(Cost& cost, int64_t sums, int64_t elements, int64_t reduction) {
   if (reduction == at::Reduction::None) return;
-  cost.add({.add = 1}, elements);
+  cost.add({.add = sums}, elements);
   if (reduction == at::Reduction::Mean) cost.add({.division = 1}, 1);
+}
+
+// Of losses which are kept until then.
+void add_reduction(const OpSignature& op, Cost& cost, int64_t elements, int64_t reduction) {
+  add_sums(cost, 1, elements, reduction);
+  if (reduction == at::Reduction::None) return;
   cost.temporary_bytes += elements * op.output().element_size();
 }
 
@@ -192,10 +198,7 @@ void nll_cost(const OpSignature& op, Cost& cost) {
     cost.bytes_read += std::min(rows, weight.numel()) * weight.element_size();
     cost.add({.multiply = 1}, rows);
   }
-  const int64_t reduction = op.integer(3);
-  if (reduction == at::Reduction::None) return;
-  cost.add({.add = weight.defined ? 2 : 1}, rows);
-  if (reduction == at::Reduction::Mean) cost.add({.division = 1}, 1);
+  add_sums(cost, weight.defined ? 2 : 1, rows, op.integer(3));
 }
 
 // -weight * grad_output (/ total weight) at one element of each row. The input is not read.
@@ -239,10 +242,7 @@ void multi_margin_cost(const OpSignature& op, Cost& cost) {
   const int64_t powers = op.floating(2) == 2 ? 1 : 0, weights = op.has_tensor(4) ? 1 : 0;
   cost.add({.add = 3, .multiply = powers + weights, .compare = 1}, wrong);
   cost.add({.division = 1}, rows);
-  const int64_t reduction = op.integer(5);
-  if (reduction == at::Reduction::None) return;
-  cost.add({.add = 1}, rows);
-  if (reduction == at::Reduction::Mean) cost.add({.division = 1}, 1);
+  add_sums(cost, 1, rows, op.integer(5));
 }
 
 // A difference and a comparison for each wrong class, whose gradient the right one gets negated;
