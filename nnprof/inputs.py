@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from nnprof.errors import InputError
+from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.modules import looked_through
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def make_inputs(
     inputs: Any = None,
     kwargs: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str | None = None,
+    sizes: Sizes = NO_SIZES,
 ) -> Arguments:
     """The positional and the keyword arguments to call `model` with.
 
@@ -54,9 +56,14 @@ def make_inputs(
     `forward` demands two or more. A dict holds keyword arguments if its keys are parameters of
     `forward`. Anything else, a named tuple or a dataclass too, is the one positional argument.
 
+    Without either, a model of transformers, diffusers, timm or torchvision gets what it usually
+    takes, with the batch and the sequence of `sizes`.
+
     `kwargs` are further keyword arguments. Raises `InputError` for what cannot be meant.
     """
     model = looked_through(model)
+    if sizes != NO_SIZES and not (shape is None and inputs is None):
+        raise InputError("batch= and sequence= say how to make the inputs: leave out shape/inputs")
     if shape is not None and inputs is not None:
         raise InputError("give shape= (to make the inputs) or inputs= (to use yours), not both")
     if shape is not None:
@@ -64,7 +71,7 @@ def make_inputs(
     elif inputs is not None:
         args, keywords = _given(model, inputs)
     else:
-        args, keywords = _none_needed(model, kwargs)
+        args, keywords = example_inputs(model, sizes) or _none_needed(model, kwargs)
     return (args, _merged(keywords, kwargs)) if kwargs else (args, keywords)
 
 

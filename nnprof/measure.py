@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.inputs import explain_call_failure, kept, make_inputs
 from nnprof.modules import looked_through
+from nnprof.phases import phase_inputs
 from nnprof.trace import trace, wants_data
 
 if TYPE_CHECKING:
@@ -30,6 +32,10 @@ def measure(
     kwargs: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str | None = None,
     autocast: torch.dtype | str | None = None,
+    phase: str | None = None,
+    batch: int | None = None,
+    sequence: int | None = None,
+    context: int | None = None,
     assume: float | Mapping[str, float] | None = None,
     strict: bool = False,
 ) -> Profile:
@@ -48,6 +54,11 @@ def measure(
         kwargs: more keyword arguments of `forward`, passed as they are.
         dtype: of the made inputs. Default: the first floating parameter's; int64 for token ids.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
+        phase: of a language model: "prefill", the whole prompt at once, or "decode", one token
+            against a cache of `context` tokens.
+        batch: of the made inputs, where neither `shape` nor `inputs` is given.
+        sequence: tokens of the made inputs, likewise.
+        context: tokens in the cache, for `phase`.
         assume: what a value reads that only a real run would know: one number for every such
             question, or numbers by module path.
         strict: raise where an operator has no rule or a guess was made.
@@ -60,7 +71,10 @@ def measure(
         NestedTraceError: called while another measure or trace runs in this thread.
     """
     target = looked_through(model)
-    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype)
+    sizes = Sizes(batch, sequence)
+    if phase is not None:
+        inputs, sizes = phase_inputs(target, phase, sizes, context), NO_SIZES
+    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
     for limit in INTEGER_LIMITS:
         last = limit == INTEGER_LIMITS[-1]
         running = trace(target, autocast=autocast, assume=assume, integer_limit=limit)
