@@ -1,0 +1,161 @@
+"""One model of the zoo: what nnprof says of it in each way of running, and what the oracle says.
+
+Runs in the child processes of `zoo.py`; a `Result` is what goes through the pipe and into the file.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+import zoo_oracle
+from torch.utils import _pytree
+from zoo_models import FAMILIES, Case
+
+import nnprof
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Result = dict[str, Any]
+
+#: The fastest of so many calls is taken, of nnprof as of the oracle: others work on the machine.
+RUNS = 3
+
+
+def run_model(family: str, name: str) -> Result:
+    """Everything that is to be known of one model."""
+    result: Result = {"family": family, "name": name}
+    try:
+        case = FAMILIES[family].case(name)
+    except Exception as error:
+        return result | {"not_built": reason(error)}
+    # A class may give its own modules the same name as one it inherits, or build on the CPU: the
+    # model that all ways run is the one on meta.
+    real = None if _is_meta(case.model) else case
+    with torch.no_grad():
+        try:
+            profile, seconds = _measured(case)
+        except Exception as error:
+            result["failed"] = reason(error)
+        else:
+            result |= _told(profile) | {"nnprof_s": seconds}
+        on_meta = _moved_to_meta(case)
+        if "failed" not in result:
+            result["differ"], result["not_run"] = _other_ways(on_meta, real, profile)
+        return result | _oracle(on_meta)
+
+
+def reason(error: BaseException) -> str:
+    """The error's class and its first line."""
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+def _is_meta(model: torch.nn.Module) -> bool:
+    return all(tensor.is_meta for tensor in model.parameters())
+
+
+def _moved_to_meta(case: Case) -> Case:
+    return (
+        case if _is_meta(case.model) else replace(case, model=copy.deepcopy(case.model).to("meta"))
+    )
+
+
+def _measure(case: Case) -> nnprof.Profile:
+    return nnprof.measure(case.model, inputs=case.args, kwargs=case.kwargs or None)
+
+
+def _measured(case: Case) -> tuple[nnprof.Profile, float]:
+    """The profile, and the seconds until its totals were known."""
+    times = []
+    for _ in range(RUNS + 1):  # the first one warms up
+        start = time.perf_counter()
+        profile = _measure(case)
+        _ = profile.macs
+        times.append(time.perf_counter() - start)
+    return profile, min(times[1:])
+
+
+def _told(profile: nnprof.Profile) -> Result:
+    coverage = profile.coverage
+    return {
+        "macs": profile.macs,
+        "flops": profile.flops,
+        "params": profile.params,
+        "active_params": profile.active_params,
+        "calls": coverage.calls,
+        "generic": dict(coverage.generic),
+        "assumptions": len(profile.assumptions),
+    }
+
+
+# The same model, run in another way -------------------------------------------------------------
+
+
+def _in_bfloat16(case: Case) -> Case:
+    model = copy.deepcopy(case.model).to(torch.bfloat16)
+    args, kwargs = _pytree.tree_map_only(
+        torch.Tensor,
+        lambda tensor: tensor.to(torch.bfloat16) if tensor.dtype == torch.float32 else tensor,
+        (case.args, case.kwargs),
+    )
+    return Case(model, args, kwargs)
+
+
+def _ways(case: Case, real: Case | None) -> dict[str, tuple[Any, Callable[[], Case | None]]]:
+    """The way's name -> the context it runs in, and the case."""
+    return {
+        "meta": (nullcontext(), lambda: case),
+        "grad": (torch.enable_grad(), lambda: case),
+        "inference_mode": (torch.inference_mode(), lambda: case),
+        "real": (nullcontext(), lambda: real or zoo_oracle.materialized(case)),
+        "bfloat16": (nullcontext(), lambda: _in_bfloat16(case)),
+    }
+
+
+def _other_ways(
+    case: Case, real: Case | None, profile: nnprof.Profile
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The ways that count differently (way -> macs and flops), and those that did not run."""
+    expected = [profile.macs, profile.flops]
+    differ: dict[str, Any] = {}
+    not_run: dict[str, str] = {}
+    for way, (context, make) in _ways(case, real).items():
+        try:
+            with context:
+                other = make()
+                if other is None:
+                    not_run[way] = "too big"
+                    continue
+                found = _measure(other)
+        except Exception as error:
+            not_run[way] = reason(error)
+        else:
+            if [found.macs, found.flops] != expected:
+                differ[way] = [found.macs, found.flops]
+    return differ, not_run
+
+
+# The oracle -------------------------------------------------------------------------------------
+
+
+def _oracle(case: Case) -> Result:
+    try:
+        counted = zoo_oracle.count(case)
+        on = "meta"
+    except Exception as error:  # whatever it raises: the real copy is what is left
+        on_meta = reason(error)
+        try:
+            real = zoo_oracle.materialized(case)
+            if real is None:
+                return {"oracle_note": f"meta: {on_meta}; too big for a real copy"}
+            counted = zoo_oracle.count(real, runs=1)
+            on = "cpu"
+        except Exception as on_cpu:
+            return {"oracle_note": f"meta: {on_meta}; real copy: {reason(on_cpu)}"}
+    result = {"oracle_flops": counted.flops, "oracle_on": on, "corrected": counted.corrected}
+    return result | ({"oracle_s": counted.seconds} if on == "meta" else {})
