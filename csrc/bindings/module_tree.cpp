@@ -92,17 +92,39 @@ void ModuleTree::release() {
   claimed_ = false;
 }
 
-std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) const {
+std::vector<PyTypeObject*> ModuleTree::types() const {
   ska::flat_hash_set<PyTypeObject*> seen;
-  std::vector<std::string> names;
+  std::vector<PyTypeObject*> types;
   for (PyObject* module : modules_) {
-    PyTypeObject* type = Py_TYPE(module);
-    if (!seen.insert(type).second) continue;
+    if (seen.insert(Py_TYPE(module)).second) types.push_back(Py_TYPE(module));
+  }
+  return types;
+}
+
+std::vector<std::string> ModuleTree::types_derived_from(const py::args& bases) const {
+  std::vector<std::string> names;
+  for (PyTypeObject* type : types()) {
     if (PyObject_IsSubclass(reinterpret_cast<PyObject*>(type), bases.ptr()) == 1) {
       names.push_back(type_name(type));
     }
   }
   return names;
+}
+
+TypeModules ModuleTree::type_modules() const {
+  TypeModules found;
+  found.of_module.reserve(modules_.size());
+  ska::flat_hash_map<PyTypeObject*, uint32_t> numbers;
+  for (PyObject* module : modules_) {
+    PyTypeObject* type = Py_TYPE(module);
+    const auto [entry, is_new] = numbers.emplace(type, static_cast<uint32_t>(found.names.size()));
+    if (is_new) {
+      const py::object name = py::handle(reinterpret_cast<PyObject*>(type)).attr("__module__");
+      found.names.push_back(py::isinstance<py::str>(name) ? name.cast<std::string>() : "");
+    }
+    found.of_module.push_back(entry->second);
+  }
+  return found;
 }
 
 int32_t ModuleTree::add(py::handle root, const std::string& path) {

@@ -13,6 +13,12 @@ namespace nnprof {
 // A name to look up in the __dict__ of a module.
 inline PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
 
+// Where the classes of modules are defined: each name once, and per module which of them.
+struct TypeModules {
+  std::vector<std::string> names;
+  std::vector<uint32_t> of_module;
+};
+
 class ModuleTree {
  public:
   explicit ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
@@ -27,6 +33,8 @@ class ModuleTree {
   // Marks all modules as being traced; false, and nothing marked, when another trace has one.
   bool claim();
   void release();
+  // Each type in the tree, once.
+  std::vector<PyTypeObject*> types() const;
   // Names of the types in the tree that are, or derive from, one of `bases`.
   std::vector<std::string> types_derived_from(const pybind11::args& bases) const;
   // Puts back what the forward changed in modules and parameters.
@@ -39,6 +47,8 @@ class ModuleTree {
   int64_t buffer_bytes() const { return totals_.buffer_bytes; }
   // Per module: the numbers of its children. To be taken once, when the trace has ended.
   std::vector<std::vector<int32_t>> take_children() { return std::move(children_); }
+  // The Python module that defines each module's class, "torch.nn.modules.conv".
+  TypeModules type_modules() const;
   // Per parameter: the number of its storage, or -1 when no operator saw it.
   std::vector<int64_t> parameter_storages() const;
 

@@ -40,6 +40,7 @@ class TraceResult {
       : session_(tracer.trace().session()),
         children_(tracer.modules().take_children()),
         parameter_storages_(tracer.modules().parameter_storages()),
+        type_modules_(tracer.modules().type_modules()),
         aggregate_(aggregate(*session_, &price_signature)) {}
 
   py::dict totals(const std::optional<std::string>& phase) const {
@@ -130,7 +131,7 @@ class TraceResult {
   py::dict coverage() const {
     std::map<std::string, int64_t> ruled, generic;
     for (const PricedSignature& priced : aggregate_.signatures) {
-      (is_ruled(priced) ? ruled : generic)[priced.signature.op] += priced.calls;
+      (priced.ruled ? ruled : generic)[priced.signature.op] += priced.calls;
     }
     py::dict coverage;
     coverage["ruled"] = ruled;
@@ -176,10 +177,6 @@ class TraceResult {
   }
 
  private:
-  static bool is_ruled(const PricedSignature& priced) {
-    return priced.signature.rule != nullptr || has_custom_cost(priced.signature.op);
-  }
-
   static py::dict cost_dict(const Cost& cost) {
     py::dict row;
     row["macs"] = cost.macs;
@@ -257,10 +254,13 @@ class TraceResult {
       collect_parameters(scope.module, all);
       row["path"] = session_->module_path(scope.module);
       row["type"] = module.type;
+      row["type_module"] =
+          type_modules_.names[type_modules_.of_module[static_cast<size_t>(scope.module)]];
     } else {
       for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);
       row["path"] = "";
       row["type"] = "";
+      row["type_module"] = "";
     }
     row["params"] = elements(all);
     row["own_params"] = elements(own);
@@ -275,7 +275,7 @@ class TraceResult {
         add_shapes(argument.tensors, inputs);
       add_shapes(priced.signature.outputs, outputs);
       details.append(py::make_tuple(priced.signature.op, inputs, outputs,
-                                    dtype_name(priced.signature), is_ruled(priced)));
+                                    dtype_name(priced.signature), priced.ruled));
     }
     return details;
   }
@@ -283,6 +283,7 @@ class TraceResult {
   std::shared_ptr<Session> session_;
   std::vector<std::vector<int32_t>> children_;
   std::vector<int64_t> parameter_storages_;  // -1: no operator saw it
+  TypeModules type_modules_;
   Aggregate aggregate_;
 };
 

@@ -3,6 +3,7 @@
 
 #include "bindings/bindings.h"
 #include "dispatch/operators.h"
+#include "dispatch/pricing.h"
 
 namespace py = pybind11;
 
@@ -75,17 +76,39 @@ int64_t count(const py::dict& counted, const char* name, int64_t otherwise) {
   return value;
 }
 
+void count_in_python(const py::object& function, const OpSignature& signature, Cost& cost) {
+  const auto counted = function(describe(signature)).cast<py::dict>();
+  cost.add_macs(count(counted, "macs", 0));
+  cost[FlopKind::add] += count(counted, "flops", 0);
+  cost.bytes_read = count(counted, "bytes_read", cost.bytes_read);
+  cost.bytes_written = count(counted, "bytes_written", cost.bytes_written);
+}
+
 void register_python_cost(const std::string& op, const py::function& function) {
   // Held for the life of the process, and only touched under the GIL.
   auto held = std::shared_ptr<py::function>(new py::function(function), [](py::function*) {});
   register_custom_cost(op, [held](const OpSignature& signature, Cost& cost) {
     const py::gil_scoped_acquire gil;
-    const auto counted = (*held)(describe(signature)).cast<py::dict>();
-    cost.add_macs(count(counted, "macs", 0));
-    cost[FlopKind::add] += count(counted, "flops", 0);
-    cost.bytes_read = count(counted, "bytes_read", cost.bytes_read);
-    cost.bytes_written = count(counted, "bytes_written", cost.bytes_written);
+    count_in_python(*held, signature, cost);
   });
+}
+
+// Never freed: Python may end before the last trace does.
+py::object* formula_finder = nullptr;
+
+// Pricing holds the GIL: it is done for a result that Python asks for.
+CustomCost find_python_formula(const std::string& op) {
+  py::object formula = (*formula_finder)(op);
+  if (formula.is_none()) return nullptr;
+  return [formula = std::move(formula)](const OpSignature& signature, Cost& cost) {
+    count_in_python(formula, signature, cost);
+  };
+}
+
+void set_python_formula_finder(const py::function& finder) {
+  delete formula_finder;
+  formula_finder = new py::object(finder);
+  set_formula_finder(&find_python_formula);
 }
 
 py::list rules() {
@@ -108,6 +131,7 @@ py::list rules() {
 void bind_rules(py::module_& m) {
   m.def("rules", &rules);
   m.def("register_custom_cost", &register_python_cost);
+  m.def("set_formula_finder", &set_python_formula_finder);
 }
 
 }  // namespace nnprof

@@ -21,6 +21,16 @@ Tracer* Tracer::current() {
   return trace == nullptr ? nullptr : static_cast<Tracer*>(trace->companion);
 }
 
+void Tracer::start() {
+  quick_attributes_.switch_on(modules_.types());
+  start_trace(trace_);
+}
+
+void Tracer::stop() {
+  stop_trace();
+  quick_attributes_.switch_off();
+}
+
 int32_t Tracer::module_number(PyObject* module) {
   const int32_t known = modules_.number_of(module);
   if (known >= 0) return known;
@@ -81,8 +91,8 @@ void bind_trace(py::module_& m) {
       .def("mark_input", [](Tracer& self, py::handle tensor) { mark_inputs(self.trace(), tensor); })
       .def("assume", [](Tracer& self, const std::string& path,
                         double value) { self.trace().assumed_values[path] = value; })
-      .def("start", [](Tracer& self) { start_trace(self.shared_trace()); })
-      .def("stop", [](Tracer&) { stop_trace(); })
+      .def("start", &Tracer::start)
+      .def("stop", &Tracer::stop)
       .def("restore", [](Tracer& self) { self.modules().restore(); })
       .def_property_readonly(
           "rerun_wanted", [](const Tracer& self) { return self.trace().session()->rerun_wanted; })

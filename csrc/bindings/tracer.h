@@ -2,6 +2,7 @@
 #pragma once
 
 #include "bindings/module_tree.h"
+#include "bindings/quick_attributes.h"
 #include "dispatch/trace.h"
 
 namespace nnprof {
@@ -15,9 +16,11 @@ class Tracer {
 
   Trace& trace() { return *trace_; }
   const Trace& trace() const { return *trace_; }
-  const std::shared_ptr<Trace>& shared_trace() const { return trace_; }
   ModuleTree& modules() { return modules_; }
   const ModuleTree& modules() const { return modules_; }
+
+  void start();
+  void stop();
 
   // The number of a module, which joins the tree if it was not in it.
   int32_t module_number(PyObject* module);
@@ -28,6 +31,7 @@ class Tracer {
  private:
   std::shared_ptr<Trace> trace_;
   ModuleTree modules_;
+  QuickAttributes quick_attributes_;
   const void* failed_exception_ = nullptr;
   std::string failed_scope_;
 };
