@@ -12,6 +12,7 @@ namespace nnprof {
 struct PricedSignature {
   OpSignature signature;
   Cost cost;
+  bool ruled = false;  // priced by a rule or a registered formula, not from its sizes alone
   uint32_t calls = 0;
 };
 

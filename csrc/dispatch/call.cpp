@@ -124,7 +124,9 @@ class Call {
 
   bool compute_if_known() {
     if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
-    if (op_.rule == nullptr ? !walk_.has_tensors() : !outputs_are_small()) return false;
+    const bool computable =
+        op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel() : outputs_are_small();
+    if (!computable) return false;
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {

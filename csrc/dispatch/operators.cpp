@@ -154,6 +154,7 @@ Operator describe(const c10::OperatorHandle& handle) {
   op.generic = generic_class(op);
   op.cpu_autocast = cpu_cast_policy(op.name);
   op.accelerator_autocast = accelerator_cast_policy(op.name);
+  if (op.name.rfind("aten::", 0) != 0) op.schema = handle.schema();
   const auto known = kKnownOperators.find(op.name);
   if (known != kKnownOperators.end()) op.known = known->second;
   return op;
@@ -174,11 +175,13 @@ const Operator& enter(const c10::OperatorHandle& handle) {
   OperatorTable& all = table();
   const std::lock_guard<std::mutex> lock(all.mutex);
   const auto found = all.numbers.find(handle);
-  if (found != all.numbers.end()) return all.operators[found->second];
+  if (found != all.numbers.end() && all.operators[found->second].is_of(handle)) {
+    return all.operators[found->second];
+  }
   all.operators.push_back(describe(handle));
   Operator& op = all.operators.back();
   op.number = static_cast<uint32_t>(all.operators.size() - 1);
-  all.numbers.emplace(handle, op.number);
+  all.numbers[handle] = op.number;
   return op;
 }
 
@@ -187,7 +190,7 @@ const Operator& enter(const c10::OperatorHandle& handle) {
 const Operator& operator_of(const c10::OperatorHandle& handle) {
   thread_local std::unordered_map<c10::OperatorHandle, const Operator*> seen;
   const Operator*& op = seen[handle];
-  if (op == nullptr) op = &enter(handle);
+  if (op == nullptr || !op->is_of(handle)) op = &enter(handle);
   return *op;
 }
 

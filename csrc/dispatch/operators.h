@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -58,6 +59,18 @@ struct Operator {
   size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;
   bool view = false;  // by its schema: outputs alias inputs
+  // Of a library's operator, which may be taken away and its place in memory given to another one.
+  std::optional<c10::FunctionSchema> schema;
+
+  // Is it still the operator that this entry was made for?
+  bool is_of(const c10::OperatorHandle& other) const {
+    return !schema.has_value() || *schema == other.schema();
+  }
+
+  // Can it be computed? An accelerator's operator may have no other kernel than the meta one.
+  bool has_cpu_kernel() const {
+    return handle.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU);
+  }
 
   bool writes(size_t argument) const {
     return std::find(written.begin(), written.end(), static_cast<int>(argument)) != written.end();

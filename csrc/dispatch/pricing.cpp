@@ -3,6 +3,13 @@
 #include "dispatch/operators.h"
 
 namespace nnprof {
+namespace {
+
+FormulaFinder find_formula = nullptr;
+
+}  // namespace
+
+void set_formula_finder(FormulaFinder finder) { find_formula = finder; }
 
 PricedSignature price_signature(c10::ArrayRef<int64_t> words) {
   PricedSignature priced;
@@ -10,7 +17,13 @@ PricedSignature price_signature(c10::ArrayRef<int64_t> words) {
   priced.signature.op = op.name;
   priced.signature.rule = op.rule;
   priced.signature.outs = op.outs;
-  priced.cost = price(priced.signature, op.generic);
+  CustomCost formula;
+  priced.ruled = op.rule != nullptr || has_custom_cost(op.name);
+  if (!priced.ruled && find_formula != nullptr) {
+    formula = find_formula(op.name);
+    priced.ruled = static_cast<bool>(formula);
+  }
+  priced.cost = price(priced.signature, op.generic, formula);
   return priced;
 }
 

@@ -75,7 +75,7 @@ void price_generic(const OpSignature& op, GenericClass generic, Cost& cost) {
 
 }  // namespace
 
-Cost price(const OpSignature& op, GenericClass generic) {
+Cost price(const OpSignature& op, GenericClass generic, const CustomCost& formula) {
   Cost cost;
   if (const CustomCost custom = custom_cost(op.op)) {
     add_traffic(op, cost);
@@ -85,7 +85,11 @@ Cost price(const OpSignature& op, GenericClass generic) {
   if (op.rule == nullptr) {
     if (generic == GenericClass::view) return cost;
     add_traffic(op, cost);
-    price_generic(op, generic, cost);
+    if (formula) {
+      formula(op, cost);
+    } else {
+      price_generic(op, generic, cost);
+    }
     return cost;
   }
   if (op.rule->has(kView)) return cost;

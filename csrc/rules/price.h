@@ -15,10 +15,14 @@ void add_traffic(const OpSignature& op, Cost& cost);
 // Torch's own tags for an operator that has no rule.
 enum class GenericClass : uint8_t { opaque, pointwise, reduction, view };
 
-Cost price(const OpSignature& op, GenericClass generic = GenericClass::opaque);
+// A cost that is counted outside of the rules' tables.
+using CustomCost = std::function<void(const OpSignature&, Cost&)>;
+
+// `formula`, where there is one, prices an operator that has no rule.
+Cost price(const OpSignature& op, GenericClass generic = GenericClass::opaque,
+           const CustomCost& formula = nullptr);
 
 // Rules added in Python (nnprof.register_rule). A null function removes the rule.
-using CustomCost = std::function<void(const OpSignature&, Cost&)>;
 void register_custom_cost(const std::string& op, CustomCost cost);
 bool has_custom_cost(const std::string& op);
 
