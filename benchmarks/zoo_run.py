@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 
-#: The fastest of so many calls is taken, of nnprof as of the oracle: others work on the machine.
-RUNS = 3
+#: The fastest of so many calls is taken, as of the oracle: others work on the machine.
+RUNS = 5
 
 
 def run_model(family: str, name: str) -> Result:
