@@ -21,6 +21,7 @@ import selectors
 import statistics
 import subprocess
 import sys
+import tempfile
 import tomllib
 import warnings
 from collections import Counter
@@ -64,7 +65,10 @@ def run_batch(family: str, names: list[str]) -> list[Result]:
     """The results of one child; where it dies or hangs, the model it was at failed."""
     command = [sys.executable, __file__, "--child", family, *names]
     results: list[Result] = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as child:
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said) as child,
+    ):
         note = "the process died"
         for line in _lines(child):
             if line is None:
@@ -73,6 +77,8 @@ def run_batch(family: str, names: list[str]) -> list[Result]:
                 break
             if line.startswith(b"{"):
                 results.append(json.loads(line))
+        said.seek(0)
+        note += ": " + (said.read().decode(errors="replace").strip().splitlines() or [""])[-1][:300]
     if len(results) < len(names):
         results.append({"family": family, "name": names[len(results)], "failed": note})
     return results
