@@ -332,6 +332,17 @@ class Profile(PhaseCosts):
         """What the trace had to guess, a sentence each."""
         return self._data.assumptions()
 
+    def flops_as(self, tool: str) -> int:
+        """What the conventions of another tool make of the forward: FLOPs or MACs, as it counts.
+
+        `tool`: "torch" (FlopCounterMode), "torchvision" (the table of its weights), "fvcore",
+        "ptflops", "ptflops-aten", "thop" or "deepspeed". A sum over our own records, the whole
+        batch; docs/conventions.md says what each counts. Raises `InputError` for another tool.
+        """
+        from nnprof.conventions import flops_as
+
+        return flops_as(self._data, tool)
+
     # Reports.
 
     def table(self, depth: int | None = None, sort: str | None = None) -> str:

@@ -31,9 +31,10 @@ class TraceData(Protocol):
     def layers(self) -> list[dict[str, Any]]:
         """One row a call path, pre-order in call order; row 0 is the root, whose path is "".
 
-        path, type, depth, parent (a row's index, -1 at the root), calls; params (unique,
-        inclusive), own_params; macs, flops, bytes_read, bytes_written (inclusive) and the same with
-        own_ (without the children); input_shapes, output_shapes (lists of sizes).
+        path, type, type_module (where that class is defined: "torch.nn.modules.conv"), depth,
+        parent (a row's index, -1 at the root), calls; params (unique, inclusive), own_params; macs,
+        flops, bytes_read, bytes_written (inclusive) and the same with own_ (without the children);
+        input_shapes, output_shapes (lists of sizes).
         """
         ...
 
@@ -75,6 +76,12 @@ class ModelFacts:
     parameter_bytes: int = 0
     buffer_bytes: int = 0
     input_bytes: int = 0
+    #: Of a language model's phase, "prefill" or "decode": tokens read or generated, bytes of the
+    #: cache that it leaves or is given, and those of each of its layers.
+    language_phase: str | None = None
+    tokens: int | None = None
+    kv_cache_bytes: int = 0
+    kv_cache_layer_bytes: tuple[int, ...] = ()
     never_called: tuple[str, ...] = ()
     #: Names of the module types that are, or derive from, nn.Sequential or nn.ModuleList: they do
     #: nothing but hold others, and torchsummary leaves them out.
