@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import shutil
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from nnprof.cli import options
+from nnprof.cli.model import MODEL_HELP, Asked, model_options
 from nnprof.errors import InputError
-from nnprof.models import SOURCES, load_model
 from nnprof.report import REPORTS, TableOptions
 from nnprof.report.metrics import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import torch
 
     from nnprof.profile import Profile
     from nnprof.report import Report
@@ -29,19 +26,6 @@ __all__ = ["measure"]
 _STDOUT = "-"
 _READ = [report for report in REPORTS if report.suffix is None]
 _WRITTEN = [report for report in REPORTS if report.suffix is not None]
-
-_MODELS = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES)
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What the command line asks of `nnprof.measure`."""
-
-    model: str
-    shapes: tuple[Any, ...]
-    inputs: tuple[tuple[str, Any], ...]
-    dtype: torch.dtype | None
-    strict: bool
 
 
 def _file_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -53,29 +37,10 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(
-    help="What one forward of MODEL costs, without computing it.\n\n"
-    f"MODEL is one of {_MODELS}, package.module:attr or file.py:attr. It is built without weights. "
-    "Give its inputs' sizes, batch included, with --shape or --input.",
+    help=f"What one forward of MODEL costs, without computing it.\n\n{MODEL_HELP}",
     epilog="Example: nnprof measure torchvision:resnet50 --shape 1,3,224,224",
 )
-@click.argument("model")
-@click.option(
-    "--shape",
-    "shapes",
-    type=options.Shape(),
-    multiple=True,
-    help="Sizes of an input; repeat it for each positional argument.",
-)
-@click.option(
-    "--input",
-    "inputs",
-    type=options.NamedShape(),
-    multiple=True,
-    help="Sizes of an input by its name; may be repeated.",
-)
-@click.option(
-    "--dtype", type=options.Dtype(), help="Floating: of model and inputs. Integer: of the inputs."
-)
+@model_options
 @click.option(
     "--depth", type=click.IntRange(0), help="Levels of modules shown; default: what fits a screen."
 )
@@ -96,10 +61,7 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("-q", "--quiet", is_flag=True, help="Print no report and no progress.")
 @options.traceback
 def measure(
-    model: str,
-    shapes: tuple[Any, ...],
-    inputs: tuple[tuple[str, Any], ...],
-    dtype: torch.dtype | None,
+    asked: Asked,
     depth: int | None,
     sort: str | None,
     report: str,
@@ -108,7 +70,7 @@ def measure(
     **files: str | None,
 ) -> None:
     """Measures, writes the files, prints the report."""
-    profile = _profile(_Asked(model, shapes, inputs, dtype, strict), quiet=quiet)
+    profile = _profile(asked, strict=strict, quiet=quiet)
     chosen = TableOptions(depth, sort)
     for written in _WRITTEN:
         _write(written, profile, chosen, files[written.name])
@@ -116,32 +78,14 @@ def measure(
         _print(next(r for r in _READ if r.name == report), profile, chosen)
 
 
-def _profile(asked: _Asked, *, quiet: bool) -> Profile:
+def _profile(asked: Asked, *, strict: bool, quiet: bool) -> Profile:
     from nnprof import measure as measure_model
 
-    shape = _shape(asked)
+    shape = asked.shape()
     with options.progress(f"building {asked.model}", quiet=quiet):
-        model, dtype = _cast(load_model(asked.model), asked.dtype)
+        model, dtype = asked.load()
     with options.progress(f"tracing {asked.model}", quiet=quiet):
-        return measure_model(model, shape, dtype=dtype, strict=asked.strict)
-
-
-def _shape(asked: _Asked) -> Any:
-    if bool(asked.shapes) == bool(asked.inputs):
-        raise click.UsageError(
-            "give --shape or --input, not both"
-            if asked.shapes
-            else "the inputs' sizes are missing: give --shape 1,3,224,224 (batch included) or "
-            "--input NAME=SIZES[:DTYPE]"
-        )
-    return dict(asked.inputs) if asked.inputs else list(asked.shapes)
-
-
-def _cast(model: Any, dtype: torch.dtype | None) -> tuple[Any, torch.dtype | None]:
-    """The model in a floating `dtype`, which its inputs then follow; an integer one is theirs."""
-    if dtype is None or not dtype.is_floating_point or not hasattr(model, "to"):
-        return model, dtype
-    return model.to(dtype), None
+        return measure_model(model, shape, dtype=dtype, strict=strict)
 
 
 def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | None) -> None:
