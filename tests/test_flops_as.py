@@ -12,7 +12,7 @@ from nnprof.errors import InputError
 
 def test_an_unknown_tool_names_the_known_ones() -> None:
     profile = nnprof.measure(nn.Linear(3, 4), (2, 3))
-    with pytest.raises(InputError, match="no tool 'fvcor' is known.*torch.*fvcore.*deepspeed"):
+    with pytest.raises(InputError, match=r"no tool 'fvcor' is known.*torch.*fvcore.*deepspeed"):
         profile.flops_as("fvcor")
 
 

@@ -170,7 +170,7 @@ def rows_by_columns(call: Call) -> int:
 
 def not_broadcast(call: Call) -> int:
     """What `rows_by_columns` falls short of the MACs (negative), or goes beyond them."""
-    return 0 if min(map(len, call.inputs[:2])) < 2 else rows_by_columns(call) - call.macs
+    return rows_by_columns(call) - call.macs
 
 
 def scores(call: Call) -> int:

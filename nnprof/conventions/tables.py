@@ -39,20 +39,23 @@ __all__ = ["CONVENTIONS", "Convention", "Quirk", "Rule"]
 class Rule:
     """What a tool counts of each call of some operators.
 
-    With `modules`, only of calls that a module of one of these very classes makes; with `inside`,
-    only where one stands around it. Of several rules for one call the first holds.
+    With `modules`, only of calls that a module of one of these very classes makes, with `outside`
+    only of others; with `inside`, only where a module of these stands around that one. Of several
+    rules for one call the first holds.
     """
 
     ops: frozenset[str]
     count: Callable[[Call], int]
     modules: frozenset[str] = frozenset()
     inside: frozenset[str] = frozenset()
+    outside: frozenset[str] = frozenset()
 
     def holds(self, call: Call) -> bool:
         """Whether the rule is about this call."""
         return (
             call.op in self.ops
             and (not self.modules or call.module in self.modules)
+            and call.module not in self.outside
             and (not self.inside or not self.inside.isdisjoint(call.parents))
         )
 
@@ -86,9 +89,9 @@ def _rule(
     ops: Iterable[str],
     count: Callable[[Call], int],
     modules: Iterable[str] = (),
-    inside: Iterable[str] = (),
+    outside: Iterable[str] = (),
 ) -> Rule:
-    return Rule(frozenset(ops), count, frozenset(modules), frozenset(inside))
+    return Rule(frozenset(ops), count, frozenset(modules), outside=frozenset(outside))
 
 
 def _nn(*names: str) -> tuple[str, ...]:
@@ -141,9 +144,9 @@ UPSAMPLE = (
     "upsample_bicubic2d",
     "_upsample_bicubic2d_aa",
 )
-RNN = ("rnn_tanh", "rnn_relu", "rnn_tanh_cell", "rnn_relu_cell")
-GRU = ("gru", "gru_cell")
-LSTM = ("lstm", "lstm_cell")
+RNN = ("rnn_tanh", "rnn_relu")
+RNN_CELL = ("rnn_tanh_cell", "rnn_relu_cell")
+CELLS = (*RNN_CELL, "gru_cell", "lstm_cell")
 
 # Modules.
 
@@ -157,6 +160,7 @@ POOL_MODULES = _nn(
     *_each_dimension("AdaptiveMaxPool"),
     *_each_dimension("AdaptiveAvgPool"),
 )
+ACTIVATION_MODULES = _nn("ReLU", "ReLU6", "LeakyReLU", "PReLU", "ELU", "GELU", "SiLU", "Hardtanh")
 RNN_MODULES = _nn("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
 
 
@@ -165,7 +169,8 @@ RNN_MODULES = _nn("RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell")
 
 def _formulas(count: Callable[[Call], int]) -> tuple[Rule, ...]:
     return (
-        _rule((*CONVOLUTION, *LINEAR, *PRODUCT, *ADDED_PRODUCT, *ATTENTION, "_scaled_mm"), count),
+        _rule((*CONVOLUTION, *LINEAR, *PRODUCT, *ADDED_PRODUCT, *ATTENTION, *CELLS), count),
+        _rule(("_scaled_mm",), count),
         _rule(MATMUL, of_matrices(count)),
     )
 
@@ -182,8 +187,12 @@ TORCH = Convention(
             (_rule(ATTENTION, times(-2, macs)),),
         ),
         Quirk(
-            "on the meta device it sees the products inside of a recurrent layer",
-            (_rule((*RNN, *GRU, *LSTM), twice_macs),),
+            "where there is no fused kernel, as on the CPU, it sees the products of RNN and GRU",
+            (_rule((*RNN, "gru"), twice_macs),),
+        ),
+        Quirk(
+            "where there is no fused kernel, as on the meta device, it sees the products of LSTM",
+            (_rule(("lstm",), twice_macs),),
         ),
     ),
 )
@@ -211,7 +220,7 @@ FVCORE = Convention(
         "norm, 5 for other norms, 1 for adaptive average pooling, 4 for bilinear sampling"
     ),
     rules=(
-        _rule((*CONVOLUTION, *LINEAR, *PRODUCT, "addmm"), macs),
+        _rule((*CONVOLUTION, *LINEAR, *PRODUCT, "addmm", *CELLS), macs),
         _rule(MATMUL, of_matrices(macs)),
         _rule(("batch_norm",), calls.batch_norm(affine=2, plain=1, training=_NORM_IN_FVCORE)),
         _rule(NORM, _NORM_IN_FVCORE),
@@ -222,9 +231,10 @@ FVCORE = Convention(
     quirks=(
         Quirk(
             "it takes the rows of a matmul from its first operand, also where that is broadcast",
-            (_rule(MATMUL, calls.not_broadcast),),
+            (_rule(MATMUL, of_matrices(calls.not_broadcast)),),
         ),
     ),
+    notes=("it reads einsum off NumPy's estimate, of four digits, and fails on matrix x vector",),
 )
 
 
@@ -265,9 +275,9 @@ THOP = Convention(
                 ("upsample_bicubic2d", 259),
             )
         ),
-        _rule(RNN, plus(macs, recurrent(1, 1, 2, 0)), RNN_MODULES),
-        _rule(GRU, plus(macs, recurrent(3, 1, 2, 4)), RNN_MODULES),
-        _rule(LSTM, plus(macs, recurrent(4, 1, 2, 4)), RNN_MODULES),
+        _rule((*RNN, *RNN_CELL), plus(macs, recurrent(1, 1, 2, 0)), RNN_MODULES),
+        _rule(("gru", "gru_cell"), plus(macs, recurrent(3, 1, 2, 4)), RNN_MODULES),
+        _rule(("lstm", "lstm_cell"), plus(macs, recurrent(4, 1, 2, 4)), RNN_MODULES),
     ),
     quirks=(
         Quirk(
@@ -284,6 +294,7 @@ THOP = Convention(
 _MULTIHEAD = _nn("MultiheadAttention")
 _TIMM_ATTENTION = ("timm.Attention",)
 
+_UPSAMPLE_MODULE = _rule(UPSAMPLE, outputs, _nn("Upsample"))
 _PTFLOPS_MODULES = (
     _rule(CONVOLUTION, plus(macs, bias), (*CONV_MODULES, *TRANSPOSED_MODULES)),
     _rule(LINEAR, plus(macs, bias), (*_nn("Linear"), *_MULTIHEAD)),
@@ -297,6 +308,7 @@ _PTFLOPS_MODULES = (
         outputs,
         _nn("ReLU", "PReLU", "ELU", "GELU", "LeakyReLU", "ReLU6"),
     ),
+    _rule(("hardtanh",), calls.nothing, _nn("Hardtanh")),
     _rule(POOL, inputs, POOL_MODULES),
     _rule(
         ("batch_norm", "instance_norm", "group_norm"),
@@ -304,32 +316,33 @@ _PTFLOPS_MODULES = (
         (*BATCH_NORM_MODULES, *INSTANCE_NORM_MODULES, *_nn("GroupNorm")),
     ),
     _rule(("layer_norm",), inputs, _nn("LayerNorm")),
-    _rule(UPSAMPLE, outputs, _nn("Upsample")),
-    _rule(RNN, plus(macs, recurrent(1, 0, 2, 1)), RNN_MODULES),
-    _rule(GRU, plus(macs, recurrent(3, 0, 2, 7)), RNN_MODULES),
-    _rule(LSTM, plus(macs, recurrent(4, 0, 2, 10)), RNN_MODULES),
+    _UPSAMPLE_MODULE,
+    _rule((*RNN, *RNN_CELL), plus(macs, recurrent(1, 0, 2, 1)), RNN_MODULES),
+    _rule(("gru", "gru_cell"), plus(macs, recurrent(3, 0, 2, 7)), RNN_MODULES),
+    _rule(("lstm", "lstm_cell"), plus(macs, recurrent(4, 0, 2, 10)), RNN_MODULES),
 )
+# F.relu6 is recorded as the hardtanh that it calls.
+_PTFLOPS_ACTIVATIONS = ("relu", "prelu", "elu", "gelu", "silu", "hardtanh")
 _PTFLOPS_FUNCTIONS = (
-    _rule(MATMUL, of_matrices(macs)),
-    _rule(PRODUCT, macs),
+    _rule((*MATMUL, *PRODUCT), macs),
     _rule(ADDED_PRODUCT, plus(macs, inputs)),
-    _rule(("relu", "prelu", "elu", "relu6", "gelu", "silu", *POOL, *SOFTMAX), inputs),
+    _rule((*_PTFLOPS_ACTIVATIONS, *POOL, *SOFTMAX), inputs),
     _rule(UPSAMPLE, outputs),
 )
 
 
 def _hidden(rule: Rule, count: Callable[[Call], int]) -> Rule:
-    return Rule(rule.ops, count, rule.modules, frozenset(_TIMM_ATTENTION))
+    return Rule(rule.ops, count, rule.modules, inside=frozenset(_TIMM_ATTENTION))
 
 
 def _not_counted(rule: Rule) -> Rule:
     return _hidden(rule, lambda call: -rule.count(call))
 
 
-def _share_of_batch(rule: Rule) -> Rule:
+def _share_of_batch(rule: Rule, power: int = 1) -> Rule:
     def missing(call: Call) -> int:
         whole = rule.count(call)
-        return whole // call.batch - whole
+        return whole // call.batch**power - whole
 
     return Rule(rule.ops, missing, rule.modules)
 
@@ -349,6 +362,7 @@ PTFLOPS = Convention(
             "it divides what modules count, but not functions, by the batch",
             (
                 *(_hidden(rule, calls.nothing) for rule in _PTFLOPS_MODULES),
+                _share_of_batch(_UPSAMPLE_MODULE, power=2),  # which looks at one sample already
                 *(_share_of_batch(rule) for rule in _PTFLOPS_MODULES),
             ),
         ),
@@ -363,7 +377,7 @@ PTFLOPS = Convention(
                     ("relu", "prelu", "elu", "gelu"), inputs, _nn("ReLU", "PReLU", "ELU", "GELU")
                 ),
                 _rule(POOL, inputs, POOL_MODULES),
-                _rule(UPSAMPLE, outputs, _nn("Upsample")),
+                _UPSAMPLE_MODULE,
             ),
         ),
         Quirk(
@@ -375,11 +389,19 @@ PTFLOPS = Convention(
         ),
         Quirk(
             "it does not see a matmul that is written as x @ y",
-            (_rule(MATMUL, times(-1, of_matrices(macs))),),
+            (_rule(MATMUL, times(-1, macs), outside=_TIMM_ATTENTION),),
+        ),
+        Quirk(
+            "it takes the rows of a matmul from its first operand, and a vector for a matrix",
+            (_rule(MATMUL, calls.not_broadcast, outside=_TIMM_ATTENTION),),
         ),
         Quirk(
             "it does not see softmax as a method of a tensor, or torch.softmax",
-            (_rule(SOFTMAX, times(-1, inputs)),),
+            (_rule(SOFTMAX, times(-1, inputs), outside=_TIMM_ATTENTION),),
+        ),
+        Quirk(
+            "it does not see an activation that is called by another name than F.relu and so on",
+            (_rule(_PTFLOPS_ACTIVATIONS, times(-1, inputs), outside=ACTIVATION_MODULES),),
         ),
     ),
 )
@@ -394,8 +416,22 @@ PTFLOPS_ATEN = Convention(
         _rule(PRODUCT, macs),
         _rule(("addmm",), plus(macs, outputs)),
         _rule(MATMUL, of_matrices(macs)),
+        _rule(RNN_CELL, plus(macs, recurrent(1, 0, 2, 0))),
+        _rule(("gru_cell",), plus(macs, recurrent(3, 0, 2, 0))),
+        _rule(("lstm_cell",), plus(macs, recurrent(4, 0, 2, 0))),
     ),
     quirks=(
+        Quirk(
+            "it does not see the bias that nn.MultiheadAttention adds to a permuted input",
+            (_rule(LINEAR, lambda call: -bias(call) * (len(call.inputs[0]) > 2), _MULTIHEAD),),
+        ),
+        Quirk(
+            "where there is no fused kernel, as on the CPU, it sees the products of RNN and GRU",
+            (
+                _rule(RNN, plus(macs, recurrent(1, 0, 2, 0))),
+                _rule(("gru",), plus(macs, recurrent(3, 0, 2, 0))),
+            ),
+        ),
         Quirk(
             "where no attention kernel applies it sees the two products inside",
             (_rule(ATTENTION, macs),),
@@ -407,6 +443,7 @@ PTFLOPS_ATEN = Convention(
 # deepspeed: functions replaced by ones that count, and hooks on recurrent modules.
 
 _NORM_IN_DEEPSPEED = norm(affine=5, plain=4)
+_DEEPSPEED_ACTIVATIONS = (*_PTFLOPS_ACTIVATIONS, "leaky_relu")
 
 DEEPSPEED = Convention(
     name="deepspeed",
@@ -422,17 +459,30 @@ DEEPSPEED = Convention(
         _rule(ADDED_PRODUCT, plus(twice_macs, inputs)),
         _rule(("batch_norm",), calls.batch_norm(affine=2, plain=1, training=_NORM_IN_DEEPSPEED)),
         _rule(NORM, _NORM_IN_DEEPSPEED),
-        _rule(
-            ("relu", "prelu", "elu", "leaky_relu", "relu6", "silu", "gelu", *POOL, *SOFTMAX),
-            inputs,
-        ),
+        _rule(("hardtanh",), calls.nothing, _nn("Hardtanh", "ReLU6")),
+        _rule((*_DEEPSPEED_ACTIVATIONS, *POOL, *SOFTMAX), inputs),
         _rule(UPSAMPLE, outputs),
-        _rule(RNN, plus(twice_macs, recurrent(1, -2, 2, 1)), RNN_MODULES),
-        _rule(GRU, plus(twice_macs, recurrent(3, -2, 2, 7)), RNN_MODULES),
-        _rule(LSTM, plus(twice_macs, recurrent(4, -2, 2, 10)), RNN_MODULES),
+        _rule((*RNN, *RNN_CELL), plus(twice_macs, recurrent(1, -2, 2, 1)), RNN_MODULES),
+        _rule(("gru", "gru_cell"), plus(twice_macs, recurrent(3, -2, 2, 7)), RNN_MODULES),
+        _rule(("lstm", "lstm_cell"), plus(twice_macs, recurrent(4, -2, 2, 10)), RNN_MODULES),
+    ),
+    quirks=(
+        Quirk(
+            "it takes the rows of a matmul from its first operand, and a vector for a matrix",
+            (_rule(MATMUL, times(2, calls.not_broadcast)),),
+        ),
+        Quirk(
+            "it does not see softmax as a method of a tensor, or torch.softmax",
+            (_rule(SOFTMAX, times(-1, inputs)),),
+        ),
+        Quirk(
+            "it does not see an activation that is called by another name than F.relu and so on",
+            (_rule(_DEEPSPEED_ACTIVATIONS, times(-1, inputs), outside=ACTIVATION_MODULES),),
+        ),
     ),
     notes=(
         "it counts torch.add(x, y) and x.mul(y), but not x + y and x * y; neither is counted here",
+        "it reads einsum off NumPy's estimate, of four digits",
     ),
 )
 
