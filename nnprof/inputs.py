@@ -372,7 +372,11 @@ def kept(*values: Any) -> Iterator[None]:
     finally:
         for container, content in snapshots.values():
             container.clear()
-            (container.extend if isinstance(container, list) else container.update)(content)
+            if isinstance(container, list):
+                container.extend(content)
+                continue
+            for key, value in content.items():  # a transformers ModelOutput refuses update()
+                container[key] = value
 
 
 def _snapshot(value: Any, snapshots: dict[int, tuple[Any, Any]]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes
-from nnprof.inputs import explain_call_failure, kept, make_inputs
+from nnprof.inputs import make_inputs
 from nnprof.modules import looked_through
-from nnprof.phases import phase_inputs
-from nnprof.trace import trace, wants_data
+from nnprof.phases import language_call
+from nnprof.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -18,10 +21,6 @@ if TYPE_CHECKING:
     from nnprof.profile import Profile
 
 __all__ = ["measure"]
-
-#: Integer and bool tensors of at most so many elements are really computed: at first, and when the
-#: model turned out to ask for the value of a larger one.
-INTEGER_LIMITS = (16 * 1024, 64 * 1024 * 1024)
 
 
 def measure(
@@ -72,21 +71,16 @@ def measure(
     """
     target = looked_through(model)
     sizes = Sizes(batch, sequence)
-    if phase is not None:
-        inputs, sizes = phase_inputs(target, phase, sizes, context), NO_SIZES
+    call = partial(run, autocast=autocast, assume=assume)
+    language = None
+    if phase is not None or context is not None:
+        if shape is not None or inputs is not None:
+            raise InputError("phase= and context= make the inputs: leave out shape/inputs")
+        language = language_call(target, phase, sizes, context, partial(call, recording=False))
+        inputs, sizes = language.keywords, NO_SIZES
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
-    for limit in INTEGER_LIMITS:
-        last = limit == INTEGER_LIMITS[-1]
-        running = trace(target, autocast=autocast, assume=assume, integer_limit=limit)
-        try:
-            with running, kept(arguments, keywords):
-                running.mark_inputs(arguments, keywords)
-                target(*arguments, **keywords)
-        except Exception as error:
-            if not last and (running.rerun_wanted or wants_data(error)):
-                continue
-            explain_call_failure(target, arguments, keywords, error)
-            raise
-        if not running.rerun_wanted:
-            break
-    return running.profile(strict=strict)
+    running, output = call(target, arguments, keywords)
+    profile = running.profile(strict=strict)
+    if language is not None:
+        profile.facts = replace(profile.facts, **language.facts(output))
+    return profile

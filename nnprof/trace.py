@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core
+from nnprof import _core, flex_attention
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.inputs import as_dtype
 from nnprof.records import ModelFacts
@@ -107,7 +107,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             return
         self._result = _core.TraceResult(tracer)
         self.trace_s = time.perf_counter() - self._started
-        facts = tracer.facts
+        facts: dict[str, Any] = tracer.facts
         self._facts = ModelFacts(
             name=_name_of(self._model),
             input_bytes=self._input_bytes,
@@ -352,15 +352,16 @@ def _meet_torch_modules() -> None:
     if len(operators) != _known_higher_order_ops:
         # A higher-order operator refuses a dispatch key it does not know: ours is passed through,
         # and the operators inside come to us.
-        for operator in operators.values():
-            operator.fallthrough(_core.intercept_key())
+        for name, operator in operators.items():
+            if name != flex_attention.OPERATOR:
+                operator.fallthrough(_core.intercept_key())
         _known_higher_order_ops = len(operators)
 
 
 def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
     install_scopes()
-    undo: list[Undo] = [uninstall_scopes]
+    undo: list[Undo] = [uninstall_scopes, *flex_attention.switch_on()]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         stance = torch.compiler.set_stance("force_eager")  # in force from here on

@@ -1,0 +1,52 @@
+"""One call of a model inside a trace: what `measure` records, and what it needs to know before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnprof.inputs import explain_call_failure, kept
+from nnprof.trace import trace, wants_data
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+__all__ = ["run"]
+
+#: Integer and bool tensors of at most so many elements are really computed: at first, and when the
+#: model turned out to ask for the value of a larger one.
+INTEGER_LIMITS = (16 * 1024, 64 * 1024 * 1024)
+
+
+def run(
+    model: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    *,
+    autocast: torch.dtype | str | None = None,
+    assume: float | Mapping[str, float] | None = None,
+    recording: bool = True,
+) -> tuple[trace, Any]:
+    """The ended trace of one shape-only call, and what the call returned.
+
+    The arguments are as they were afterwards. Raises what the model raises, or an `InputError`
+    where the arguments were why.
+    """
+    for limit in INTEGER_LIMITS:
+        last = limit == INTEGER_LIMITS[-1]
+        running = trace(
+            model, autocast=autocast, assume=assume, integer_limit=limit, recording=recording
+        )
+        try:
+            with running, kept(arguments, keywords):
+                running.mark_inputs(arguments, keywords)
+                output = model(*arguments, **keywords)
+        except Exception as error:
+            if not last and (running.rerun_wanted or wants_data(error)):
+                continue
+            explain_call_failure(model, arguments, keywords, error)
+            raise
+        if not running.rerun_wanted:
+            break
+    return running, output
