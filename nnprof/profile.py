@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from nnprof.report.compare import Comparison
 
-__all__ = ["Coverage", "Layer", "OpTable", "PhaseCosts", "Profile"]
+__all__ = ["Coverage", "Layer", "Memory", "OpTable", "PhaseCosts", "Profile"]
 
 Shapes = list[list[int]]
 
@@ -187,6 +187,19 @@ class Coverage:
         return self.ruled_calls + sum(self.generic.values())
 
 
+@dataclass(frozen=True)
+class Memory:
+    """What stays in memory around the call, in bytes."""
+
+    parameters: int  #: a tensor that several modules share counts once
+    buffers: int
+    #: The cache that `phase="prefill"` leaves or `phase="decode"` is given; 0 without a phase. Keys
+    #: and values of attention, the states of state-space layers: what generation goes on with.
+    kv_cache: int
+    #: The same by layer, empty where the cache is not made of layers.
+    kv_cache_by_layer: tuple[int, ...]
+
+
 class OpTable:
     """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
 
@@ -274,7 +287,26 @@ class Profile(PhaseCosts):
         """Parameter elements that one sample makes use of. All of them, for now."""
         return self.facts.params
 
+    @property
+    def memory(self) -> Memory:
+        """Bytes of the parameters, the buffers and a language model's cache."""
+        facts = self.facts
+        return Memory(
+            facts.parameter_bytes,
+            facts.buffer_bytes,
+            facts.kv_cache_bytes,
+            facts.kv_cache_layer_bytes,
+        )
+
     # Of the calls.
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens of the whole batch: read with `phase="prefill"`, generated with "decode".
+
+        None without a phase. An encoder-decoder model reads its prompt in the encoder.
+        """
+        return self.facts.tokens
 
     def phase(self, name: str) -> PhaseCosts:
         """The costs of "forward", "backward" or "optimizer"; zeros where it did not run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 from nnprof.report import tree
 from nnprof.report.metrics import METRICS, Metric
 from nnprof.report.options import TableOptions
-from nnprof.report.units import format_exact, format_percent, format_shape, format_value
+from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Group
     from rich.table import Table
 
-    from nnprof.profile import Profile
+    from nnprof.profile import Memory, Profile
 
 __all__ = ["document", "notes", "render", "tree_rows"]
 
@@ -170,6 +171,9 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
     """Title and text of each line under the table. They do not depend on the depth shown."""
     for metric in _columns():
         yield metric.title, _total(metric, profile)
+    if profile.tokens is not None:
+        yield "Tokens", f"{profile.tokens:,} ({profile.facts.language_phase})"
+        yield "KV cache", _kv_cache(profile.memory)
     yield "Coverage", _coverage(profile)
     for index, assumption in enumerate(profile.assumptions):
         yield "" if index else "Assumed", assumption
@@ -186,6 +190,15 @@ def _total(metric: Metric, profile: Profile) -> str:
         text += f" ({format_value(value, metric.unit)})"
     note = metric.note(profile) if metric.note else ""
     return f"{text}: {note}" if note else text
+
+
+def _kv_cache(memory: Memory) -> str:
+    """All of it, and how many layers have how much: kinds of layers differ."""
+    exact = format_exact(memory.kv_cache, Unit.BYTES)
+    text = f"{exact} ({format_value(memory.kv_cache, Unit.BYTES)})"
+    sizes = Counter(size for size in memory.kv_cache_by_layer if size)
+    layers = [f"{count} x {format_value(size, Unit.BYTES)}" for size, count in sizes.items()]
+    return f"{text}: layers {_listed(layers)}" if layers else text
 
 
 def _coverage(profile: Profile) -> str:
