@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnprof.cli import options
+from nnprof.cli.explain import explain
 from nnprof.cli.measure import measure
 from nnprof.cli.rules import rules
 from nnprof.errors import InternalError, NnprofError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Exit", "main"]
 
 #: A new command is a file beside this one and its name here.
-COMMANDS = (measure, rules)
+COMMANDS = (measure, explain, rules)
 
 
 class Exit(IntEnum):

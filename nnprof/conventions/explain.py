@@ -30,6 +30,15 @@ class Part:
     flops: int = 0
     theirs: int = 0
 
+    @property
+    def ours_beyond_macs(self) -> int:
+        """Our FLOPs that are no contraction's: of biases, softmax, elementwise work."""
+        return self.flops - 2 * self.macs
+
+    def theirs_beyond_macs(self, per_mac: int) -> int:
+        """What the tool counts besides `per_mac` for each MAC."""
+        return self.theirs - per_mac * self.macs
+
 
 @dataclass(frozen=True)
 class Explanation:

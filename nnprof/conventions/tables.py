@@ -81,7 +81,7 @@ class Convention:
     counts: str  #: what it counts, in a sentence
     rules: tuple[Rule, ...]
     quirks: tuple[Quirk, ...] = ()
-    #: What no record can tell of this tool, a sentence each.
+    #: Why else it may print another number, where no record tells by how much.
     notes: tuple[str, ...] = ()
 
 
@@ -201,9 +201,11 @@ TORCHVISION = Convention(
     name="torchvision",
     package="torchvision",
     unit=Unit.MACS,
-    counts="MACs of convolutions, matrix products and attention, though it writes GFLOPS",
+    counts=(
+        "MACs of convolutions, matrix products and attention, published as GFLOPS for one image of "
+        "the size that the weights were tested with"
+    ),
     rules=_formulas(macs),
-    notes=("published for one image, at the size that the weights were tested with",),
 )
 
 
@@ -216,8 +218,8 @@ FVCORE = Convention(
     package="fvcore",
     unit=Unit.MACS,
     counts=(
-        "a multiply-add as one: MACs of convolutions and matrix products, 2 an element for batch "
-        "norm, 5 for other norms, 1 for adaptive average pooling, 4 for bilinear sampling"
+        "MACs of convolutions and matrix products, 2 an element for batch norm, 5 for other norms, "
+        "1 for adaptive average pooling, 4 for bilinear sampling"
     ),
     rules=(
         _rule((*CONVOLUTION, *LINEAR, *PRODUCT, "addmm", *CELLS), macs),
@@ -295,6 +297,10 @@ _MULTIHEAD = _nn("MultiheadAttention")
 _TIMM_ATTENTION = ("timm.Attention",)
 
 _UPSAMPLE_MODULE = _rule(UPSAMPLE, outputs, _nn("Upsample"))
+_BY_NAME = Quirk(
+    "sums and products count where they are written as torch.add(x, y) or x.mul(y), not as x + y",
+    (_rule(("add", "mul"), outputs, outside=(*_MULTIHEAD, *_TIMM_ATTENTION)),),
+)
 _PTFLOPS_MODULES = (
     _rule(CONVOLUTION, plus(macs, bias), (*CONV_MODULES, *TRANSPOSED_MODULES)),
     _rule(LINEAR, plus(macs, bias), (*_nn("Linear"), *_MULTIHEAD)),
@@ -342,7 +348,7 @@ def _not_counted(rule: Rule) -> Rule:
 def _share_of_batch(rule: Rule, power: int = 1) -> Rule:
     def missing(call: Call) -> int:
         whole = rule.count(call)
-        return whole // call.batch**power - whole
+        return whole // int(call.batch**power) - whole
 
     return Rule(rule.ops, missing, rule.modules)
 
@@ -387,6 +393,7 @@ PTFLOPS = Convention(
                 _rule(SOFTMAX, inputs, _MULTIHEAD),
             ),
         ),
+        _BY_NAME,
         Quirk(
             "it does not see a matmul that is written as x @ y",
             (_rule(MATMUL, times(-1, macs), outside=_TIMM_ATTENTION),),
@@ -467,6 +474,7 @@ DEEPSPEED = Convention(
         _rule(("lstm", "lstm_cell"), plus(twice_macs, recurrent(4, -2, 2, 10)), RNN_MODULES),
     ),
     quirks=(
+        _BY_NAME,
         Quirk(
             "it takes the rows of a matmul from its first operand, and a vector for a matrix",
             (_rule(MATMUL, times(2, calls.not_broadcast)),),
@@ -480,10 +488,7 @@ DEEPSPEED = Convention(
             (_rule(_DEEPSPEED_ACTIVATIONS, times(-1, inputs), outside=ACTIVATION_MODULES),),
         ),
     ),
-    notes=(
-        "it counts torch.add(x, y) and x.mul(y), but not x + y and x * y; neither is counted here",
-        "it reads einsum off NumPy's estimate, of four digits",
-    ),
+    notes=("it reads einsum off NumPy's estimate, of four digits",),
 )
 
 #: Every tool, in the order they are printed.
