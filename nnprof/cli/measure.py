@@ -12,6 +12,7 @@ import click
 from nnprof.cli import options
 from nnprof.cli.model import MODEL_HELP, Asked, model_options
 from nnprof.errors import InputError
+from nnprof.phases import LANGUAGE_PHASES
 from nnprof.report import REPORTS, TableOptions
 from nnprof.report.metrics import METRICS
 
@@ -42,6 +43,12 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 )
 @model_options
 @click.option(
+    "--phase",
+    type=click.Choice(LANGUAGE_PHASES),
+    help="Of a language model of transformers: its prompt, or one token with its cache.",
+)
+@click.option("--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache.")
+@click.option(
     "--depth", type=click.IntRange(0), help="Levels of modules shown; default: what fits a screen."
 )
 @click.option(
@@ -62,6 +69,8 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 @options.traceback
 def measure(
     asked: Asked,
+    phase: str | None,
+    context: int | None,
     depth: int | None,
     sort: str | None,
     report: str,
@@ -70,7 +79,7 @@ def measure(
     **files: str | None,
 ) -> None:
     """Measures, writes the files, prints the report."""
-    profile = _profile(asked, strict=strict, quiet=quiet)
+    profile = _profile(asked, phase, context, strict=strict, quiet=quiet)
     chosen = TableOptions(depth, sort)
     for written in _WRITTEN:
         _write(written, profile, chosen, files[written.name])
@@ -78,14 +87,17 @@ def measure(
         _print(next(r for r in _READ if r.name == report), profile, chosen)
 
 
-def _profile(asked: Asked, *, strict: bool, quiet: bool) -> Profile:
+def _profile(
+    asked: Asked, phase: str | None, context: int | None, *, strict: bool, quiet: bool
+) -> Profile:
     from nnprof import measure as measure_model
 
-    shape = asked.shape()
+    # A phase makes its own inputs.
+    shape = asked.shape() if phase is None or asked.shapes or asked.inputs else None
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
     with options.progress(f"tracing {asked.model}", quiet=quiet):
-        return measure_model(model, shape, dtype=dtype, strict=strict)
+        return measure_model(model, shape, dtype=dtype, phase=phase, context=context, strict=strict)
 
 
 def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | None) -> None:
