@@ -6,6 +6,7 @@
 
 #include <ATen/ExpandUtils.h>
 
+#include <algorithm>
 #include <array>
 
 #include "rules/families.h"
@@ -237,6 +238,34 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(
           empty_of({}, at::kLong)};
 }
 
+// In the memory order of the query, as the kernel that torch.compile writes has it.
+at::Tensor empty_in_order_of(const at::Tensor& query, at::IntArrayRef sizes) {
+  std::array<size_t, 4> order = {3, 2, 1, 0};  // the innermost dimension first
+  std::stable_sort(order.begin(), order.end(), [&](size_t left, size_t right) {
+    return query.strides()[left] < query.strides()[right];
+  });
+  c10::DimVector strides(4);
+  int64_t next = 1;
+  for (const size_t dim : order) {
+    strides[dim] = next;
+    next *= sizes[dim];
+  }
+  return empty_strided_of(sizes, strides, query.scalar_type());
+}
+
+std::tuple<at::Tensor, at::Tensor, at::Tensor> flex(const at::Tensor& query, const at::Tensor& key,
+                                                    const at::Tensor& value) {
+  check_heads("flex_attention", query, key, value);
+  TORCH_CHECK(query.size(3) == key.size(3), "flex_attention: query of ", query.sizes(),
+              " and key of ", key.sizes(), " differ in their last dimension");
+  TORCH_CHECK(key.size(2) == value.size(2), "flex_attention: key of ", key.sizes(),
+              " and value of ", value.sizes(), " differ in length");
+  const at::IntArrayRef rows = query.sizes().slice(0, 3);
+  c10::DimVector sizes(rows);
+  sizes.push_back(value.size(3));
+  return {empty_in_order_of(query, sizes), empty_of(rows, at::kFloat), empty_of(rows, at::kFloat)};
+}
+
 // Cost --------------------------------------------------------------------------------------------
 
 // Query i sees the keys 0..i: of Q x K scores, min(i + 1, K) in row i are needed.
@@ -246,20 +275,27 @@ int64_t scores_above_diagonal(int64_t queries, int64_t keys) {
   return queries * keys - below;
 }
 
-template <Places places>
-void attention_cost(const OpSignature& op, Cost& cost) {
+AttentionSizes attention_sizes(const OpSignature& op) {
   const TensorSpec& query = op.tensor(0);
   const TensorSpec& output = op.output();
   int64_t heads = 1;  // of the query: grouped queries share keys and values, not products
   for (int64_t d = 0; d < output.dim() - 2; ++d) heads *= output.size(d);
-  const AttentionSizes sizes = {.heads = heads,
-                                .queries = query.size(-2),
-                                .keys = op.tensor(1).size(-2),
-                                .query_width = query.size(-1),
-                                .value_width = op.tensor(2).size(-1)};
+  return {.heads = heads,
+          .queries = query.size(-2),
+          .keys = op.tensor(1).size(-2),
+          .query_width = query.size(-1),
+          .value_width = op.tensor(2).size(-1)};
+}
+
+// Dense, whatever the mask leaves out; what the user's score_mod computes is left out.
+void flex_cost(const OpSignature& op, Cost& cost) { add_attention(cost, attention_sizes(op)); }
+
+template <Places places>
+void attention_cost(const OpSignature& op, Cost& cost) {
+  const AttentionSizes sizes = attention_sizes(op);
   add_attention(cost, sizes);
   if (op.boolean(places.causal)) {
-    cost.flops_skipped += 2 * heads * scores_above_diagonal(sizes.queries, sizes.keys) *
+    cost.flops_skipped += 2 * sizes.heads * scores_above_diagonal(sizes.queries, sizes.keys) *
                           (sizes.query_width + sizes.value_width);
   }
   if (places.mask != 0 && op.has_tensor(places.mask)) {
@@ -323,6 +359,9 @@ const Rule kTable[] = {
      "float dropout_p=0., bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None) -> "
      "(Tensor output, Tensor logsumexp)",
      boxed<&flash_for_cpu>, attention_cost<kFlashForCpu>},
+    {"nnprof::flex_attention(Tensor query, Tensor key, Tensor value) -> "
+     "(Tensor out, Tensor logsumexp, Tensor max_scores)",
+     boxed<&flex>, flex_cost},
 };
 
 }  // namespace

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,17 @@ def _on_meta(name: str) -> Callable[..., Any]:
     return kernel
 
 
+def _flex_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+    """Torch's own, run eagerly; the CPU returns no maxima, which are as many as the sums."""
+    from torch.nn.attention import flex_attention as flex
+
+    with patch.object(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True):
+        aux = flex.AuxRequest(lse=True)
+        options = {"enable_gqa": query.size(1) != key.size(1), "return_aux": aux}
+        out, statistics = flex.flex_attention(query, key, value, **options)
+    return out, statistics.lse, torch.zeros_like(statistics.lse)
+
+
 #: PyTorch has no CPU kernel: what they are held against, its meta kernel where that works.
 NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_dot_product_cudnn_attention": _on_meta("_scaled_dot_product_cudnn_attention"),
@@ -52,6 +64,7 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::baddbmm.dtype": _in_dtype(torch.baddbmm, 3),
     "aten::_thnn_fused_lstm_cell": _on_meta("_thnn_fused_lstm_cell"),
     "aten::_thnn_fused_gru_cell": _gru_cell,
+    "nnprof::flex_attention": _flex_attention,
 }
 
 
@@ -64,6 +77,8 @@ def written_cases() -> Iterator[Case]:
         torch.manual_seed(0)
         for name, args, kwargs in part():
             yield f"aten::{name}", args, kwargs
+    query, key = torch.randn(2, 3, 4, 16).transpose(1, 2), torch.randn(2, 2, 5, 16)
+    yield "nnprof::flex_attention", (query, key, torch.randn(2, 2, 5, 32)), {}
 
 
 def _pointwise() -> Iterator[Case]:

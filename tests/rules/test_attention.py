@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import flex_attention as flex
+from torch.utils._pytree import tree_map_only
 
 import nnprof
 from tests import oracles
@@ -182,3 +186,77 @@ def test_padded_sequences_are_counted_padded() -> None:
     with torch.no_grad(), nnprof.trace() as trace:
         encoder(x, src_key_padding_mask=padding)
     assert any("padded" in text for text in trace.profile().assumptions)
+
+
+def _really(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Torch's flex attention run eagerly, as it stands."""
+    with patch.object(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True):
+        return function(*args, **kwargs)
+
+
+def _sizes(value: Any) -> Any:
+    return tree_map_only(Tensor, lambda t: (t.shape, t.stride(), t.dtype), value)
+
+
+def _causal(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+    return query >= key
+
+
+@pytest.mark.parametrize("block_size", [16, 128])
+@pytest.mark.parametrize("transposed", [False, True])
+def test_flex_attention_is_one_kernel(transposed: bool, block_size: int) -> None:
+    shape = (2, 40, 4, 16) if transposed else (2, 4, 40, 16)
+    query, key, value = (torch.randn(shape) for _ in range(3))
+    if transposed:
+        query, key, value = (t.transpose(1, 2) for t in (query, key, value))
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        mask = flex.create_block_mask(
+            _causal, None, None, 40, 40, device=query.device, BLOCK_SIZE=block_size
+        )
+        return flex.flex_attention(query, key, value, block_mask=mask)
+
+    with nnprof.trace() as trace:
+        found = attend(query, key, value)
+    assert _sizes(found) == _sizes(_really(attend, query, key, value))
+    profile = trace.profile()
+    assert profile.macs == 2 * oracles.count(2, 4, 40, 40, 16)
+    flexed = profile.ops["op"] == "nnprof::flex_attention"
+    # Three inputs and the output, and two numbers a row: no scores.
+    assert profile.ops["bytes"][flexed] == [4 * (4 * query.numel() + 2 * 2 * 4 * 40)]
+
+
+def test_flex_attention_returns_what_is_asked_for() -> None:
+    tensors = [torch.randn(1, heads, 8, 16) for heads in (4, 2, 2)]
+    for options in (
+        {"return_aux": flex.AuxRequest(lse=True)},
+        {"return_aux": flex.AuxRequest()},
+        {"score_mod": lambda score, b, h, q, k: score + (q - k)},
+    ):
+        call = partial(flex.flex_attention, *tensors, enable_gqa=True, **options)
+        with nnprof.trace():
+            found = call()
+        assert _sizes(found) == _sizes(_really(call))
+
+
+def test_flex_attention_refuses_what_torch_refuses() -> None:
+    tensors = [torch.randn(1, heads, 8, 16) for heads in (4, 2, 2)]
+    for call in (
+        lambda: flex.flex_attention(*tensors),  # groups that were not asked for
+        lambda: flex.flex_attention(tensors[0], tensors[0], tensors[0], unknown=1),
+    ):
+        with pytest.raises((ValueError, TypeError)) as really:
+            _really(call)
+        with pytest.raises(type(really.value)), nnprof.trace():
+            call()
+
+
+def test_flex_attention_is_afterwards_as_before() -> None:
+    function = flex.flex_attention
+    before = function.__code__, function.__kwdefaults__
+    with nnprof.trace():
+        assert function.__code__ is not before[0]
+    assert (function.__code__, function.__kwdefaults__) == before
+    compiled = torch.compile(function)
+    query = torch.empty(1, 2, 8, 16, device="meta")
+    assert nnprof.measure(compiled, inputs=(query, query, query)).macs == 2 * 2 * 8 * 8 * 16

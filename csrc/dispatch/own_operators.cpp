@@ -1,0 +1,9 @@
+// Operators of ours: one call in place of what PyTorch has as a higher-order operator. They have a
+// rule and no kernel, and are called only while a trace runs. See nnprof/flex_attention.py.
+#include <torch/library.h>
+
+TORCH_LIBRARY(nnprof, library) {
+  library.def(
+      "flex_attention(Tensor query, Tensor key, Tensor value) -> "
+      "(Tensor out, Tensor logsumexp, Tensor max_scores)");
+}
