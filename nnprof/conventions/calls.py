@@ -32,7 +32,7 @@ class Call:
     flops: int
     inputs: tuple[Shape, ...]  #: of the tensors that were given; absent ones leave no gap
     outputs: tuple[Shape, ...]
-    module: str  #: class of the module that made the call: "nn.Conv2d", "timm.Attention"
+    module: str  #: class of the module that made the call: "nn.Conv2d", "my_package.net.Block"
     parents: frozenset[str]  #: classes of the modules around that one
     owns_params: bool  #: the module has parameters of its own
     batch: int  #: leading size of the model's first input
@@ -83,13 +83,13 @@ def _shapes(shapes: Sequence[Sequence[int]]) -> tuple[Shape, ...]:
 
 
 def _class_name(row: dict[str, Any]) -> str:
-    """ "nn.Linear" for PyTorch's own, "timm.LayerNorm" for one that is only called the same.
+    """ "nn.Linear" for PyTorch's own, "timm.layers.norm.LayerNorm" for one that is called the same.
 
     Profiles saved by versions that did not record where a class comes from are taken at the name.
     """
     module = row.get("type_module") or "torch.nn.modules"
-    package = "nn" if module.startswith("torch.nn.modules") else module.partition(".")[0]
-    return f"{package}.{row['type']}"
+    place = "nn" if module.startswith("torch.nn.modules") else module
+    return f"{place}.{row['type']}"
 
 
 def _parents(layers: list[dict[str, Any]], classes: list[str]) -> list[frozenset[str]]:

@@ -294,7 +294,10 @@ THOP = Convention(
 # ptflops, "pytorch": hooks on modules, and functions replaced by ones that count.
 
 _MULTIHEAD = _nn("MultiheadAttention")
-_TIMM_ATTENTION = ("timm.Attention",)
+_TIMM_ATTENTION = (
+    "timm.layers.attention.Attention",
+    "timm.models.vision_transformer.Attention",  # where older versions have it
+)
 
 _UPSAMPLE_MODULE = _rule(UPSAMPLE, outputs, _nn("Upsample"))
 _BY_NAME = Quirk(
@@ -399,6 +402,10 @@ PTFLOPS = Convention(
             (_rule(MATMUL, times(-1, macs), outside=_TIMM_ATTENTION),),
         ),
         Quirk(
+            "it does not see the products inside of an einsum",
+            (_rule(PRODUCT, times(-1, macs), outside=_MULTIHEAD),),
+        ),
+        Quirk(
             "it takes the rows of a matmul from its first operand, and a vector for a matrix",
             (_rule(MATMUL, calls.not_broadcast, outside=_TIMM_ATTENTION),),
         ),
@@ -443,6 +450,9 @@ PTFLOPS_ATEN = Convention(
             "where no attention kernel applies it sees the two products inside",
             (_rule(ATTENTION, macs),),
         ),
+    ),
+    notes=(
+        "it does not see the bias of a linear layer whose input is permuted: torch adds it apart",
     ),
 )
 
