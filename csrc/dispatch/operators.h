@@ -59,6 +59,8 @@ struct Operator {
   size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;
   bool view = false;  // by its schema: outputs alias inputs
+  // Its CPU kernel was found to take no int64. Threads may find it out at once: through atomic_ref.
+  mutable bool takes_no_integers = false;
   // Of a library's operator, which may be taken away and its place in memory given to another one.
   std::optional<c10::FunctionSchema> schema;
 

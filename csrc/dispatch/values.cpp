@@ -6,12 +6,39 @@
 #include <ATen/ops/remainder.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <atomic>
+
 #include "core/errors.h"
 #include "dispatch/key.h"
 #include "dispatch/stack_walk.h"
 
+// Of the OpenMP that PyTorch is linked with, if it is. For the calling thread alone, unlike
+// at::set_num_threads.
+extern "C" {
+__attribute__((weak)) int omp_get_max_threads();
+__attribute__((weak)) void omp_set_num_threads(int threads);
+}
+
 namespace nnprof {
 namespace {
+
+// A kernel on a few thousand numbers takes less time than its threads do to meet at its end.
+class OneThread {
+ public:
+  OneThread() {
+    if (omp_get_max_threads == nullptr || omp_set_num_threads == nullptr) return;
+    before_ = omp_get_max_threads();
+    if (before_ > 1) omp_set_num_threads(1);
+  }
+  ~OneThread() {
+    if (before_ > 1) omp_set_num_threads(before_);
+  }
+  OneThread(const OneThread&) = delete;
+  OneThread& operator=(const OneThread&) = delete;
+
+ private:
+  int before_ = 1;
+};
 
 bool integral(const at::Tensor& tensor) {
   return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
@@ -21,29 +48,43 @@ c10::IValue* arguments_of(const Operator& op, Stack& stack) {
   return stack.data() + (stack.size() - op.arguments);
 }
 
+// Are the inputs, and so most likely the outputs, worth no second thread?
+bool is_small(const Operator& op, Stack& stack) {
+  constexpr int64_t kSmall = 64 * 1024;
+  int64_t elements = 0;
+  const c10::IValue* arguments = arguments_of(op, stack);
+  for (size_t i = 0; i < op.arguments; ++i) {
+    for_each_tensor(arguments[i], [&](const at::Tensor& tensor) { elements += tensor.numel(); });
+  }
+  return elements <= kSmall;
+}
+
 void call_on_cpu(const Operator& op, Stack& stack) {
+  const std::optional<OneThread> one_thread =
+      is_small(op, stack) ? std::optional<OneThread>(std::in_place) : std::nullopt;
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
   op.handle.callBoxed(stack);
 }
 
 // Some kernels exist for floats only (histc on integers): compute in float64 and cast back.
 bool retry_in_double(const Operator& op, Stack& stack) {
-  bool changed = false;
-  c10::ScalarType dtype = at::kLong;
+  if (!op.written.empty()) return false;
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  std::optional<c10::ScalarType> dtype;
   c10::IValue* arguments = arguments_of(op, stack);
   for (size_t i = 0; i < op.arguments; ++i) {
     map_tensors(arguments[i], [&](const at::Tensor& tensor) {
       if (!integral(tensor) || tensor.scalar_type() == at::kBool) return tensor;
-      changed = true;
       dtype = tensor.scalar_type();
       return tensor.to(at::kDouble);
     });
   }
-  if (!changed || !op.written.empty()) return false;
+  if (!dtype) return false;
   call_on_cpu(op, stack);
+  if (dtype == at::kLong) std::atomic_ref(op.takes_no_integers) = true;
   for (size_t i = stack.size() - op.returns; i < stack.size(); ++i) {
     map_tensors(stack[i], [&](const at::Tensor& tensor) {
-      return tensor.is_floating_point() ? tensor.to(dtype) : tensor;
+      return tensor.is_floating_point() ? tensor.to(*dtype) : tensor;
     });
   }
   return true;
@@ -53,19 +94,22 @@ bool retry_in_double(const Operator& op, Stack& stack) {
 
 void compute(const Operator& op, Stack& stack, Trace& trace) {
   c10::IValue* arguments = arguments_of(op, stack);
+  const bool like = op.rule != nullptr && op.rule->has(kSizesOnly);  // a tensor that may be on meta
   for (int device : op.devices) {
-    if (!arguments[device].isNone()) arguments[device] = c10::IValue(c10::Device(at::kCPU));
+    if (!arguments[device].isNone() || like) arguments[device] = c10::IValue(c10::Device(at::kCPU));
   }
   for (int generator : op.generators) arguments[generator] = c10::IValue(trace.generator());
+  if (std::atomic_ref(op.takes_no_integers) && retry_in_double(op, stack)) return;
   const Stack saved(stack.end() - static_cast<std::ptrdiff_t>(op.arguments), stack.end());
   const size_t below = stack.size() - op.arguments;
   try {
     call_on_cpu(op, stack);
   } catch (const c10::Error& error) {
-    if (std::string_view(error.what()).find("not implemented for") == std::string_view::npos) throw;
+    // Without the backtrace, whose symbols take milliseconds to look up.
+    const std::string_view message = error.what_without_backtrace();
+    if (message.find("not implemented for") == std::string_view::npos) throw;
     stack.resize(below);
     stack.insert(stack.end(), saved.begin(), saved.end());
-    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
     if (!retry_in_double(op, stack)) throw;
   }
 }
@@ -87,6 +131,23 @@ at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   at::Tensor values = at::empty_strided(indices.sizes(), indices.strides(),
                                         at::TensorOptions().dtype(indices.scalar_type()));
   values.copy_(at::remainder(numbers, std::max<int64_t>(choices, 1)).view(indices.sizes()));
+  return values;
+}
+
+at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  const auto longs = at::TensorOptions().dtype(at::kLong);
+  if (indices.dim() == 1) return at::arange(indices.size(0), longs);
+  at::Tensor values = at::empty_strided(indices.sizes(), indices.strides(), longs);
+  auto rows = values.accessor<int64_t, 2>();
+  for (int64_t row = 0; row < values.size(0); ++row) {
+    int64_t number = row;
+    for (int64_t dim = values.size(1) - 1; dim >= 0; --dim) {
+      const int64_t size = sizes[static_cast<size_t>(dim)];
+      rows[row][dim] = number % size;
+      number /= size;
+    }
+  }
   return values;
 }
 
