@@ -32,6 +32,15 @@ const Policies& accelerator_policies() {
           AT_FORALL_FP32_SET_OPT_DTYPE(NNPROF_OPT)
               AT_FORALL_PROMOTE(NNPROF_PROMOTE){"aten::norm.Scalar", CastPolicy::fp32_append_dtype},
       {"aten::norm.ScalarOpt_dim", CastPolicy::fp32_append_dtype},
+      // cuDNN's layers: autocast casts their inputs, weights and states one level further down.
+      {"aten::lstm.input", CastPolicy::lower_precision},
+      {"aten::lstm.data", CastPolicy::lower_precision},
+      {"aten::gru.input", CastPolicy::lower_precision},
+      {"aten::gru.data", CastPolicy::lower_precision},
+      {"aten::rnn_tanh.input", CastPolicy::lower_precision},
+      {"aten::rnn_tanh.data", CastPolicy::lower_precision},
+      {"aten::rnn_relu.input", CastPolicy::lower_precision},
+      {"aten::rnn_relu.data", CastPolicy::lower_precision},
   };
   return policies;
 }

@@ -38,6 +38,11 @@ const CpuPolicy kCpuPolicies[] = {
       "prelu",
       "scaled_dot_product_attention",
       "_native_multi_head_attention"}},
+    // The products that these are made of are cast. A GRU, a packed LSTM and the other cells carry
+    // their state in float32 from step to step, and so give float32.
+    {CastPolicy::lower_precision,
+     {"lstm.input", "rnn_tanh.input", "rnn_tanh.data", "rnn_tanh_cell", "rnn_relu.input",
+      "rnn_relu.data", "rnn_relu_cell"}},
     {CastPolicy::fp32,
      {"avg_pool3d",
       "binary_cross_entropy",

@@ -92,7 +92,11 @@ Identity Trace::identify(const at::Tensor& tensor) {
   } else {
     const int64_t limit =
         storage.role == Role::constant ? options_.float_limit : options_.user_float_limit;
-    if (tensor.numel() <= std::min(limit, options_.float_limit)) identity.values = Values::known;
+    if (tensor.numel() <= std::min(limit, options_.float_limit)) {
+      identity.values = Values::known;
+    } else if (storage.role == Role::constant) {
+      identity.values = Values::over_limit;
+    }
   }
   return identity;
 }
@@ -188,18 +192,30 @@ void Trace::lose_values(const at::Tensor& tensor, Values values) {
 }
 
 void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
-  if (tag_of(tensor) == nullptr) {
-    changed_metadata_.push_back({tensor, c10::DimVector(tensor.sizes()),
-                                 c10::DimVector(tensor.strides()), tensor.storage_offset()});
-  }
+  remember_metadata(tensor);
   tensor.unsafeGetTensorImpl()->set_sizes_and_strides(as.sizes(), as.strides(),
                                                       as.storage_offset());
 }
 
+void Trace::keep_metadata(const at::Tensor& tensor) {
+  if (!tensor.is_meta() || !tensor.has_storage()) return;
+  const bool again = !changed_metadata_.empty() && changed_metadata_.back().tensor.is_same(tensor);
+  if (!again) remember_metadata(tensor);
+}
+
+void Trace::remember_metadata(const at::Tensor& tensor) {
+  if (tag_of(tensor) != nullptr) return;
+  changed_metadata_.push_back({tensor, c10::DimVector(tensor.sizes()),
+                               c10::DimVector(tensor.strides()), tensor.storage_offset(),
+                               tensor.storage(), tensor.storage().nbytes()});
+}
+
 void Trace::restore_metadata() {
   for (auto last = changed_metadata_.rbegin(); last != changed_metadata_.rend(); ++last) {
-    last->tensor.unsafeGetTensorImpl()->set_sizes_and_strides(last->sizes, last->strides,
-                                                              last->offset);
+    c10::TensorImpl* tensor = last->tensor.unsafeGetTensorImpl();
+    tensor->set_storage_keep_dtype(last->storage);
+    if (last->storage.nbytes() != last->nbytes) last->storage.set_nbytes(last->nbytes);
+    tensor->set_sizes_and_strides(last->sizes, last->strides, last->offset);
   }
   changed_metadata_.clear();
 }

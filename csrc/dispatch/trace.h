@@ -77,6 +77,8 @@ class Trace final : public c10::DebugInfoBase {
 
   // An in-place change of sizes and strides (t_, squeeze_): undone when the trace stops.
   void change_metadata(const at::Tensor& tensor, const at::Tensor& as);
+  // Before an operator writes to a meta tensor of the user's, which no shadow stands for.
+  void keep_metadata(const at::Tensor& tensor);
   void restore_metadata();
 
   // Tags a new storage as the trace's own.
@@ -88,6 +90,8 @@ class Trace final : public c10::DebugInfoBase {
 
   const std::shared_ptr<Session>& session() const { return session_; }
   const TraceOptions& options() const { return options_; }
+  // Off for what comes before the calls in question: they still run shape-only.
+  void set_recording(bool recording) { options_.recording = session_->recording = recording; }
   at::Generator& generator();
   // Weight casts under autocast, kept as autocast keeps them.
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>>& cast_cache() {
@@ -99,6 +103,7 @@ class Trace final : public c10::DebugInfoBase {
 
  private:
   at::Tensor wrapped_number(c10::ScalarType dtype);
+  void remember_metadata(const at::Tensor& tensor);
   ExternalStorage& external(const at::Tensor& tensor);
   StorageTag* tag_of(const at::Tensor& tensor) const;
   void adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values);
@@ -119,6 +124,8 @@ class Trace final : public c10::DebugInfoBase {
     c10::DimVector sizes;
     c10::DimVector strides;
     int64_t offset;
+    c10::Storage storage;
+    size_t nbytes;
   };
   std::vector<Metadata> changed_metadata_;
   std::map<int8_t, at::Tensor> wrapped_numbers_;
