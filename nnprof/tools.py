@@ -124,7 +124,7 @@ def _positional(
 
 def _by_name(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments for a tool that passes keywords on."""
-    bound = inspect.signature(model.forward).bind(*args)
+    bound = inspect.signature(model.forward).bind_partial(*args)
     return {**bound.arguments, **kwargs}
 
 
