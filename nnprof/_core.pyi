@@ -12,6 +12,7 @@ torch_version: str
 class Tracer:
     failed_scope: str
     facts: dict[str, int]
+    recording: bool
     rerun_wanted: bool
     def __init__(
         self, *, recording: bool = ..., integer_limit: int = ..., float_limit: int = ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
@@ -71,15 +70,17 @@ def measure(
     """
     target = looked_through(model)
     sizes = Sizes(batch, sequence)
-    call = partial(run, autocast=autocast, assume=assume)
     language = None
     if phase is not None or context is not None:
         if shape is not None or inputs is not None:
             raise InputError("phase= and context= make the inputs: leave out shape/inputs")
-        language = language_call(target, phase, sizes, context, partial(call, recording=False))
+        language = language_call(target, phase, sizes, context)
         inputs, sizes = language.keywords, NO_SIZES
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
-    running, output = call(target, arguments, keywords)
+    prepare = language.prepare if language is not None else None
+    running, output = run(
+        target, arguments, keywords, autocast=autocast, assume=assume, prepare=prepare
+    )
     profile = running.profile(strict=strict)
     if language is not None:
         profile.facts = replace(profile.facts, **language.facts(output))

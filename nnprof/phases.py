@@ -1,8 +1,9 @@
 """Prefill and decode: a language model's two ways to run, with its own key-value cache.
 
 A prefill is one call with the whole prompt. A decode step is one call with one token a sequence and
-the cache that a prefill left: the model makes that cache itself, in a trace that records nothing,
-so that it is of the classes, dtypes and shapes which this model uses. Its tensors hold no data.
+the cache that a prefill left: the model makes that cache itself, shape-only and unrecorded, so that
+it is of the classes, dtypes and shapes which this model uses, and what modules keep in themselves
+from a prompt on is there too. Its tensors hold no data.
 
 An encoder-decoder model of text reads its prompt in the encoder, and the decoder starts with one
 token. A decode step finds a cache of `context` decoder tokens, and one of the encoder's output.
@@ -11,7 +12,8 @@ token. A decode step finds a cache of `context` decoder tokens, and one of the e
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +24,7 @@ from nnprof.example_inputs import Sizes, example_inputs
 from nnprof.inputs import make_inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    #: `nnprof.run.run` with its settings, recording nothing: (model, arguments, keywords).
-    Run = Callable[[Any, tuple[()], dict[str, Any]], tuple[Any, Any]]
+    from collections.abc import Iterator
 
 __all__ = ["LANGUAGE_PHASES", "LanguageCall", "language_call"]
 
@@ -42,34 +41,49 @@ _CACHES = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass
 class LanguageCall:
     """The call of one phase."""
 
+    language: _Language
     phase: str
+    #: The arguments to call the model with, but for those that `prepare` adds.
     keywords: dict[str, Any]
     #: Tokens that it reads (prefill) or generates (decode), of the whole batch.
     tokens: int
-    #: The cache that a decode step is given.
-    cache: Any = None
+    past: _Past | None = None
+    _cache: _CacheBytes | None = field(default=None, init=False)
+
+    def prepare(self, keywords: dict[str, Any]) -> dict[str, Any]:
+        """`keywords` with all that a decode step is given. It runs the prefill for that.
+
+        Raises `InputError` where the model leaves no cache.
+        """
+        if self.past is None:
+            return keywords
+        given = self.past.make()
+        twice = sorted(given.keys() & keywords.keys())
+        if twice:
+            raise InputError(f"phase='decode' makes {', '.join(twice)}: leave it out of kwargs")
+        # At once, for the step adds a token.
+        self._cache = _CacheBytes.of(_cache_in(given)[1])
+        return keywords | given
 
     def facts(self, output: Any) -> dict[str, Any]:
         """Fields of `ModelFacts` that are known after the call, from what it returned."""
-        cache = _cache_of(output)[1] if self.cache is None else self.cache
+        cache = self._cache or _CacheBytes.of(self.language.cache_left(output)[1])
         return {
             "language_phase": self.phase,
             "tokens": self.tokens,
-            "kv_cache_bytes": _cache_bytes(cache),
-            "kv_cache_layer_bytes": tuple(map(_cache_bytes, _layers(cache))),
+            "kv_cache_bytes": cache.total,
+            "kv_cache_layer_bytes": cache.layers,
         }
 
 
-def language_call(
-    model: Any, phase: str | None, sizes: Sizes, context: int | None, run: Run
-) -> LanguageCall:
-    """The keyword arguments with which `model` does one `phase`; `run` runs it before.
+def language_call(model: Any, phase: str | None, sizes: Sizes, context: int | None) -> LanguageCall:
+    """How to call `model` for one `phase`.
 
-    Raises `InputError` where a size is missing or the model has no cache.
+    Raises `InputError` where a size is missing or the model takes no cache.
     """
     if phase not in LANGUAGE_PHASES:
         raise InputError(_wrong_phase(phase))
@@ -77,10 +91,8 @@ def language_call(
         if size is not None and (type(size) is not int or size < 1):
             raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
     language = _Language(model)
-    batch = sizes.batch or 1
-    if phase == "prefill":
-        return _prefill(language, batch, sizes.sequence, context)
-    return _decode(language, batch, sizes.sequence, context, run)
+    make = _prefill if phase == "prefill" else _decode
+    return make(language, sizes.batch or 1, sizes.sequence, context)
 
 
 def _wrong_phase(phase: str | None) -> str:
@@ -98,11 +110,11 @@ def _prefill(
     prompt = sequence or context or 1
     decoder = 1 if language.has_text_encoder else prompt
     keywords = language.decoder_inputs(batch, decoder) | language.encoder_inputs(batch, prompt)
-    return LanguageCall("prefill", keywords, batch * prompt)
+    return LanguageCall(language, "prefill", keywords, batch * prompt)
 
 
 def _decode(
-    language: _Language, batch: int, sequence: int | None, context: int | None, run: Run
+    language: _Language, batch: int, sequence: int | None, context: int | None
 ) -> LanguageCall:
     if context is None:
         raise InputError("phase='decode' needs the tokens in the cache: pass context=8192")
@@ -111,21 +123,27 @@ def _decode(
             "phase='decode' takes one token of each sequence: leave out sequence=, and give the "
             "tokens in the cache as context="
         )
-    encoded = language.encoded(batch, sequence or context, run)
-    _, output = run(language.model, (), language.decoder_inputs(batch, context) | encoded)
-    name, cache = _cache_of(output)
-    if cache is None:
-        raise InputError(_no_cache(language))
-    keywords = language.decoder_inputs(batch, 1) | encoded | {name: cache}
-    return LanguageCall("decode", keywords, batch, cache)
-
-
-def _no_cache(language: _Language) -> str:
-    return (
-        f"{language.name} left no cache for a decode step: pass a model that returns one when "
-        f"called with {language.use_cache}=True (a decoder by its config, if it could be an "
-        "encoder too; in eval mode, if it uses gradient checkpointing)"
+    past = _Past(
+        language,
+        language.encoder_inputs(batch, sequence or context),
+        language.decoder_inputs(batch, context),
     )
+    return LanguageCall(language, "decode", language.decoder_inputs(batch, 1), batch, past)
+
+
+@dataclass(frozen=True)
+class _Past:
+    """What was before a decode step: what the decoder read, and the encoder if there is one."""
+
+    language: _Language
+    encoder: dict[str, Any]
+    decoder: dict[str, Any]
+
+    def make(self) -> dict[str, Any]:
+        """Runs it, and returns the arguments that hand it on: the cache, the encoder's output."""
+        encoded = self.language.encoded(self.encoder)
+        name, cache = self.language.cache_left(self.language.model(**self.decoder, **encoded))
+        return {name: cache, **encoded}
 
 
 class _Language:
@@ -182,33 +200,51 @@ class _Language:
         made = example_inputs(self.model, Sizes(batch))
         return {} if made is None else {n: v for n, v in made[1].items() if "decoder" not in n}
 
-    def encoded(self, batch: int, tokens: int, run: Run) -> dict[str, Any]:
-        """What the encoder makes of its inputs, as the argument of a step that does without it."""
+    def cache_left(self, output: Any) -> tuple[str, Any]:
+        """The cache in what the model returned, and its name."""
+        name, cache = _cache_in(output)
+        if cache is None:
+            raise InputError(
+                f"{self.name} left no cache: pass a model that returns one when called with "
+                f"{self.use_cache}=True (a decoder by its config, if it could be an encoder too; "
+                "in eval mode, if it uses gradient checkpointing)"
+            )
+        return name, cache
+
+    def encoded(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """What the encoder makes of its inputs, as the argument of a call that does without it."""
         if not self.has_encoder:
             return {}
         if "encoder_outputs" not in self._parameters or not hasattr(self.model, "get_encoder"):
             raise InputError(f"{self.name} cannot decode without its encoder: leave phase= out")
         encoder = self.model.get_encoder()
         known = inspect.signature(encoder.forward).parameters
-        inputs = self.encoder_inputs(batch, tokens)
         inputs = {name: value for name, value in inputs.items() if name in known}
-        return {"encoder_outputs": run(encoder, (), inputs | {"return_dict": True})[1]}
+        return {"encoder_outputs": encoder(**inputs, return_dict=True)}
 
 
-def _cache_of(output: Any) -> tuple[str, Any]:
-    """The cache in a model's output, and the name of the argument to pass it as."""
-    for name in _CACHES:
-        cache = getattr(output, name, None)
-        if cache is not None:
-            return name, cache
-    return "", None
+def _cache_in(values: Any) -> tuple[str, Any]:
+    """The cache among a model's arguments or in its output, and its name; ("", None) if none is."""
+    named = values if isinstance(values, Mapping) else {}
+    found = ((name, named[name]) for name in _CACHES if named.get(name) is not None)
+    return next(found, ("", None))
 
 
 # Bytes. Caches are objects of layers with tensors in attributes, lists and dicts: they are searched
 # rather than asked, for their classes differ and a new one must not count as nothing.
 
 
-def _cache_bytes(cache: Any) -> int:
+@dataclass(frozen=True)
+class _CacheBytes:
+    total: int
+    layers: tuple[int, ...]
+
+    @classmethod
+    def of(cls, cache: Any) -> _CacheBytes:
+        return cls(_bytes(cache), tuple(map(_bytes, _layers(cache))))
+
+
+def _bytes(cache: Any) -> int:
     """Bytes of the elements of all tensors in a cache, each once; numbers (0-dim) are no states."""
     seen = {}
     for tensor in _tensors(cache, set()):

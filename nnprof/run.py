@@ -1,4 +1,4 @@
-"""One call of a model inside a trace: what `measure` records, and what it needs to know before."""
+"""One call of a model inside a trace: what `measure` records."""
 
 from __future__ import annotations
 
@@ -26,22 +26,25 @@ def run(
     *,
     autocast: torch.dtype | str | None = None,
     assume: float | Mapping[str, float] | None = None,
-    recording: bool = True,
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> tuple[trace, Any]:
     """The ended trace of one shape-only call, and what the call returned.
 
-    The arguments are as they were afterwards. Raises what the model raises, or an `InputError`
-    where the arguments were why.
+    `prepare` runs before it in the same trace, unrecorded, and returns the keyword arguments for
+    the call from those given. The arguments are as they were afterwards. Raises what the model
+    raises, or an `InputError` where the arguments were why.
     """
     for limit in INTEGER_LIMITS:
         last = limit == INTEGER_LIMITS[-1]
-        running = trace(
-            model, autocast=autocast, assume=assume, integer_limit=limit, recording=recording
-        )
+        running = trace(model, autocast=autocast, assume=assume, integer_limit=limit)
         try:
             with running, kept(arguments, keywords):
-                running.mark_inputs(arguments, keywords)
-                output = model(*arguments, **keywords)
+                given = keywords
+                if prepare is not None:
+                    with running.unrecorded():
+                        given = prepare(keywords)
+                running.mark_inputs(arguments, given)
+                output = model(*arguments, **given)
         except Exception as error:
             if not last and (running.rerun_wanted or wants_data(error)):
                 continue

@@ -56,7 +56,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._model = model
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
-        self._options = {"integer_limit": integer_limit, "recording": recording}
+        self._options: dict[str, Any] = {"integer_limit": integer_limit, "recording": recording}
         self._undo: list[Undo] = []
         self._result: _core.TraceResult | None = None
         self._facts: ModelFacts | None = None
@@ -123,6 +123,17 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         for tensor in _tensors(values):
             self._tracer.mark_input(tensor)
             self._input_bytes += tensor.numel() * tensor.element_size()
+
+    @contextmanager
+    def unrecorded(self) -> Iterator[None]:
+        """Runs the code inside shape-only too, but leaves it out of the records and the counts."""
+        if self._tracer is None:
+            raise InputError("the trace is not running: call unrecorded() inside the with block")
+        self._tracer.recording = False
+        try:
+            yield
+        finally:
+            self._tracer.recording = self._options["recording"]
 
     @property
     def rerun_wanted(self) -> bool:

@@ -94,6 +94,9 @@ void bind_trace(py::module_& m) {
       .def("start", &Tracer::start)
       .def("stop", &Tracer::stop)
       .def("restore", [](Tracer& self) { self.modules().restore(); })
+      .def_property(
+          "recording", [](const Tracer& self) { return self.trace().options().recording; },
+          [](Tracer& self, bool recording) { self.trace().set_recording(recording); })
       .def_property_readonly(
           "rerun_wanted", [](const Tracer& self) { return self.trace().session()->rerun_wanted; })
       .def_property_readonly("failed_scope", [](const Tracer& self) { return self.failed_scope(); })
