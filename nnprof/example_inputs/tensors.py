@@ -1,0 +1,24 @@
+"""Made tensors: without data, in the model's own dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+__all__ = ["floating_dtype", "floats"]
+
+
+def floating_dtype(model: Any) -> torch.dtype:
+    """Of the model's first floating parameter, else PyTorch's default."""
+    of_parameters = (p.dtype for p in model.parameters() if p.dtype in _FLOATING)
+    return next(of_parameters, torch.get_default_dtype())
+
+
+def floats(model: Any, *sizes: int) -> torch.Tensor:
+    """A tensor of `sizes` in the dtype of `model`, without data."""
+    return torch.empty(sizes, dtype=floating_dtype(model), device="meta")
+
+
+#: Weights in float8 or integers say nothing of what the model takes.
+_FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
