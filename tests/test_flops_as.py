@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,7 +22,6 @@ from nnprof.report import stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from nnprof.conventions import Explanation
 
@@ -127,6 +127,7 @@ def test_what_torchvision_publishes(name: str) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.filterwarnings("ignore:The default weight initialization of:FutureWarning")
 def test_what_torchvision_publishes_of_every_classifier() -> None:
     for name in import_torchvision().models.list_models(import_torchvision().models):
         assert_as_published(name)
@@ -440,3 +441,8 @@ def test_arguments_by_name_reach_every_tool(tool: str) -> None:
     model = nn.Sequential(nn.Linear(3, 4, bias=False))
     found = tools.run_tool(tool, PACKAGES[tool], model, (), {"input": torch.rand(2, 3)})
     assert found.number == nnprof.measure(model, (2, 3)).flops_as(tool), found.note
+
+
+def test_the_documentation_has_a_row_for_every_tool() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "conventions.md").read_text(encoding="utf-8")
+    assert all(f"\n| `{convention.name}`" in page for convention in CONVENTIONS)
