@@ -91,6 +91,15 @@ def _timm(name: str) -> Case:
     return Case(model, (image(1, *sizes),), {})
 
 
+# transformers -----------------------------------------------------------------------------------
+
+
+def _transformers() -> Any:
+    import zoo_transformers
+
+    return zoo_transformers
+
+
 FAMILIES = {
     "torchvision": Family(lambda: _torchvision_names(""), _classifier),
     "torchvision.segmentation": Family(lambda: _torchvision_names("segmentation"), _segmenter),
@@ -98,4 +107,7 @@ FAMILIES = {
     "torchvision.video": Family(lambda: _torchvision_names("video"), _video),
     "torchvision.optical_flow": Family(lambda: _torchvision_names("optical_flow"), _flow),
     "timm": Family(_timm_names, _timm),
+    "transformers": Family(
+        lambda: _transformers().names(), lambda name: _transformers().case(name)
+    ),
 }

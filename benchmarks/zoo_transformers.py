@@ -24,46 +24,190 @@ VOCABULARY = 2048
 
 #: Fields of a config that say how often a block is repeated.
 _DEPTHS = frozenset(
-    "num_hidden_layers num_layers n_layer n_layers encoder_layers decoder_layers depth layers "
-    "num_encoder_layers num_decoder_layers num_blocks encoder_num_hidden_layers "
-    "decoder_num_hidden_layers conf_num_hidden_layers speech_encoder_layers t2u_encoder_layers "
-    "t2u_decoder_layers num_spatial_layers num_temporal_layers num_auxiliary_layers "
-    "pred_num_hidden_layers l_layers x_layers r_layers num_layers_per_stack "
-    "num_global_layers folding_trunk_num_hidden_layers num_self_attends_per_block "
-    "decoder_num_layers text_encoder_num_layers".split()
+    [
+        "num_hidden_layers",
+        "num_layers",
+        "n_layer",
+        "n_layers",
+        "encoder_layers",
+        "decoder_layers",
+        "depth",
+        "layers",
+        "num_encoder_layers",
+        "num_decoder_layers",
+        "num_blocks",
+        "encoder_num_hidden_layers",
+        "decoder_num_hidden_layers",
+        "conf_num_hidden_layers",
+        "speech_encoder_layers",
+        "t2u_encoder_layers",
+        "t2u_decoder_layers",
+        "num_spatial_layers",
+        "num_temporal_layers",
+        "num_auxiliary_layers",
+        "pred_num_hidden_layers",
+        "l_layers",
+        "x_layers",
+        "r_layers",
+        "num_layers_per_stack",
+        "num_global_layers",
+        "folding_trunk_num_hidden_layers",
+        "num_self_attends_per_block",
+        "decoder_num_layers",
+        "text_encoder_num_layers",
+    ]
 )
 #: Fields that list a number of blocks for each stage.
-_STAGE_DEPTHS = frozenset("depths blocks_per_stage stage_num_blocks num_block_repeats".split())
+_STAGE_DEPTHS = frozenset(["depths", "blocks_per_stage", "stage_num_blocks", "num_block_repeats"])
 #: Fields that say which layers are special: by their indices.
 _LAYER_INDICES = frozenset(
-    "deepstack_visual_indexes fullatt_block_indexes global_attn_indexes out_indices "
-    "global_attention_blocks vision_feature_layers".split()
+    [
+        "deepstack_visual_indexes",
+        "fullatt_block_indexes",
+        "global_attn_indexes",
+        "out_indices",
+        "global_attention_blocks",
+        "vision_feature_layers",
+    ]
 )
 _EXPERTS = frozenset(
-    "num_experts num_local_experts n_routed_experts moe_num_experts num_routed_experts".split()
+    [
+        "num_experts",
+        "num_local_experts",
+        "n_routed_experts",
+        "moe_num_experts",
+        "num_routed_experts",
+    ]
 )
 
 # Which class stands for an architecture: the first mapping that has one.
-_HEADS = (
-    "IMAGE_TEXT_TO_TEXT MULTIMODAL_LM CAUSAL_LM SEQ_TO_SEQ_CAUSAL_LM SPEECH_SEQ_2_SEQ CTC "
-    "MASKED_LM IMAGE_CLASSIFICATION OBJECT_DETECTION"
-).split()
+_HEADS = [
+    "IMAGE_TEXT_TO_TEXT",
+    "MULTIMODAL_LM",
+    "CAUSAL_LM",
+    "SEQ_TO_SEQ_CAUSAL_LM",
+    "SPEECH_SEQ_2_SEQ",
+    "CTC",
+    "MASKED_LM",
+    "IMAGE_CLASSIFICATION",
+    "OBJECT_DETECTION",
+]
 
-#: Fields without which a config builds no model.
+_FORECASTER = {"prediction_length": 24, "context_length": 48}
+_GLM_ROPE = {
+    "rope_parameters": {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "partial_rotary_factor": 0.5,
+        "mrope_section": [8, 12, 12],
+    }
+}
+_SIGLIP_896 = {"vision_config": {"model_type": "siglip_vision_model", "image_size": 896}}
+_SIDE_512 = {"vision_config": {"model_type": "siglip_vision_model", "image_size": 512}}
+_SIDE_384 = {"vision_config": {"model_type": "idefics3_vision", "image_size": 384}}
+_SIDE_384_SMOL = {"vision_config": {"model_type": "smolvlm_vision", "image_size": 384}}
+#: A token of the text for each code of an image: its digits spelt in letters.
+_CHAMELEON_VOCABULARY = {
+    "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z": 4 + code
+    for code in range(8192)
+} | {"<image>": 8711}
+_QUERY_TOKEN = {"image_token_index": 1999}
+
+#: Fields that a config has no usable default for.
 _REQUIRED: dict[str, dict[str, Any]] = {
-    **dict.fromkeys(
-        ("autoformer", "informer", "time_series_transformer"),
-        {"prediction_length": 24, "context_length": 48},
-    ),
-    "esm": {"vocab_size": 33},
-    **dict.fromkeys(("wav2vec2-bert", "wav2vec2-conformer"), {"vocab_size": 32}),
+    "autoformer": _FORECASTER,
+    "informer": _FORECASTER,
+    "time_series_transformer": _FORECASTER,
+    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
+    "wav2vec2-bert": {"vocab_size": 32},
+    "wav2vec2-conformer": {"vocab_size": 32},
     "reformer": {"is_decoder": True},
     "timm_backbone": {"backbone": "resnet18"},
     "hunyuan_v1_dense": {"head_dim": 128},
+    "hunyuan_v1_moe": {"head_dim": 128},
+    "hunyuan_vl_text": {"head_dim": 128},
+    "ministral": {"head_dim": 128},
+    "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
+    "bamba": {"attn_layer_indices": [1]},
+    "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 16, "n_shared_experts": 1},
+    "dots1": {"n_routed_experts": 16, "n_shared_experts": 1, "num_experts_per_tok": 2},
+    "granitemoehybrid": {"layer_types": ["mamba", "attention"], "num_hidden_layers": 2},
+    "glm4v_moe_text": {"head_dim": 128, **_GLM_ROPE},
+    "glm4v_moe": {"text_config": {"head_dim": 128, **_GLM_ROPE}},
+    "modernvbert": _SIDE_512,
+    "colmodernvbert": {"vlm_config": {"model_type": "modernvbert", **_SIDE_512}},
+    "idefics3": _SIDE_384,
+    "smolvlm": _SIDE_384_SMOL,
+    "chameleon": {"vocabulary_map": _CHAMELEON_VOCABULARY},
+    "t5gemma2": {"encoder": _SIGLIP_896},
+    "llama4": {"vision_config": {"hidden_size": 1024, "projector_input_dim": 4096}},
+    "step3p7": {"text_config": {"sliding_window": 64}},
+    "glm4v_text": _GLM_ROPE,
+    "glm_image_text": _GLM_ROPE,
+    "glm4v": {"text_config": _GLM_ROPE},
+    "glm46v": {"text_config": {"model_type": "glm4v_text", **_GLM_ROPE}},
+    "glmga": {"text_config": {"model_type": "glm4v_text", **_GLM_ROPE}},
+    "aria": {
+        "vision_config": {"model_type": "idefics3_vision", "image_size": 490, "patch_size": 14}
+    },
+    "gemma3": _SIGLIP_896,
+    "shieldgemma2": _SIGLIP_896,
+    "blip-2": _QUERY_TOKEN,
+    "instructblip": _QUERY_TOKEN,
+    "instructblipvideo": {"video_token_index": 1999},
+    "deepseek_vl": {"image_token_id": 1999},
+    "janus": {"image_token_id": 1999},
+    "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
+    "aya_vision": {"vision_config": {"model_type": "siglip_vision_model"}},
+}
+#: Layers of an architecture that needs more than two.
+_LAYERS = {"jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
+#: The class that stands for an architecture where the first mapping has a poorer one.
+_CLASSES = {
+    "musicgen": "MusicgenForConditionalGeneration",
+    "musicgen_melody": "MusicgenMelodyForConditionalGeneration",
+    "mllama": "MllamaForConditionalGeneration",
+    "clip": "CLIPModel",
+    "siglip": "SiglipModel",
+    "siglip2": "Siglip2Model",
+    "flava": "FlavaModel",
+    "roberta": "RobertaForMaskedLM",
+    "bert": "BertForMaskedLM",
+    "whisper": "WhisperForConditionalGeneration",
 }
 #: Whose layers refer to each other: all of them are built.
 _WHOLE = frozenset(
-    "gemma3n gemma3n_text gemma4_unified_assistant zamba aya_vision granite4_vision".split()
+    [
+        "gemma3n",
+        "gemma3n_text",
+        "gemma4_unified_assistant",
+        "zamba",
+        "chameleon",
+        "hrm_text",
+        "depth_pro",
+        "lw_detr",
+        "rf_detr",
+        "mllama",
+        "uvdoc",
+        "vipllava",
+        "sam2",
+        "sam2_video",
+        "sam2_vision_model",
+        "sam2_hiera_det_model",
+        "edgetam_video",
+    ]
+)
+#: Built on the CPU: their forward reads buffers that have no values on meta.
+_ON_CPU = frozenset(
+    [
+        "encodec",
+        "eomt",
+        "eomt_dinov3",
+        "mimi",
+        "mimi_encoder",
+        "pocket_tts_audio_tokenizer",
+        "pocket_tts_audio_tokenizer_encoder",
+    ]
 )
 
 
@@ -83,7 +227,7 @@ def _classes() -> dict[str, str]:
             first = classes if isinstance(classes, str) else classes[0]
             if model_type in CONFIG_MAPPING_NAMES:
                 found.setdefault(model_type, first)
-    return found
+    return found | _CLASSES
 
 
 def names() -> list[str]:
@@ -107,14 +251,16 @@ def build(name: str) -> Any:
     transformers.logging.set_verbosity_error()
     config = CONFIG_MAPPING[name](**_REQUIRED.get(name, {}))
     if name not in _WHOLE:
-        shrink(config)
+        shrink(config, _LAYERS.get(name, 2))
     model_class = getattr(transformers, _classes()[name])
-    return _constructed(model_class, config).eval()
+    return _constructed(model_class, config, on_cpu=name in _ON_CPU).eval()
 
 
-def _constructed(model_class: Any, config: Any) -> Any:
+def _constructed(model_class: Any, config: Any, on_cpu: bool) -> Any:
     from transformers.initialization import no_init_weights
 
+    if on_cpu:
+        return model_class(config)
     try:
         with torch.device("meta"), no_init_weights():
             return model_class(config)
@@ -126,13 +272,22 @@ def _constructed(model_class: Any, config: Any) -> Any:
 # Small configs ----------------------------------------------------------------------------------
 
 
-def shrink(config: Any) -> None:
-    """Makes `config` and its parts small, in place."""
+def shrink(config: Any, layers: int = 2) -> None:
+    """Makes `config` and its parts small, in place: `layers`, or as many as it takes."""
     parts = list(_parts(config))
     for part in parts:
-        _take_few_layers(part)
+        _take_few_layers(part, layers)
         _take_few_experts(part)
+        _agree_on_width(part)
     _take_small_vocabularies(parts)
+
+
+def _agree_on_width(config: Any) -> None:
+    """The defaults of a vision tower's output and of the text that it goes into may differ."""
+    vision, text = (getattr(config, part, None) for part in ("vision_config", "text_config"))
+    name = "hidden_size" if config.model_type == "qwen2_vl" else "out_hidden_size"
+    if hasattr(vision, name) and hasattr(text, "hidden_size"):
+        vars(vision)[name] = text.hidden_size
 
 
 def _parts(config: Any) -> Iterable[Any]:
@@ -144,12 +299,12 @@ def _parts(config: Any) -> Iterable[Any]:
             yield from _parts(value)
 
 
-def _take_few_layers(config: Any) -> None:
+def _take_few_layers(config: Any, layers: int) -> None:
     fields = vars(config)
     for name in _DEPTHS & fields.keys():
         before = fields[name]
-        if type(before) is int and before > 2:
-            after = min(before, _fewest_layers(fields, before))
+        if type(before) is int and before > layers:
+            after = _fewest_layers(fields, before, layers)
             fields[name] = after
             _cut_lists(fields, before, after)
     for name in _STAGE_DEPTHS & fields.keys():
@@ -157,18 +312,17 @@ def _take_few_layers(config: Any) -> None:
             fields[name] = type(fields[name])(min(depth, 2) for depth in fields[name])
 
 
-def _fewest_layers(fields: dict[str, Any], layers: int) -> int:
+def _fewest_layers(fields: dict[str, Any], before: int, fewest: int) -> int:
     """As many as it takes to have every kind of layer, and every index that is asked for."""
-    fewest = 2
     for name, value in fields.items():
         if not isinstance(value, (list, tuple)) or not value:
             continue
-        if len(value) == layers and isinstance(value[0], (str, bool, int)):
+        if len(value) == before and isinstance(value[0], (str, bool, int)):
             firsts = [list(value).index(kind) for kind in set(value)]
             fewest = max(fewest, max(firsts) + 1) if len(firsts) < 6 else fewest
         elif name in (*_LAYER_INDICES, "_out_features"):
             fewest = max(fewest, len(value))
-    return min(fewest, layers)
+    return min(fewest, before)
 
 
 def _cut_lists(fields: dict[str, Any], before: int, after: int) -> None:

@@ -8,6 +8,7 @@ vocabulary and never special.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,9 +22,9 @@ from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.modules import looked_through
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["as_dtype", "explain_call_failure", "kept", "make_inputs"]
+__all__ = ["as_dtype", "explain_call_failure", "kept", "make_inputs", "token_ids"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -208,14 +209,15 @@ class _Maker:
         return _ids if looked_up else None
 
 
-def _ids(model: Any, sizes: list[int]) -> torch.Tensor:
-    """Token ids of `sizes`, int64: seeded, below the vocabulary's size, none of them special."""
-    count = 1
-    for size in sizes:
-        count *= size
+def token_ids(model: Any, sizes: Sequence[int], vocabulary: int | None = None) -> torch.Tensor:
+    """Token ids of `sizes`, int64: seeded, below the vocabulary's size, none of them special.
+
+    The vocabulary is that of the model's embedding, and has at most `vocabulary` ids.
+    """
+    count = math.prod(sizes)
     if count > REAL_IDS_LIMIT:
         return torch.empty(sizes, dtype=torch.int64, device="meta")
-    vocabulary = _vocabulary(model)
+    vocabulary = min(vocabulary or REAL_IDS_LIMIT, _vocabulary(model))
     special = sorted(i for i in _special_ids(model) if i < vocabulary)
     if len(special) >= vocabulary:
         return torch.zeros(sizes, dtype=torch.int64, device="cpu")
@@ -227,6 +229,10 @@ def _ids(model: Any, sizes: list[int]) -> torch.Tensor:
     for special_id in special:
         drawn += drawn >= special_id
     return drawn
+
+
+def _ids(model: Any, sizes: list[int]) -> torch.Tensor:
+    return token_ids(model, sizes)
 
 
 def _ones(model: Any, sizes: list[int]) -> torch.Tensor:
@@ -284,6 +290,13 @@ def _floating_dtype(model: Any) -> torch.dtype:
 
 
 def _embedding(model: Any) -> nn.Embedding | None:
+    """Of the tokens, where a transformers model says which; else the first one."""
+    try:
+        own = model.get_input_embeddings()
+    except Exception:  # no such method, or one that raises as it likes: there is none
+        own = None
+    if isinstance(own, nn.Embedding):
+        return own
     return next((m for m in _modules(model) if isinstance(m, nn.Embedding)), None)
 
 

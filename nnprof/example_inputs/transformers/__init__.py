@@ -11,20 +11,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
-from nnprof.example_inputs.transformers import audio, special, text, vision
+from nnprof.example_inputs.transformers import audio, series, special, text, vision
 from nnprof.example_inputs.transformers.call import Call
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nnprof.example_inputs import Arguments, Sizes
+
+    Maker = Callable[[Call], Any]
 
 __all__ = ["make"]
 
 # In this order: the placeholders in a text are counted from the images and sounds.
-_FAMILIES = (vision, audio, text)
-_MAKERS = {name: make for family in _FAMILIES for name, make in family.MAKERS.items()}
-_REQUIRED_MAKERS = {
-    name: make for family in _FAMILIES for name, make in family.REQUIRED_MAKERS.items()
-}
+_FAMILIES: tuple[Any, ...] = (vision, audio, series, text)
 
 
 def make(model: Any, sizes: Sizes) -> Arguments:
@@ -47,20 +47,58 @@ def make(model: Any, sizes: Sizes) -> Arguments:
     return (), call.made
 
 
-def _chosen(call: Call) -> dict[str, Any]:
+def _chosen(call: Call) -> dict[str, Maker]:
     """What makes each argument, in the order to make them; raises where a required one has none."""
-    known = special.ARGUMENTS.get(call.model_type, {})
-    known = special.CLASSES.get(type(call.model).__name__, known)
-    left_out = {name for name, make in known.items() if make is None}
-    makers = {
-        name: make
-        for name, make in {**_REQUIRED_MAKERS, **_MAKERS}.items()
-        if call.requires(name) or (name in _MAKERS and name in call.parameters)
-    }
-    order = [*vision.MAKERS, *vision.REQUIRED_MAKERS, *audio.MAKERS, *audio.REQUIRED_MAKERS]
-    makers = {n: makers[n] for n in sorted(makers, key=lambda n: n not in order)}
-    makers |= {name: make for name, make in known.items() if make is not None}
-    missing = [n for n in call.parameters if call.requires(n) and n not in makers]
+    known = special.CLASSES.get(type(call.model).__name__)
+    if known is None:
+        known = special.ARGUMENTS.get(call.model_type, {})
+    usual = {n for f in _FAMILIES for n in f.MAKERS if n in call.parameters}
+    usual = {n for n in usual if not _has_no_part(call, n)} | known.keys()
+    demanded = {name for name in call.parameters if call.requires(name)}
+    demanded |= text.required_by_modalities(call, usual | demanded)
+    makers: dict[str, Maker] = {}
+    for family in _FAMILIES:
+        offered = {**family.MAKERS, **family.REQUIRED_MAKERS}
+        makers |= {
+            n: m for n, m in offered.items() if n in demanded or n in usual & family.MAKERS.keys()
+        }
+        makers |= {n: m for n, m in known.items() if m is not None and _family(n) is family}
+    makers = {name: maker for name, maker in makers.items() if known.get(name, maker) is not None}
+    makers = {name: maker for name, maker in makers.items() if _BASES.get(name, name) in makers}
+    missing = [name for name in call.parameters if call.requires(name) and name not in makers]
     if missing:
         raise call.refuse(f"nothing says what {', '.join(missing)} should be")
-    return {name: make for name, make in makers.items() if name not in left_out}
+    return makers
+
+
+def _family(name: str) -> Any:
+    """The family that a special argument is made with: by its name, the text's if nothing else."""
+    return next((f for f, starts in _STARTS if name.startswith(starts)), text)
+
+
+_STARTS: tuple[tuple[Any, tuple[str, ...]], ...] = (
+    (
+        vision,
+        ("pixel", "image", "grid", "spatial", "target_size", "flattened", "high_res", "qformer"),
+    ),
+    (audio, ("input_feature", "input_values", "feature_attention", "audio", "padding_mask")),
+)
+
+
+def _has_no_part(call: Call, name: str) -> bool:
+    """Was the model built without what would take this argument?"""
+    part = _PARTS.get(name)
+    return part is not None and getattr(call.config, part, call) is None
+
+
+#: What an argument belongs to: it is left out where the other is.
+_BASES = {
+    "input_features_mask": "input_features",
+    "feature_attention_mask": "input_features",
+    "image_grid_thw": "pixel_values",
+}
+_PARTS = {
+    "pixel_values": "vision_config",
+    "image_grid_thw": "vision_config",
+    "input_features": "audio_config",
+}

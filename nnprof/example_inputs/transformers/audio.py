@@ -5,18 +5,24 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from nnprof.example_inputs.transformers.call import Call
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
 
+    from nnprof.example_inputs.transformers.call import Call
+
 __all__ = ["MAKERS", "REQUIRED_MAKERS"]
 
-_AUDIO_PARTS = ("audio_config", "audio_encoder_config", "encoder_config", "speech_encoder", "encoder")
+_AUDIO_PARTS = (
+    "audio_config",
+    "audio_encoder_config",
+    "encoder_config",
+    "speech_encoder",
+    "encoder",
+)
 #: Length of a sound in seconds, where the model does not demand one.
-_SECONDS = 5
+_SECONDS = 8
 _SAMPLING_RATE = 16_000
 #: Frames of a spectrogram in a second, of 10 ms each.
 _FRAMES_A_SECOND = 100
@@ -37,7 +43,10 @@ def _first(call: Call, names: str) -> Any:
 
 def mels(call: Call) -> int:
     """Frequencies of a spectrogram."""
-    names = "num_mel_bins mel_bins n_mels feature_size input_feat_size input_feat_per_channel"
+    names = (
+        "feature_projection_input_dim input_size input_dim num_chroma num_mel_bins mel_bins n_mels "
+        "feature_size input_feat_size input_feat_per_channel"
+    )
     return int(_first(call, names) or 80)
 
 
@@ -100,29 +109,81 @@ def input_values(call: Call) -> torch.Tensor:
     return _WAVES.get(call.model_type, waveform)(call)
 
 
+def mel_frames(call: Call) -> torch.Tensor:
+    """(batch, frames, frequencies), under another name."""
+    return frames_first(call)
+
+
+#: Models that take channels apart from the samples.
+_CODECS = (
+    "dac",
+    "encodec",
+    "mimi",
+    "mimi_encoder",
+    "xcodec",
+    "xcodec2",
+    "neucodec",
+    "pocket_tts_audio_tokenizer",
+    "pocket_tts_audio_tokenizer_encoder",
+    "vibevoice_acoustic_tokenizer",
+    "pe_audio",
+    "pe_audio_encoder",
+    "pe_audio_video",
+    "pe_audio_video_encoder",
+    "vibevoice",
+    "vibevoice_asr",
+)
+
+
+def fused_mels(call: Call) -> torch.Tensor:
+    """(batch, 1, frames, frequencies)."""
+    return call.floats(call.batch, 1, 1001, mels(call))
+
+
+def padded_waveform(call: Call) -> torch.Tensor:
+    """(batch, samples), a whole number of the frames that the model cuts them into."""
+    return call.floats(call.batch, 64 * 1920)
+
+
+def samples_mask(call: Call) -> torch.Tensor:
+    """(batch, samples), all of them of the sound."""
+    return call.ones(call.batch, call.made["input_values"].shape[-1])
+
+
+def sounding(call: Call) -> torch.Tensor:
+    """(batch, frames) bool: False, none of them is padding."""
+    return call.zeros(call.batch, frames(call)).bool()
+
+
 _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     "speech_to_text": frames_first,
+    "wav2vec2-bert": frames_first,
+    "clap": fused_mels,
+    "glmasr": frames_last,
+    "glmasr_encoder": frames_last,
+    "voxtral_realtime": frames_last,
+    "voxtral_realtime_encoder": frames_last,
+    "clvp": frames_last,
+    "fun_asr_nano_encoder": frames_first,
 }
 _WAVES: dict[str, Callable[[Call], torch.Tensor]] = {
     "audio-spectrogram-transformer": lambda call: call.floats(
         call.batch, call.config.max_length, call.config.num_mel_bins
     ),
-    **dict.fromkeys(
-        (
-            "dac encodec mimi mimi_encoder xcodec xcodec2 neucodec pocket_tts_audio_tokenizer "
-            "pocket_tts_audio_tokenizer_encoder vibevoice_acoustic_tokenizer pe_audio "
-            "pe_audio_encoder pe_audio_video pe_audio_video_encoder"
-        ).split(),
-        channel_waveform,
-    ),
+    **dict.fromkeys(_CODECS, channel_waveform),
+    **dict.fromkeys(("muse_spark", "muse_spark_audio"), padded_waveform),
 }
 
 #: What is passed wherever forward has a parameter of such a name.
 MAKERS: dict[str, Callable[[Call], Any]] = {
     "input_features": input_features,
     "input_values": input_values,
+    "input_features_mask": frames_mask,
+    "feature_attention_mask": frames_mask,
 }
 #: What is passed where forward demands it.
 REQUIRED_MAKERS: dict[str, Callable[[Call], Any]] = {
-    "input_features_mask": frames_mask,
+    "audio_mel": mel_frames,
+    "audio_mel_mask": sounding,
+    "padding_mask": samples_mask,
 }

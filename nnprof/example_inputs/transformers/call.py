@@ -20,10 +20,16 @@ __all__ = ["TOKENS", "Call"]
 TOKENS = 128
 
 #: How configs call the number of positions that a model has learnt.
-_POSITIONS = (
-    "max_position_embeddings n_positions n_ctx max_seq_len max_source_positions "
-    "max_target_positions max_length seq_length"
-).split()
+_POSITIONS = [
+    "max_position_embeddings",
+    "n_positions",
+    "n_ctx",
+    "max_seq_len",
+    "max_source_positions",
+    "max_target_positions",
+    "max_length",
+    "seq_length",
+]
 #: The parts of a config that describe the text.
 TEXT_PARTS = ("text_config", "llm_config", "language_config", "thinker_config", "decoder")
 

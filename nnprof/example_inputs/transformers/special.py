@@ -2,23 +2,288 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
-from nnprof.example_inputs.transformers.call import Call
+import torch
+
+from nnprof.example_inputs.transformers import audio, series, text, vision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from nnprof.example_inputs.transformers.call import Call
+
 __all__ = ["ARGUMENTS", "CLASSES", "SEQUENCES"]
 
 #: Arguments whose length `sequence=` sets.
-SEQUENCES = frozenset({"input_ids", "decoder_input_ids", "qformer_input_ids"})
+SEQUENCES = frozenset({"input_ids", "decoder_input_ids", "qformer_input_ids", "inputs"})
 
 #: An argument and what makes it; None leaves it out though forward has it.
 Arguments = dict[str, "Callable[[Call], Any] | None"]
 
+
+# Images.
+
+
+def _tiles(call: Call) -> torch.Tensor:
+    """(batch, tiles, channels, height, width): as many as an image of the usual size is cut in."""
+    module = sys.modules[type(call.model).__module__]
+    size = vision.side(call)
+    tiles = module.image_size_to_num_patches(size, call.config.image_grid_pinpoints, size[0])
+    return call.floats(call.batch, tiles, vision.channels(call), *size)
+
+
+def _mllama_tiles(call: Call) -> torch.Tensor:
+    """(batch, images, tiles, channels, height, width)."""
+    tiles = call.config.vision_config.max_num_tiles
+    return call.floats(call.batch, 1, tiles, vision.channels(call), *vision.side(call))
+
+
+def _half_images(call: Call) -> torch.Tensor:
+    """An image; the model sees it above or below its prompt, as one of twice the height."""
+    height, width = vision.side(call)
+    return call.floats(call.batch, vision.channels(call), height // 2, width)
+
+
+def _masked_patches(call: Call) -> torch.Tensor:
+    """(batch, patches) bool: three quarters are masked."""
+    config = call.config
+    patches = (config.image_size // config.patch_size) ** 2
+    patches *= config.num_frames // config.tubelet_size
+    return (torch.arange(patches, device="cpu") % 4 > 0).expand(call.batch, patches).contiguous()
+
+
+def _flattened_patches(call: Call) -> torch.Tensor:
+    """(batch, patches, row, column and pixels of each): the first two are whole numbers."""
+    part = vision.vision(call)
+    pixels = int(getattr(part, "patch_embed_hidden_size", 0) or part.hidden_size)
+    sizes = (call.batch, getattr(part, "seq_len", 4096), 2 + pixels)
+    return call.floats(*sizes)
+
+
+_TILED: Arguments = {"pixel_values": _tiles, "image_sizes": vision.image_sizes}
+_SIZED: Arguments = {"image_sizes": vision.image_sizes}
+_PADDED: Arguments = {
+    "pixel_values": vision.padded_patches,
+    "pixel_attention_mask": vision.patches_mask,
+    "spatial_shapes": vision.spatial_shapes,
+}
+
+# Text with more than ids.
+
+
+def _image_positions(call: Call) -> torch.Tensor:
+    """(batch, tokens): 1 where an image's features go, behind the first token."""
+    mask = call.zeros(call.batch, call.tokens + call.config.latent_query_num)
+    mask[:, 1 : 1 + call.config.latent_query_num] = 1
+    return mask
+
+
+def _with_image_room(call: Call) -> torch.Tensor:
+    return call.ids(call.batch, call.tokens + call.config.latent_query_num)
+
+
+def _like_ids_with_question(call: Call) -> torch.Tensor:
+    ids = call.ids(call.batch, call.tokens)
+    ids[:, 1] = call.config.question_token_id
+    return ids
+
+
+_LATENTS: Arguments = {"latents": lambda call: call.floats(call.batch, call.config.hidden_size, 64)}
+_FORECASTER: Arguments = {
+    "past_values": series.past_values,
+    "past_time_features": series.past_time_features,
+    "past_observed_mask": series.observed,
+    "future_values": series.future_values,
+    "future_time_features": series.future_time_features,
+}
+
 #: By model type, in the order in which they are made.
-ARGUMENTS: dict[str, Arguments] = {}
+ARGUMENTS: dict[str, Arguments] = {
+    "llava_next": _TILED,
+    "llava_next_video": _TILED,
+    "llava_onevision": _TILED,
+    "granite4_vision": _TILED,
+    "pixtral": _SIZED,
+    "mistral3": _SIZED,
+    "mistral_large4": _SIZED,
+    "lighton_ocr": _SIZED,
+    "siglip2": _PADDED,
+    "siglip2_vision_model": _PADDED,
+    "lfm2_vl": _PADDED,
+    "autoformer": _FORECASTER,
+    "informer": _FORECASTER,
+    "time_series_transformer": _FORECASTER,
+    "blip-2": {"decoder_input_ids": None, "attention_mask": text.like_ids},
+    "instructblip": {"decoder_input_ids": None, "attention_mask": text.like_ids},
+    "instructblipvideo": {"decoder_input_ids": None, "attention_mask": text.like_ids},
+    "kosmos-2": {
+        "input_ids": _with_image_room,
+        "image_embeds_position_mask": _image_positions,
+    },
+    "kosmos-2.5": {
+        "flattened_patches": _flattened_patches,
+        "input_ids": _with_image_room,
+        "image_embeds_position_mask": _image_positions,
+    },
+    "pix2struct": {
+        "flattened_patches": _flattened_patches,
+        "attention_mask": lambda call: call.ones(*call.made["flattened_patches"].shape[:2]),
+    },
+    "pop2piano": {
+        "input_features": lambda call: call.floats(call.batch, 200, call.config.d_model),
+        "input_ids": None,
+    },
+    "deepseek_vl_hybrid": {
+        "pixel_values": vision.images,
+        "high_res_pixel_values": lambda call: call.floats(call.batch, 3, 1024, 1024),
+    },
+    "moss_transcribe_diarize": {"padding_mask": audio.frames_mask},
+    "kyutai_speech_to_text": {
+        "input_ids": lambda call: call.ids(
+            call.batch,
+            call.tokens,
+            call.config.num_codebooks + 1,
+            vocabulary=call.config.codebook_vocab_size,
+        )
+    },
+    "musicgen": {
+        "input_values": None,
+        "decoder_input_ids": lambda call: call.ids(
+            call.batch * call.config.decoder.num_codebooks,
+            call.tokens,
+            vocabulary=call.config.decoder.vocab_size,
+        ),
+    },
+    "musicgen_melody": {
+        "input_features": lambda call: call.floats(call.batch, 235, call.config.num_chroma),
+        "decoder_input_ids": lambda call: call.ids(
+            call.batch * call.config.decoder.num_codebooks,
+            call.tokens,
+            vocabulary=call.config.decoder.vocab_size,
+        ),
+    },
+    "blip_2_qformer": {
+        "query_embeds": lambda call: call.floats(call.batch, 32, call.config.hidden_size),
+        "encoder_hidden_states": lambda call: call.floats(
+            call.batch, 257, call.config.encoder_hidden_size
+        ),
+    },
+    "gemma4_vision": {
+        "pixel_values": vision.padded_patches,
+        "pixel_position_ids": lambda call: (
+            torch.cartesian_prod(torch.arange(16, device="cpu"), torch.arange(16, device="cpu"))
+            .expand(call.batch, 256, 2)
+            .contiguous()
+        ),
+    },
+    "idefics": {
+        "pixel_values": vision.crops,
+        "image_attention_mask": lambda call: call.ones(call.batch, call.tokens, 1),
+    },
+    "neomme": {"pixel_values": None},
+    "fuyu": {"pixel_values": None},
+    "neucodec": {
+        "input_features": lambda call: call.floats(call.batch, 400, 160),
+        "input_values": audio.channel_waveform,
+    },
+    "xcodec2": {
+        "input_features": lambda call: call.floats(call.batch, 400, 160),
+        "input_values": audio.channel_waveform,
+    },
+    "nemotron3_5_transcribe_word_timestamp": {
+        "inputs_embeds": lambda call: call.floats(call.batch, call.tokens, call.config.hidden_size)
+    },
+    "mimi_decoder": _LATENTS,
+    "pocket_tts_audio_tokenizer_decoder": _LATENTS,
+    "vibevoice_acoustic_tokenizer_decoder": {
+        "hidden_states": lambda call: call.floats(call.batch, call.config.hidden_size, 16)
+    },
+    "vibevoice_acoustic_tokenizer_encoder": {
+        "hidden_states": lambda call: call.floats(call.batch, 1, 16 * 3200)
+    },
+    "pe_audio_video_encoder": {"pixel_values_videos": vision.clip},
+    "pe_audio_video": {"pixel_values_videos": vision.clip},
+    "pi0": {
+        "pixel_values": vision.crops,
+        "pixel_attention_mask": lambda call: call.ones(call.batch, 1).bool(),
+        "state": lambda call: call.floats(call.batch, call.config.max_state_dim),
+        "noise": lambda call: call.floats(
+            call.batch, call.config.chunk_size, call.config.max_action_dim
+        ),
+        "timestep": lambda call: call.floats(call.batch),
+    },
+    "speech-encoder-decoder": {"input_features": None},
+    "pp_formulanet": {"input_ids": None},
+    "csm": {"input_values": None},
+    "mllama": {
+        "pixel_values": _mllama_tiles,
+        "aspect_ratio_ids": lambda call: call.ones(call.batch, 1),
+        "aspect_ratio_mask": lambda call: call.ones(
+            call.batch, 1, call.config.vision_config.max_num_tiles
+        ),
+        "cross_attention_mask": lambda call: call.ones(
+            call.batch, call.tokens, 1, call.config.vision_config.max_num_tiles
+        ),
+    },
+    "lxmert": {
+        "visual_feats": lambda call: call.floats(call.batch, 36, call.config.visual_feat_dim),
+        "visual_pos": lambda call: call.floats(call.batch, 36, call.config.visual_pos_dim),
+    },
+    "visual_bert": {
+        "visual_embeds": lambda call: call.floats(call.batch, 36, call.config.visual_embedding_dim),
+        "visual_attention_mask": lambda call: call.ones(call.batch, 36),
+        "attention_mask": text.like_ids,
+    },
+    "decision_transformer": {
+        "states": lambda call: call.floats(call.batch, 20, call.config.state_dim),
+        "actions": lambda call: call.floats(call.batch, 20, call.config.act_dim),
+        "rewards": lambda call: call.floats(call.batch, 20, 1),
+        "returns_to_go": lambda call: call.floats(call.batch, 20, 1),
+        "timesteps": lambda call: torch.arange(20, device="cpu").repeat(call.batch, 1),
+        "attention_mask": lambda call: call.ones(call.batch, 20),
+    },
+    "seggpt": {
+        "pixel_values": _half_images,
+        "prompt_pixel_values": _half_images,
+        "prompt_masks": _half_images,
+    },
+    "oneformer": {
+        "task_inputs": lambda call: call.ids(
+            call.batch, call.config.task_seq_len, vocabulary=call.config.text_encoder_vocab_size
+        )
+    },
+    "omdet-turbo": {
+        "classes_input_ids": lambda call: call.ids(4 * call.batch, 16),
+        "classes_attention_mask": lambda call: call.ones(4 * call.batch, 16),
+        "tasks_input_ids": lambda call: call.ids(call.batch, 16),
+        "tasks_attention_mask": lambda call: call.ones(call.batch, 16),
+        "classes_structure": lambda call: call.integers([4] * call.batch),
+    },
+    "videomt": {"pixel_values_videos": vision.clip},
+    "videoprism_vision_model": {"pixel_values_videos": vision.clip},
+    "splinter": {"input_ids": _like_ids_with_question},
+    "dia": {
+        "decoder_input_ids": lambda call: call.ids(
+            call.batch,
+            call.tokens,
+            call.config.decoder_config.num_channels,
+            vocabulary=call.config.decoder_config.vocab_size - 4,
+        )
+    },
+    "udop": {"bbox": lambda call: text.boxes(call) / 1000},
+    "univnet": {"input_features": audio.frames_first},
+    "jev": {
+        "marks": lambda call: call.integers([[2, 4, 6, 8]] * call.batch),
+        "num_options": lambda call: call.integers([[4]] * call.batch),
+        "question_type_ids": lambda call: call.zeros(call.batch, 1),
+    },
+    "prompt_depth_anything": {"prompt_depth": lambda call: call.floats(call.batch, 1, 192, 256)},
+}
 
 #: By the name of the class, where the models of one type differ.
-CLASSES: dict[str, Arguments] = {}
+CLASSES: dict[str, Arguments] = {
+    "VideoMAEForPreTraining": {"bool_masked_pos": _masked_patches},
+    "FlavaForPreTraining": {"input_ids_masked": lambda call: call.ids(call.batch, call.tokens)},
+}

@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import inspect
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
-from nnprof.example_inputs.transformers.call import Call
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-__all__ = ["MAKERS", "REQUIRED_MAKERS", "placeholder_counts"]
+    from nnprof.example_inputs.transformers.call import Call
 
-#: What stands for each modality in a text: the arguments with it, the method that makes one row a
-#: placeholder of it, how configs call the token, and its number in `mm_token_type_ids`.
-_MODALITIES: tuple[tuple[tuple[str, ...], str, tuple[str, ...], int], ...] = (
-    (
+__all__ = ["MAKERS", "REQUIRED_MAKERS", "required_by_modalities"]
+
+
+class _Modality(NamedTuple):
+    """What stands in a text for images, videos or sounds."""
+
+    arguments: tuple[str, ...]
+    #: The method of the model that makes one row for each placeholder.
+    method: str
+    #: How configs call the placeholder's token.
+    tokens: tuple[str, ...]
+    #: Its number in `mm_token_type_ids`.
+    number: int
+
+
+_MODALITIES = (
+    _Modality(
         ("pixel_values", "image_pixel_values"),
         "get_image_features",
         ("image_token_id", "image_token_index", "media_placeholder_token_id", "image_patch_id"),
         1,
     ),
-    (("pixel_values_videos",), "get_video_features", ("video_token_id", "video_token_index"), 2),
-    (
-        ("input_features", "input_values", "audio_input_features"),
+    _Modality(
+        ("pixel_values_videos",),
+        "get_video_features",
+        ("video_token_id", "video_token_index"),
+        2,
+    ),
+    _Modality(
+        ("input_features", "input_values", "audio_input_features", "audio_input_ids"),
         "get_audio_features",
         ("audio_token_id", "audio_token_index"),
         3,
@@ -32,34 +49,64 @@ _MODALITIES: tuple[tuple[tuple[str, ...], str, tuple[str, ...], int], ...] = (
 )
 
 
+def required_by_modalities(call: Call, chosen: Iterable[str]) -> set[str]:
+    """Parameters without a default of the methods that make rows of images and sounds.
+
+    Of those methods whose images or sounds are among the `chosen` arguments.
+    """
+    required: set[str] = set()
+    for modality in _MODALITIES:
+        if set(chosen) & set(modality.arguments):
+            parameters = _parameters(_method(call, modality))
+            required |= {n for n, p in parameters.items() if p.default is p.empty}
+    return required & call.parameters.keys()
+
+
+def _method(call: Call, modality: _Modality) -> Callable[..., Any] | None:
+    """The model's, or the one that it passes all its arguments on to."""
+    for holder in (call.model, getattr(call.model, "model", None)):
+        method = getattr(holder, modality.method, None)
+        if method is not None and _parameters(method).keys() & set(modality.arguments):
+            return method  # type: ignore[no-any-return]
+    return None
+
+
+def _parameters(method: Callable[..., Any] | None) -> Mapping[str, inspect.Parameter]:
+    return {} if method is None else inspect.signature(method).parameters
+
+
 def _placeholders(call: Call) -> Iterator[tuple[int, int, int]]:
     """For each modality: its token's id, how many of them a text has, and its number."""
-    for names, method, fields, number in _MODALITIES:
-        token = next((t for t in map(call.get, fields) if type(t) is int), None)
-        if token is None:
-            token = next(
-                (t for f in fields if type(t := getattr(call.part("thinker_config"), f, 0)) is int),
-                None,
-            )
-        given = {name: call.made[name] for name in names if name in call.made}
-        if token is None or not given or not hasattr(call.model, method):
-            continue
-        yield token, placeholder_counts(call, method), number
+    for modality in _MODALITIES:
+        token = _token(call, modality)
+        method = _method(call, modality)
+        given = any(name in call.made for name in modality.arguments)
+        if token is not None and method is not None and given:
+            yield token, _rows(call, method), modality.number
 
 
-def placeholder_counts(call: Call, method: str) -> int:
-    """Rows that the `method` of the model makes of what is made so far, for each text."""
-    import inspect
+def _token(call: Call, modality: _Modality) -> int | None:
+    holders = [call.config, call.text]
+    holders += [getattr(call.config, part, None) for part in ("thinker_config", "vlm_config")]
+    for name in modality.tokens:
+        for holder in holders:
+            value = getattr(holder, name, None)
+            if type(value) is int:
+                return value
+    return None
 
-    from nnprof.trace import trace
 
-    make = getattr(call.model, method)
-    parameters = inspect.signature(make).parameters
-    keywords = {name: value for name, value in call.made.items() if name in parameters}
-    with torch.no_grad(), trace(call.model, recording=False):
-        output = make(**keywords)
-        rows = sum(tensor.numel() // tensor.shape[-1] for tensor in _features(output))
-    return rows // call.batch
+def _rows(call: Call, method: Callable[..., Any]) -> int:
+    """Rows that `method` makes of what is made so far, for each text: found by a bare run."""
+    from nnprof.run import run
+
+    keywords = {n: call.made[n] for n in _parameters(method) if n in call.made}
+    for name, parameter in _parameters(method).items():
+        if parameter.default is parameter.empty and name == "input_ids":  # only to know its length
+            keywords[name] = call.ids(call.batch, call.tokens)
+    with torch.no_grad():
+        _, output = run(method, (), keywords)
+    return sum(tensor.numel() // tensor.shape[-1] for tensor in _features(output)) // call.batch
 
 
 def _features(output: Any) -> Iterator[torch.Tensor]:
@@ -123,5 +170,6 @@ MAKERS: dict[str, Callable[[Call], Any]] = {
 #: What is passed where forward demands it.
 REQUIRED_MAKERS: dict[str, Callable[[Call], Any]] = {
     "attention_mask": like_ids,
+    "token_type_ids": lambda call: torch.zeros_like(call.made["input_ids"]),
     "qformer_input_ids": lambda call: call.ids(call.batch, call.tokens),
 }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnprof.example_inputs.transformers.call import Call
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
+
+    from nnprof.example_inputs.transformers.call import Call
 
 __all__ = ["MAKERS", "REQUIRED_MAKERS", "side"]
 
@@ -31,11 +31,18 @@ _SIDES = {
     **dict.fromkeys(("detr", "conditional_detr", "dab-detr", "deformable_detr"), 640),
     **dict.fromkeys(("table-transformer", "rt_detr", "rt_detr_v2", "d_fine", "deimv2"), 640),
     **dict.fromkeys(("grounding-dino", "mm-grounding-dino", "omdet-turbo", "lw_detr"), 640),
-    **dict.fromkeys(("pp_doclayout_v2", "pp_doclayout_v3", "pp_doclayout_v4", "rf_detr"), 640),
+    **dict.fromkeys(("pp_doclayout_v2", "pp_doclayout_v3", "pp_doclayout_v4"), 640),
     **dict.fromkeys(("mask2former", "maskformer", "oneformer", "upernet", "segformer"), 512),
     **dict.fromkeys(("superpoint", "superglue", "lightglue", "efficientloftr"), 480),
     **dict.fromkeys(("slanet", "uvdoc", "uvdoc_backbone"), 488),
-    **dict.fromkeys(("depth_pro",), 1536),
+    **dict.fromkeys(
+        ("pe_video", "pe_video_encoder", "pe_audio_video", "pe_audio_video_encoder"), 336
+    ),
+    "depth_pro": 1536,
+    "rf_detr": 560,
+    "tvp": 448,
+    "edgetam": 1024,
+    "edgetam_vision_model": 1024,
 }
 #: Patches on each side of an image that is given as a row of patches.
 _GRID = 16
@@ -62,6 +69,8 @@ def side(call: Call) -> tuple[int, int]:
             value = getattr(part, name, None)
             if value and call.model_type not in _SIDES:
                 return _pair(value)
+    if call.model_type.endswith("_rec"):  # of PP-OCR: one line of text
+        return 48, 320
     usual = _SIDES.get(call.model_type, _SIDE)
     patch = patch_size(call)[0]
     return (usual // patch * patch or patch,) * 2
@@ -93,6 +102,8 @@ def frames(call: Call) -> int:
     return _FRAMES
 
 
+_TEMPORAL = ("temporal_patch_size", "patch_temporal_size", "num_frames_per_patch")
+
 # The layouts.
 
 
@@ -119,9 +130,19 @@ def image_pairs(call: Call) -> torch.Tensor:
 def patch_rows(call: Call) -> torch.Tensor:
     """(patches of all images, elements of a patch): the grid says where each of them lies."""
     part = vision(call)
-    depth = getattr(part, "temporal_patch_size", None) or 1
+    depth = next((d for n in _TEMPORAL if (d := getattr(part, n, None))), 1)
     height, width = patch_size(call)
     return call.floats(call.batch * _GRID * _GRID, channels(call) * depth * height * width)
+
+
+def loose_patches(call: Call) -> torch.Tensor:
+    """(patches of all images, channels, height and width of a patch)."""
+    return call.floats(call.batch * _GRID * _GRID, channels(call), *patch_size(call))
+
+
+def image_patches(call: Call) -> torch.Tensor:
+    """(1, patches of all images, channels, height and width of a patch)."""
+    return loose_patches(call)[None]
 
 
 def grid(call: Call) -> torch.Tensor:
@@ -178,6 +199,9 @@ _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     **dict.fromkeys(("granite4_vision", "granite_docling", "colmodernvbert", "modernvbert"), crops),
     **dict.fromkeys(("timesformer", "videomae", "vivit", "xclip", "tvp"), clip),
     **dict.fromkeys(("instructblipvideo",), clip),
+    **dict.fromkeys(("kimi_k25", "kimi_k25_vision", "lfm3_vl", "lfm3_vl_vision"), loose_patches),
+    "paddleocr_vl": image_patches,
+    "ultravbert": crops,
     **dict.fromkeys(("superglue", "lightglue", "efficientloftr"), image_pairs),
 }
 
@@ -193,5 +217,11 @@ REQUIRED_MAKERS: dict[str, Callable[[Call], Any]] = {
     "grid_thw": grid,
     "pixel_values_videos": clip,
     "pixel_mask": pixel_mask,
+    "pixel_attention_mask": pixel_mask,
     "image_sizes": image_sizes,
+    "merge_sizes": lambda call: call.ones(call.batch),
+    "image_merge_sizes": lambda call: call.ones(call.batch),
+    "target_sizes": spatial_shapes,
+    "image_grid_hw": spatial_shapes,
+    "prompt_depth": lambda call: call.floats(call.batch, 1, 192, 256),
 }
