@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from nnprof.tools import run_fvcore, run_ptflops, run_thop, run_torch
+
 Count = Callable[[nn.Module, Tensor], int]
 
 
@@ -33,42 +35,19 @@ def bare(model: nn.Module, x: Tensor) -> int:
 
 
 def flop_counter_mode(model: nn.Module, x: Tensor) -> int:
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as counter:
-        model(x)
-    return counter.get_total_flops() // 2
+    return run_torch(model, (x,), {}) // 2
 
 
 def fvcore(model: nn.Module, x: Tensor) -> int:
-    from fvcore.nn import FlopCountAnalysis
-
-    analysis = FlopCountAnalysis(model, x)
-    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
-    return int(analysis.total())  # fvcore calls one multiply-add one flop
+    return run_fvcore(model, (x,), {})  # fvcore calls one multiply-add one flop
 
 
 def ptflops(model: nn.Module, x: Tensor) -> int:
-    from ptflops import get_model_complexity_info
-
-    macs, _ = get_model_complexity_info(
-        model,
-        tuple(x.shape),
-        input_constructor=lambda shape: x,
-        as_strings=False,
-        print_per_layer_stat=False,
-        verbose=False,
-    )
-    if macs is None:
-        raise RuntimeError("ptflops gave no count")
-    return int(macs)
+    return run_ptflops(model, (x,), {})
 
 
 def thop(model: nn.Module, x: Tensor) -> int:
-    from thop import profile
-
-    macs, _ = profile(model, inputs=(x,), verbose=False)
-    return int(macs)
+    return run_thop(model, (x,), {})
 
 
 def torchinfo(model: nn.Module, x: Tensor) -> int:
