@@ -41,6 +41,10 @@ _CACHES = {
 }
 
 
+#: Tokens to see by whether a cache grows with them: more than a convolution's state goes back.
+_SHORT_PROMPTS = (64, 128)
+
+
 @dataclass
 class LanguageCall:
     """The call of one phase."""
@@ -142,8 +146,25 @@ class _Past:
     def make(self) -> dict[str, Any]:
         """Runs it, and returns the arguments that hand it on: the cache, the encoder's output."""
         encoded = self.language.encoded(self.encoder)
-        name, cache = self.language.cache_left(self.language.model(**self.decoder, **encoded))
+        name, cache = self._state() or self._read(self.decoder | encoded)
         return {name: cache, **encoded}
+
+    def _read(self, keywords: dict[str, Any]) -> tuple[str, Any]:
+        return self.language.cache_left(self.language.model(**keywords))
+
+    def _state(self) -> tuple[str, Any] | None:
+        """What a short prompt leaves, if a long one leaves no more: the state of a recurrent model.
+
+        Such models may loop over the tokens in Python, which takes seconds where there are many.
+        """
+        ids = self.decoder.get("input_ids")
+        if not self.language.is_stateful or ids is None or ids.shape[1] <= _SHORT_PROMPTS[-1]:
+            return None
+        short, longer = (
+            self._read(self.decoder | {"input_ids": ids[:, :tokens]}) for tokens in _SHORT_PROMPTS
+        )
+        as_large = _CacheBytes.of(short[1]) == _CacheBytes.of(longer[1])
+        return longer if as_large and not _holds_tokens(longer[1]) else None
 
 
 class _Language:
@@ -165,6 +186,8 @@ class _Language:
                 f"phase= is for models that generate text with a cache, and {self.name} takes none "
                 f"({', '.join(_CACHES)}): leave phase= out"
             )
+        #: It keeps a state of one size, in some of its layers at least.
+        self.is_stateful = getattr(model, "_is_stateful", False)
         #: The argument that asks for a cache.
         self.use_cache = _CACHES[cache]
 
@@ -280,3 +303,9 @@ def _layers(cache: Any) -> list[Any]:
     parts = [getattr(cache, name) for name in pair if hasattr(cache, name)] or [cache]
     layers = [part.layers for part in parts if isinstance(getattr(part, "layers", None), list)]
     return [list(layer) for layer in zip_longest(*layers)]
+
+
+def _holds_tokens(cache: Any) -> bool:
+    """Some layer keeps keys and values, one for each token."""
+    layers = (part for layer in _layers(cache) for part in layer)
+    return any(isinstance(getattr(part, "keys", None), torch.Tensor) for part in layers)

@@ -146,16 +146,16 @@ def prompt(model: nn.Module, count: int = CONTEXT) -> dict[str, Tensor]:
     return {"input_ids": tokens(count)}
 
 
-def step(model: nn.Module) -> dict[str, Any]:
-    """What a decode step is called with, after a real prefill of the whole context."""
+def step(model: nn.Module, count: int = CONTEXT) -> dict[str, Any]:
+    """What a decode step is called with, after a real prefill of `count` tokens."""
     with torch.no_grad():
         if model.config.is_encoder_decoder:
-            encoded = model.get_encoder()(input_ids=tokens(CONTEXT), return_dict=True)
-            ids = tokens(CONTEXT)
+            encoded = model.get_encoder()(input_ids=tokens(count), return_dict=True)
+            ids = tokens(count)
             output = model(encoder_outputs=encoded, decoder_input_ids=ids, use_cache=True)
             given = {"encoder_outputs": encoded, "decoder_input_ids": tokens(1)}
         else:
-            output = model(input_ids=tokens(CONTEXT), use_cache=True)
+            output = model(input_ids=tokens(count), use_cache=True)
             given = {"input_ids": tokens(1)}
     name = next(n for n in ("past_key_values", "cache_params", "state") if n in output)
     return {**given, name: output[name], "use_cache": True}
@@ -308,6 +308,16 @@ def test_a_long_context_takes_little_memory() -> None:
     profile = nnprof.measure(model, phase="decode", context=131072)
     assert profile.memory.kv_cache == 2 * 126 * 131072 * 8 * 128 * 4
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "rwkv", "jamba", "falcon_h1"])
+def test_a_long_context_of_a_recurrent_model(architecture: str) -> None:
+    """Only a model without attention may take a shorter way to its state."""
+    model = MODELS[architecture].build()
+    profile = nnprof.measure(model, phase="decode", context=200, batch=BATCH)
+    given = step(model, 200)
+    assert profile.memory.kv_cache == real_bytes(cache_in(given))
+    assert 2 * profile.macs == counted(model, given)[""]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2"])
