@@ -2,6 +2,7 @@
 
     torchvision:resnet50              timm:convnext_large
     transformers:path/to/config.json  transformers:llama
+    diffusers:path/to/config.json     diffusers:UNet2DConditionModel
     package.module:attr               file.py:attr
 
 Built on the meta device, so without weights and in no time, unless a constructor needs real values.
@@ -45,7 +46,7 @@ class Source:
 def load_model(text: str) -> Model:
     """The model that `text` names, on the meta device where its constructor can do without data.
 
-    Models of torchvision, timm and transformers are in eval mode, one's own as it was made.
+    Models of the libraries are in eval mode, one's own as it was made.
 
     Raises `ModelError` where there is no such model, with the closest names, or where building it
     fails; `MissingExtraError`, which is one, where a package is not installed.
@@ -177,7 +178,7 @@ def _build_transformers(name: str) -> Model:
         import_torchvision()  # transformers would import it, and fail where this one does not
     import transformers
 
-    config = _config_of_file(name) if name.endswith(".json") else _config_of_type(name)
+    config = _transformers_config(name) if name.endswith(".json") else _config_of_type(name)
     for architecture in getattr(config, "architectures", None) or ():
         if hasattr(transformers, architecture):
             make = getattr(transformers, architecture)._from_config
@@ -189,16 +190,22 @@ def _build_transformers(name: str) -> Model:
     raise ModelError(f"transformers has a config for {name}, but no model")
 
 
-def _config_of_file(name: str) -> Any:
+def _transformers_config(name: str) -> Any:
+    values = _read_config(name)
+    model_type = values.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise ModelError(f"{name} is no transformers config: it has no 'model_type'")
+    return _config_of_type(model_type, values)
+
+
+def _read_config(name: str) -> dict[str, Any]:
+    """The values of a config.json."""
     path = Path(name)
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ModelError(f"cannot read the config {name}: {_reason(error)}") from error
-    model_type = values.pop("model_type", None) if isinstance(values, dict) else None
-    if not isinstance(model_type, str):
-        raise ModelError(f"{name} is no transformers config: it has no 'model_type'")
-    return _config_of_type(model_type, values)
+    return values if isinstance(values, dict) else {}
 
 
 def _config_of_type(model_type: str, values: dict[str, Any] | None = None) -> Any:
@@ -210,6 +217,31 @@ def _config_of_type(model_type: str, values: dict[str, Any] | None = None) -> An
         return AutoConfig.for_model(model_type, **(values or {}))
     except Exception as error:
         raise ModelError(f"the config of {model_type} is refused: {_reason(error)}") from error
+
+
+# diffusers.
+
+
+def _build_diffusers(name: str) -> Model:
+    """By a config.json, which names the class, or a class with its constructor's defaults."""
+    _require("diffusers")
+    if importlib.util.find_spec("torchvision") is not None:
+        import_torchvision()  # some models import it
+    values = _read_config(name) if name.endswith(".json") else {"_class_name": name}
+    class_name = values.get("_class_name")
+    if not isinstance(class_name, str):
+        raise ModelError(f"{name} is no diffusers config: it has no '_class_name'")
+    model_class = _diffusers_class(class_name)
+    return _build(f"diffusers:{name}", lambda: model_class.from_config(values))
+
+
+def _diffusers_class(name: str) -> Any:
+    import diffusers
+
+    found = getattr(diffusers, name, None)
+    if not (isinstance(found, type) and issubclass(found, diffusers.ModelMixin)):
+        raise _unknown("diffusers", name, diffusers._import_structure["models"])
+    return found
 
 
 # The user's own.
@@ -276,4 +308,5 @@ SOURCES = (
     Source("torchvision", "NAME", _build_torchvision),
     Source("timm", "NAME", _build_timm),
     Source("transformers", "CONFIG.json|MODEL_TYPE", _build_transformers),
+    Source("diffusers", "CONFIG.json|CLASS", _build_diffusers),
 )

@@ -61,6 +61,36 @@ def test_transformers_by_type_and_by_file(tmp_path: Path) -> None:
     assert type(load_model("transformers:bert")).__name__ == "BertLMHeadModel"
 
 
+def test_diffusers_by_class_and_by_file(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    # The size of SD 1.5's UNet, as its model card has it: the class's defaults but for one.
+    stable_diffusion = {"_class_name": "UNet2DConditionModel", "cross_attention_dim": 768}
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(stable_diffusion))
+    model = load_model(f"diffusers:{file}")
+    assert (elements(model), on_meta(model)) == (859_520_964, True)
+    assert not model.training
+    assert type(load_model("diffusers:DiTTransformer2DModel")).__name__ == "DiTTransformer2DModel"
+
+
+@pytest.mark.parametrize(
+    ("config", "complaint"),
+    [
+        ('{"in_channels": 4}', "no diffusers config: it has no '_class_name'"),
+        ('{"_class_name": "Unet2DConditionModel"}', "did you mean UNet2DConditionModel"),
+        ('{"_class_name": "DDIMScheduler"}', "diffusers has no model 'DDIMScheduler'"),
+        ('{"_class_name": "UNet2DModel", "block_out_channels": [3]}', "building .* failed"),
+        ("{", "cannot read the config"),
+    ],
+)
+def test_a_wrong_diffusers_config(tmp_path: Path, config: str, complaint: str) -> None:
+    pytest.importorskip("diffusers")
+    file = tmp_path / "config.json"
+    file.write_text(config)
+    with pytest.raises(ModelError, match=complaint):
+        load_model(f"diffusers:{file}")
+
+
 OWN = """
 import torch
 from torch import nn

@@ -39,7 +39,7 @@ def explain(asked: Asked, run: bool, quiet: bool) -> None:
     shape = asked.shape()
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
-    args, kwargs = make_inputs(model, shape, dtype=dtype)
+    args, kwargs = make_inputs(model, shape, dtype=dtype, sizes=asked.sizes())
     with options.progress(f"tracing {asked.model}", quiet=quiet):
         profile = measure(model, inputs=args, kwargs=kwargs)
     printed = {}

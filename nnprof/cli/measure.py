@@ -92,12 +92,20 @@ def _profile(
 ) -> Profile:
     from nnprof import measure as measure_model
 
-    # A phase makes its own inputs.
-    shape = asked.shape() if phase is None or asked.shapes or asked.inputs else None
+    shape, sizes = asked.shape(), asked.sizes()
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
     with options.progress(f"tracing {asked.model}", quiet=quiet):
-        return measure_model(model, shape, dtype=dtype, phase=phase, context=context, strict=strict)
+        return measure_model(
+            model,
+            shape,
+            dtype=dtype,
+            phase=phase,
+            batch=sizes.batch,
+            sequence=sizes.sequence,
+            context=context,
+            strict=strict,
+        )
 
 
 def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | None) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnprof.cli import options
+from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.models import SOURCES, load_model
 
 if TYPE_CHECKING:
@@ -23,7 +24,8 @@ _MODELS = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES)
 #: For the help text of a command.
 MODEL_HELP = (
     f"MODEL is one of {_MODELS}, package.module:attr or file.py:attr. It is built without weights. "
-    "Give its inputs' sizes, batch included, with --shape or --input."
+    "Its inputs are those the library's model usually takes; for models of one's own, or other "
+    "sizes, give --shape or --input, batch included."
 )
 
 
@@ -36,16 +38,25 @@ class Asked:
     inputs: tuple[tuple[str, Any], ...]
     dtype: torch.dtype | None
 
+    batch: int | None
+    sequence: int | None
+
     def shape(self) -> Any:
-        """As `nnprof.measure` takes it; raises `click.UsageError` for too much or too little."""
-        if bool(self.shapes) == bool(self.inputs):
+        """As `nnprof.measure` takes it, None for the usual inputs.
+
+        Raises `click.UsageError` for too much.
+        """
+        if self.shapes and self.inputs:
+            raise click.UsageError("give --shape or --input, not both")
+        if (self.shapes or self.inputs) and self.sizes() != NO_SIZES:
             raise click.UsageError(
-                "give --shape or --input, not both"
-                if self.shapes
-                else "the inputs' sizes are missing: give --shape 1,3,224,224 (batch included) or "
-                "--input NAME=SIZES[:DTYPE]"
+                "--batch and --sequence are of the usual inputs: leave out --shape and --input"
             )
-        return dict(self.inputs) if self.inputs else list(self.shapes)
+        return dict(self.inputs) or list(self.shapes) or None
+
+    def sizes(self) -> Sizes:
+        """Of the usual inputs."""
+        return Sizes(self.batch, self.sequence)
 
     def load(self) -> tuple[Any, torch.dtype | None]:
         """The model, in a floating --dtype, which its inputs then follow; an integer one is theirs.
@@ -59,7 +70,7 @@ class Asked:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """MODEL, --shape, --input, --dtype: given to the command as one `Asked`, before all else."""
+    """MODEL and what says of its inputs: given to the command as one `Asked`, before all else."""
 
     @wraps(command)
     def with_asked(**values: Any) -> Any:
@@ -92,5 +103,11 @@ _OPTIONS = (
         "--dtype",
         type=options.Dtype(),
         help="Floating: of model and inputs. Integer: of the inputs.",
+    ),
+    click.option(
+        "--batch", type=click.IntRange(1), help="Of the usual inputs; default: the library's."
+    ),
+    click.option(
+        "--sequence", type=click.IntRange(1), help="Tokens of the usual inputs, likewise."
     ),
 )

@@ -81,6 +81,18 @@ def test_a_floating_dtype_is_the_models_too(run: Callable[..., Any], models: Pat
     assert words.code == 0
 
 
+def test_a_librarys_model_needs_no_shape(run: Callable[..., Any]) -> None:
+    resnet = ["measure", "torchvision:resnet50", "--json", "-"]
+    assert (
+        json.loads(run(*resnet, "--batch", "2").out)["totals"]["all"]["macs"] == 2 * 4_089_184_256
+    )
+    result = run(*resnet, "--sequence", "5")
+    assert (result.code, result.err) == (
+        1,
+        "nnprof: error: ResNet takes images and no sequence: leave it out\n",
+    )
+
+
 def test_several_positional_inputs(run: Callable[..., Any], models: Path) -> None:
     result = run("measure", f"{models}:Words", "--shape", "2,5", "--shape", "8")
     assert result.code == 0
@@ -110,6 +122,7 @@ def test_wrong_inputs_are_one_line_and_code_1(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
+        ([], "Net.forward takes x: pass shape="),
         (["--shape", "3,0"], "at least 1, not 0"),
         (["--shape", "3,5"], "first"),
         (["--shape", "3,4", "--shape", "3,4"], "2 inputs given"),
@@ -129,7 +142,8 @@ def test_wrong_shapes_are_named(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ([], "inputs' sizes are missing"),
+        (["--shape", "3,4", "--batch", "2"], "leave out --shape"),
+        (["--batch", "0"], "x>=1"),
         (["--shape", "3,4", "--input", "x=3,4"], "not both"),
         (["--shape", "3x4"], "write the sizes as 1,3,224,224"),
         (["--shape", "3,4:float17"], "'float17' is no dtype"),
