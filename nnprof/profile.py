@@ -284,8 +284,14 @@ class Profile(PhaseCosts):
 
     @property
     def active_params(self) -> int:
-        """Parameter elements that one sample makes use of. All of them, for now."""
-        return self.facts.params
+        """Parameter elements that one token makes use of: all, but experts it is not routed to.
+
+        With k of E experts a token, k/E of what the experts hold; shared experts, routers and
+        embeddings count whole. Equal to `params` for a model without experts, and for one whose
+        way to pick experts is not understood.
+        """
+        active = self.facts.active_params
+        return self.facts.params if active is None else active
 
     @property
     def memory(self) -> Memory:

@@ -73,6 +73,8 @@ class ModelFacts:
     params: int = 0
     trainable_params: int = 0
     buffers: int = 0
+    #: Parameters that one token makes use of; None where nobody looked: all of them.
+    active_params: int | None = None
     parameter_bytes: int = 0
     buffer_bytes: int = 0
     input_bytes: int = 0

@@ -16,6 +16,7 @@ from torch import nn
 
 from nnprof import _core, flex_attention
 from nnprof.errors import InputError, NestedTraceError, NnprofError
+from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
 from nnprof.records import ModelFacts
 from nnprof.scopes import install_scopes, uninstall_scopes
@@ -108,8 +109,10 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._result = _core.TraceResult(tracer)
         self.trace_s = time.perf_counter() - self._started
         facts: dict[str, Any] = tracer.facts
+        idle = idle_expert_params(self._model, self._result)
         self._facts = ModelFacts(
             name=_name_of(self._model),
+            active_params=facts["params"] - idle,
             input_bytes=self._input_bytes,
             never_called=tuple(self._result.never_called()),
             container_types=tuple(tracer.container_types(nn.Sequential, nn.ModuleList)),

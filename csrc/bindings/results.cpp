@@ -27,6 +27,12 @@ void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
   }
 }
 
+py::tuple as_tuple(c10::IntArrayRef sizes) {
+  py::tuple made(sizes.size());
+  for (size_t i = 0; i < sizes.size(); ++i) made[i] = sizes[i];
+  return made;
+}
+
 std::string dtype_name(const OpSignature& signature) {
   for (const TensorSpec& output : signature.outputs) {
     if (output.defined) return std::string(c10::getDtypeNames(output.dtype).first);
@@ -111,6 +117,29 @@ class TraceResult {
     columns["dtype"] = dtype;
     columns["ruled"] = ruled;
     return columns;
+  }
+
+  // The calls of some operators, one tuple each: path and number of calls of the module, operator,
+  // sizes of its first input and of its first output.
+  py::list calls_of(const py::args& operators) const {
+    std::vector<bool> wanted;
+    for (const PricedSignature& priced : aggregate_.signatures) {
+      const std::string_view name = priced.signature.op;
+      wanted.push_back(std::any_of(operators.begin(), operators.end(), [&](py::handle op) {
+        return op.cast<std::string_view>() == name;
+      }));
+    }
+    py::list calls;
+    for (const OpRecord& record : session_->records()) {
+      if (!wanted[record.signature]) continue;
+      const OpSignature& signature = aggregate_.signatures[record.signature].signature;
+      const Scope& scope = session_->scopes()[record.scope];
+      calls.append(py::make_tuple(scope.module < 0 ? "" : session_->module_path(scope.module),
+                                  scope.calls, signature.op,
+                                  as_tuple(signature.tensor(0).sizes),
+                                  as_tuple(signature.output().sizes)));
+    }
+    return calls;
   }
 
   py::dict module_calls() const {
@@ -296,6 +325,7 @@ void bind_results(py::module_& m) {
       .def("flops_by_kind", &TraceResult::flops_by_kind, py::arg("phase") = py::none())
       .def("layers", &TraceResult::layers)
       .def("ops", &TraceResult::ops)
+      .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)
       .def("assumptions", &TraceResult::assumptions)

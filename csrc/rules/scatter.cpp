@@ -52,7 +52,22 @@ struct IndexWritten<Meta> {
                      Rest... rest) {
     const int64_t wrapped = at::maybe_wrap_dim(dim, self.dim());
     check_index(index, size_along(self, wrapped), wrapped);
+    if (index.numel() == 0 && self.numel() > 0 && has_no_rows(source, wrapped)) {
+      return Meta(self, dim, empty_of({1}, index.scalar_type()), one_row(source, wrapped), rest...);
+    }
     return Meta(self, dim, without_values(index), without_values(source), rest...);
+  }
+
+ private:
+  // PyTorch's meta functions compare a first row of both, which an expert that no token was sent to
+  // does not have.
+  static bool has_no_rows(const Tensor& source, int64_t dim) {
+    return dim < source.dim() && source.size(dim) == 0;
+  }
+  static Tensor one_row(const Tensor& source, int64_t dim) {
+    c10::DimVector sizes(source.sizes());
+    sizes[static_cast<size_t>(dim)] = 1;
+    return empty_of(sizes, source.scalar_type());
   }
 };
 

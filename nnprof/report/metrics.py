@@ -53,7 +53,10 @@ class Metric:
 def _of_parameters(profile: Profile) -> str:
     size = format_value(profile.facts.parameter_bytes, Unit.BYTES)
     buffers = format_value(profile.facts.buffer_bytes, Unit.BYTES)
-    return f"{format_exact(profile.trainable_params)} trainable; {size}, and {buffers} of buffers"
+    counts = f"{format_exact(profile.trainable_params)} trainable"
+    if profile.active_params != profile.params:
+        counts += f", {format_exact(profile.active_params)} active for a token"
+    return f"{counts}; {size}, and {buffers} of buffers"
 
 
 def _of_flops(profile: Profile) -> str:

@@ -49,6 +49,12 @@ WRITES: dict[str, Callable[[Tensor], Any]] = {
     "slice_backward": lambda x: aten.slice_backward(x, [9, 5], 0, 1, 5, 1),
     "diagonal_backward": lambda x: aten.diagonal_backward(x[0], [5, 6], 0, 0, 1),
     "unfold_backward": lambda x: aten.unfold_backward(x.unfold(1, 2, 1), [4, 5], 1, 2, 1),
+    "index_add of no row": lambda x: x.index_add(0, rows[:0], x[:0]),
+    "index_add of no column": lambda x: x.index_add(1, rows[:0], x[:, :0]),
+    "index_add of no row unlike": lambda x: x.index_add(0, rows[:0], x[:0, :2]),
+    "index_add of no row, dtype": lambda x: x.index_add(0, rows[:0], x[:0].double()),
+    "index_reduce of no row": lambda x: x.index_reduce(0, rows[:0], x[:0], "amax"),
+    "index_copy of no row": lambda x: x.index_copy(0, rows[:0], x[:0]),
     "in place": lambda x: x.clone().scatter_(0, index, x).index_add_(0, rows, x[:2]),
 }
 
