@@ -111,6 +111,7 @@ _CHAMELEON_VOCABULARY = {
     "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z": 4 + code
     for code in range(8192)
 } | {"<image>": 8711}
+_QFORMER_1024 = {"projector_config": {"model_type": "blip_2_qformer", "encoder_hidden_size": 1024}}
 _QUERY_TOKEN = {"image_token_index": 1999}
 
 #: Fields that a config has no usable default for.
@@ -140,7 +141,7 @@ _REQUIRED: dict[str, dict[str, Any]] = {
     "smolvlm": _SIDE_384_SMOL,
     "chameleon": {"vocabulary_map": _CHAMELEON_VOCABULARY},
     "t5gemma2": {"encoder": _SIGLIP_896},
-    "llama4": {"vision_config": {"hidden_size": 1024, "projector_input_dim": 4096}},
+    "llama4": {"vision_config": {"hidden_size": 1408, "vision_output_dim": 4096}},
     "step3p7": {"text_config": {"sliding_window": 64}},
     "glm4v_text": _GLM_ROPE,
     "glm_image_text": _GLM_ROPE,
@@ -156,12 +157,19 @@ _REQUIRED: dict[str, dict[str, Any]] = {
     "instructblip": _QUERY_TOKEN,
     "instructblipvideo": {"video_token_index": 1999},
     "deepseek_vl": {"image_token_id": 1999},
-    "janus": {"image_token_id": 1999},
+    "janus": {"image_token_id": 1999, "vision_config": {"projection_dim": 4096}},
+    "voxtral": {"audio_token_id": 1999},
+    "ultravbert": {"vision_config": {"model_type": "siglip_vision_model", "image_size": 512}},
+    "ovis2": {"hidden_size": 4096},
+    "granite_speech": _QFORMER_1024,
+    "granite_speech_plus": _QFORMER_1024,
+    "qwen3_omni_moe_thinker": {"text_config": {"head_dim": 128}},
+    "colpali": {"vlm_config": {"model_type": "paligemma", "image_token_index": 1999}},
     "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
     "aya_vision": {"vision_config": {"model_type": "siglip_vision_model"}},
 }
 #: Layers of an architecture that needs more than two.
-_LAYERS = {"jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
+_LAYERS = {"vipllava": 12, "jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
 #: The class that stands for an architecture where the first mapping has a poorer one.
 _CLASSES = {
     "musicgen": "MusicgenForConditionalGeneration",
@@ -189,7 +197,6 @@ _WHOLE = frozenset(
         "rf_detr",
         "mllama",
         "uvdoc",
-        "vipllava",
         "sam2",
         "sam2_video",
         "sam2_vision_model",
@@ -204,8 +211,10 @@ _ON_CPU = frozenset(
         "eomt",
         "eomt_dinov3",
         "mimi",
+        "mimi_decoder",
         "mimi_encoder",
         "pocket_tts_audio_tokenizer",
+        "pocket_tts_audio_tokenizer_decoder",
         "pocket_tts_audio_tokenizer_encoder",
     ]
 )

@@ -164,6 +164,8 @@ _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     "voxtral_realtime": frames_last,
     "voxtral_realtime_encoder": frames_last,
     "clvp": frames_last,
+    "qwen3_asr": frames_last,
+    "qwen3_asr_encoder": frames_last,
     "fun_asr_nano_encoder": frames_first,
 }
 _WAVES: dict[str, Callable[[Call], torch.Tensor]] = {

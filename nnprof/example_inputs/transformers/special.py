@@ -62,6 +62,49 @@ def _flattened_patches(call: Call) -> torch.Tensor:
     return call.floats(*sizes)
 
 
+def _rows_by_image(call: Call) -> torch.Tensor:
+    """(batch, patches, elements of a patch)."""
+    rows = vision.patch_rows(call)
+    return call.floats(call.batch, rows.shape[0] // call.batch, rows.shape[1])
+
+
+def _position_patches(call: Call) -> torch.Tensor:
+    """(batch, patches, elements of a patch): 15 by 15 of them."""
+    return call.floats(call.batch, 225, vision.padded_patches(call).shape[-1])
+
+
+def _patch_positions(call: Call) -> torch.Tensor:
+    """(batch, patches, 2): column and row of each of 15 by 15 patches."""
+    line = torch.arange(15, device="cpu")
+    return torch.cartesian_prod(line, line).expand(call.batch, 225, 2).contiguous()
+
+
+def _one_sound(call: Call) -> torch.Tensor:
+    """A text with one token for a sound, which the model makes as many as it takes."""
+    ids = call.ids(call.batch, call.tokens)
+    ids[:, 1] = call.config.audio_token_index
+    return ids
+
+
+def _colours(call: Call) -> torch.Tensor:
+    """(pixels of all patches, channels)."""
+    pixels = vision.patch_rows(call).numel()
+    return call.floats(pixels // vision.channels(call), vision.channels(call))
+
+
+def _double_patches(call: Call) -> torch.Tensor:
+    """(patches, elements of a patch), each of two frames."""
+    rows, elements = vision.patch_rows(call).shape
+    return call.floats(rows, 2 * elements)
+
+
+def _looked_at_crops(call: Call) -> torch.Tensor:
+    """Tiles of real values: the model leaves out those which are all zeros."""
+    return torch.ones(vision.crops(call).shape, dtype=call.dtype, device="cpu")
+
+
+_DOUBLE_PATCHES: Arguments = {"pixel_values": _double_patches}
+_LOOKED_AT: Arguments = {"pixel_values": _looked_at_crops}
 _TILED: Arguments = {"pixel_values": _tiles, "image_sizes": vision.image_sizes}
 _SIZED: Arguments = {"image_sizes": vision.image_sizes}
 _PADDED: Arguments = {
@@ -116,8 +159,6 @@ ARGUMENTS: dict[str, Arguments] = {
     "informer": _FORECASTER,
     "time_series_transformer": _FORECASTER,
     "blip-2": {"decoder_input_ids": None, "attention_mask": text.like_ids},
-    "instructblip": {"decoder_input_ids": None, "attention_mask": text.like_ids},
-    "instructblipvideo": {"decoder_input_ids": None, "attention_mask": text.like_ids},
     "kosmos-2": {
         "input_ids": _with_image_room,
         "image_embeds_position_mask": _image_positions,
@@ -171,7 +212,7 @@ ARGUMENTS: dict[str, Arguments] = {
         ),
     },
     "gemma4_vision": {
-        "pixel_values": vision.padded_patches,
+        "pixel_values": _position_patches,
         "pixel_position_ids": lambda call: (
             torch.cartesian_prod(torch.arange(16, device="cpu"), torch.arange(16, device="cpu"))
             .expand(call.batch, 256, 2)
@@ -182,14 +223,63 @@ ARGUMENTS: dict[str, Arguments] = {
         "pixel_values": vision.crops,
         "image_attention_mask": lambda call: call.ones(call.batch, call.tokens, 1),
     },
+    "qwen2_audio": {"input_ids": _one_sound, "attention_mask": text.like_ids},
+    "granite_speech": {"input_features_mask": None},
+    "granite_speech_plus": {"input_features_mask": None},
+    "granite_speech5_ctc": {"input_features": lambda call: call.floats(call.batch, 200, 320)},
+    "granite_speech5_encoder": {"input_features": lambda call: call.floats(call.batch, 200, 320)},
+    "voxtral_realtime": {
+        "input_ids": lambda call: call.ids(call.batch, audio.frames(call) // 8),
+    },
+    "gemma3n": {"input_features_mask": lambda call: audio.frames_mask(call).bool()},
+    "nemotron_h_omni": {
+        "pixel_values": vision.patch_rows,
+        "image_grid_hw": vision.spatial_shapes,
+        "pixel_values_videos": None,
+    },
+    "video_llama_3": {"image_merge_sizes": lambda call: call.ones(call.batch)},
+    "colqwen2": {"pixel_values": _rows_by_image, "image_grid_thw": vision.grid},
+    "dots3_note": {"input_features": None},
+    "musicflamingo": {"input_features": None},
+    "inkling_mm_model": {"pixel_values": None},
+    "inkling2": {"pixel_values": _colours, "image_grid_thw": vision.grid},
+    "inkling2_vision": {"pixel_values": _colours, "image_grid_thw": vision.grid},
+    "muse_glimmer": _DOUBLE_PATCHES,
+    "muse_glimmer_vision": _DOUBLE_PATCHES,
+    "muse_spark": _DOUBLE_PATCHES,
+    "muse_spark_vision": _DOUBLE_PATCHES,
+    "gemma4_audio": {"input_features": lambda call: call.floats(call.batch, 800, 128)},
+    "granite_docling": {
+        "pixel_values": vision.crops,
+        "pixel_attention_mask": lambda call: call.ones(call.batch, 1, *vision.side(call)).bool(),
+    },
+    "idefics2": _LOOKED_AT,
+    "idefics3": _LOOKED_AT,
+    "smolvlm": _LOOKED_AT,
+    "modernvbert": _LOOKED_AT,
+    "colmodernvbert": _LOOKED_AT,
+    "instructblip": {
+        "pixel_values": vision.images,
+        "qformer_input_ids": lambda call: call.ids(call.batch, call.tokens),
+        "decoder_input_ids": None,
+        "attention_mask": text.like_ids,
+    },
+    "instructblipvideo": {
+        "pixel_values": vision.clip,
+        "qformer_input_ids": lambda call: call.ids(call.batch, call.tokens),
+        "decoder_input_ids": None,
+        "attention_mask": text.like_ids,
+    },
     "neomme": {"pixel_values": None},
     "fuyu": {"pixel_values": None},
     "neucodec": {
         "input_features": lambda call: call.floats(call.batch, 400, 160),
+        "input_features_mask": lambda call: call.ones(call.batch, 400),
         "input_values": audio.channel_waveform,
     },
     "xcodec2": {
         "input_features": lambda call: call.floats(call.batch, 400, 160),
+        "input_features_mask": lambda call: call.ones(call.batch, 400),
         "input_values": audio.channel_waveform,
     },
     "nemotron3_5_transcribe_word_timestamp": {
@@ -276,8 +366,8 @@ ARGUMENTS: dict[str, Arguments] = {
     "univnet": {"input_features": audio.frames_first},
     "jev": {
         "marks": lambda call: call.integers([[2, 4, 6, 8]] * call.batch),
-        "num_options": lambda call: call.integers([[4]] * call.batch),
-        "question_type_ids": lambda call: call.zeros(call.batch, 1),
+        "num_options": lambda call: call.integers([[4] * 4] * call.batch),
+        "question_type_ids": lambda call: call.zeros(call.batch, 4),
     },
     "prompt_depth_anything": {"prompt_depth": lambda call: call.floats(call.batch, 1, 192, 256)},
 }

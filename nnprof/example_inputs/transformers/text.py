@@ -63,8 +63,8 @@ def required_by_modalities(call: Call, chosen: Iterable[str]) -> set[str]:
 
 
 def _method(call: Call, modality: _Modality) -> Callable[..., Any] | None:
-    """The model's, or the one that it passes all its arguments on to."""
-    for holder in (call.model, getattr(call.model, "model", None)):
+    """That of the model inside, which says what it takes, or the model's own."""
+    for holder in (*(getattr(call.model, name, None) for name in ("model", "vlm")), call.model):
         method = getattr(holder, modality.method, None)
         if method is not None and _parameters(method).keys() & set(modality.arguments):
             return method  # type: ignore[no-any-return]

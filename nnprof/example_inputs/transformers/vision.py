@@ -21,6 +21,7 @@ _VISION_PARTS = (
     "vit_config",
     "vq_config",
     "vlm_config.vision_config",
+    "encoder.vision_config",
     "encoder",
     "backbone_config",
 )
@@ -41,6 +42,7 @@ _SIDES = {
     "depth_pro": 1536,
     "rf_detr": 560,
     "tvp": 448,
+    "sam2": 1024,
     "edgetam": 1024,
     "edgetam_vision_model": 1024,
 }
@@ -140,11 +142,6 @@ def loose_patches(call: Call) -> torch.Tensor:
     return call.floats(call.batch * _GRID * _GRID, channels(call), *patch_size(call))
 
 
-def image_patches(call: Call) -> torch.Tensor:
-    """(1, patches of all images, channels, height and width of a patch)."""
-    return loose_patches(call)[None]
-
-
 def grid(call: Call) -> torch.Tensor:
     """(batch, 3): frames, rows and columns of patches of each image."""
     return call.integers([[1, _GRID, _GRID]] * call.batch)
@@ -200,7 +197,7 @@ _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     **dict.fromkeys(("timesformer", "videomae", "vivit", "xclip", "tvp"), clip),
     **dict.fromkeys(("instructblipvideo",), clip),
     **dict.fromkeys(("kimi_k25", "kimi_k25_vision", "lfm3_vl", "lfm3_vl_vision"), loose_patches),
-    "paddleocr_vl": image_patches,
+    "paddleocr_vl": loose_patches,
     "ultravbert": crops,
     **dict.fromkeys(("superglue", "lightglue", "efficientloftr"), image_pairs),
 }
