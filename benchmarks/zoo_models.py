@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
+from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision, load_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torch import nn
 
 
 @dataclass
@@ -35,15 +35,15 @@ class Family:
     case: Callable[[str], Case]
 
 
-def image(*sizes: int) -> Tensor:
-    return torch.empty(sizes, device="meta")
+def usual_case(text: str) -> Case:
+    """The model that `text` names, with the inputs that nnprof makes for it."""
+    model = load_model(text)
+    arguments = example_inputs(model, NO_SIZES)
+    assert arguments is not None
+    return Case(model, *arguments)
 
 
 # torchvision ------------------------------------------------------------------------------------
-
-#: Of the models whose constructors say nothing of the images they take: batch included.
-_CLASSIFIER_SIZES = {"inception_v3": 299}
-_VIDEO_SIZES = dict.fromkeys(("mvit", "swin3d", "s3d"), (1, 3, 16, 224, 224))
 
 
 def _torchvision_names(package: str) -> list[str]:
@@ -52,27 +52,8 @@ def _torchvision_names(package: str) -> list[str]:
     return list(torchvision.models.list_models(module=module))
 
 
-def _classifier(name: str) -> Case:
-    size = _CLASSIFIER_SIZES.get(name, 224)
-    return Case(load_model(f"torchvision:{name}"), (image(1, 3, size, size),), {})
-
-
-def _segmenter(name: str) -> Case:
-    return Case(load_model(f"torchvision:{name}"), (image(1, 3, 520, 520),), {})
-
-
-def _detector(name: str) -> Case:
-    return Case(load_model(f"torchvision:{name}"), ([image(3, 320, 320)],), {})
-
-
-def _video(name: str) -> Case:
-    sizes = next((s for start, s in _VIDEO_SIZES.items() if name.startswith(start)), None)
-    return Case(load_model(f"torchvision:{name}"), (image(*(sizes or (1, 3, 16, 112, 112))),), {})
-
-
-def _flow(name: str) -> Case:
-    frames = (image(1, 3, 128, 256), image(1, 3, 128, 256))
-    return Case(load_model(f"torchvision:{name}"), frames, {})
+def _torchvision(name: str) -> Case:
+    return usual_case(f"torchvision:{name}")
 
 
 # timm -------------------------------------------------------------------------------------------
@@ -85,12 +66,6 @@ def _timm_names() -> list[str]:
     return list(timm.list_models())
 
 
-def _timm(name: str) -> Case:
-    model = load_model(f"timm:{name}")
-    sizes = model.default_cfg.get("input_size", (3, 224, 224))
-    return Case(model, (image(1, *sizes),), {})
-
-
 # transformers -----------------------------------------------------------------------------------
 
 
@@ -100,14 +75,24 @@ def _transformers() -> Any:
     return zoo_transformers
 
 
+# diffusers --------------------------------------------------------------------------------------
+
+
+def _diffusers() -> Any:
+    import zoo_diffusers
+
+    return zoo_diffusers
+
+
 FAMILIES = {
-    "torchvision": Family(lambda: _torchvision_names(""), _classifier),
-    "torchvision.segmentation": Family(lambda: _torchvision_names("segmentation"), _segmenter),
-    "torchvision.detection": Family(lambda: _torchvision_names("detection"), _detector),
-    "torchvision.video": Family(lambda: _torchvision_names("video"), _video),
-    "torchvision.optical_flow": Family(lambda: _torchvision_names("optical_flow"), _flow),
-    "timm": Family(_timm_names, _timm),
+    "torchvision": Family(lambda: _torchvision_names(""), _torchvision),
+    "torchvision.segmentation": Family(lambda: _torchvision_names("segmentation"), _torchvision),
+    "torchvision.detection": Family(lambda: _torchvision_names("detection"), _torchvision),
+    "torchvision.video": Family(lambda: _torchvision_names("video"), _torchvision),
+    "torchvision.optical_flow": Family(lambda: _torchvision_names("optical_flow"), _torchvision),
+    "timm": Family(_timm_names, lambda name: usual_case(f"timm:{name}")),
     "transformers": Family(
         lambda: _transformers().names(), lambda name: _transformers().case(name)
     ),
+    "diffusers": Family(lambda: _diffusers().names(), lambda name: _diffusers().case(name)),
 }
