@@ -52,11 +52,13 @@ def measure(
         kwargs: more keyword arguments of `forward`, passed as they are.
         dtype: of the made inputs. Default: the first floating parameter's; int64 for token ids.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
-        phase: of a language model: "prefill", the whole prompt at once, or "decode", one token
-            against a cache of `context` tokens.
+        phase: of a language model of transformers: "prefill", the whole prompt in one call, or
+            "decode", one token of each sequence with the cache that the model's own prefill of
+            `context` tokens leaves. `profile.memory.kv_cache` is the cache's size. An encoder reads
+            `sequence` tokens, by default `context`.
         batch: of the made inputs, where neither `shape` nor `inputs` is given.
         sequence: tokens of the made inputs, likewise.
-        context: tokens in the cache, for `phase`.
+        context: tokens in the cache of `phase="decode"`; for "prefill" the same as `sequence`.
         assume: what a value reads that only a real run would know: one number for every such
             question, or numbers by module path.
         strict: raise where an operator has no rule or a guess was made.

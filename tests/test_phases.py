@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from nnprof.cli import main
 from nnprof.errors import InputError
 from nnprof.models import import_torchvision
 
@@ -231,10 +233,9 @@ def test_the_cache_is_as_large_as_a_real_one(name: str) -> None:
     assert prefill.memory.kv_cache == real_bytes(left)
 
 
-@pytest.mark.parametrize("attention", ["eager", None])
-def test_every_call_is_that_of_a_step_with_a_real_cache(name: str, attention: str | None) -> None:
+def test_every_call_is_that_of_a_step_with_a_real_cache(name: str) -> None:
     """Positions, masks and seen tokens too: a cache without data must lead the same way."""
-    model = MODELS[name].build(attention)
+    model = MODELS[name].build(None)
     made = nnprof.measure(model, phase="decode", context=CONTEXT, batch=BATCH)
     real = nnprof.measure(model, inputs=step(model))
     columns = ("op", "scope", "macs", "flops", "bytes_read", "bytes_written", "input_shapes")
@@ -407,3 +408,17 @@ def test_other_models_have_no_phase() -> None:
 def test_positions_beyond_the_models_own_are_refused() -> None:
     with pytest.raises(nnprof.NnprofError, match="1024"):
         nnprof.measure(MODELS["gpt2"].build(None, "meta"), phase="decode", context=1024)
+
+
+def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({"model_type": "llama"} | TINY))
+    command = ["measure", f"transformers:{file}", "--context", str(CONTEXT)]
+    assert main([*command, "--phase", "decode", "--dtype", "bfloat16"]) == 0
+    assert f"{BY_HAND['llama'] // BATCH // 2:,} bytes" in capsys.readouterr().out
+    assert main([*command, "--phase", "prefill", "--json", str(tmp_path / "out.json")]) == 0
+    assert nnprof.Profile.load(tmp_path / "out.json").tokens == CONTEXT
+    assert main([*command, "--phase", "decode", "--shape", "1,8"]) == 1
+    assert "leave out shape/inputs" in capsys.readouterr().err
+    assert main([*command, "--phase", "encode"]) == 2
+    assert "'prefill', 'decode'" in capsys.readouterr().err
