@@ -88,7 +88,7 @@ def test_what_torchvision_publishes_stands_beside(
     assert "as expected (published for IMAGENET1K_V1 at 224 pixels)" in found["torchvision"]
 
 
-def test_sizes_are_asked_for(run: Run, models: Path) -> None:
-    result = run("explain", f"{models}:Net")
-    assert result.code == 1
-    assert "Net.forward takes x: pass shape=" in result.err
+def test_the_options_are_those_of_measure(run: Run, models: Path) -> None:
+    result = run("explain", f"{models}:Net", "--shape", "3,4", "--input", "x=3,4")
+    assert result.code == 2
+    assert "--shape or --input, not both" in result.err
