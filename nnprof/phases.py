@@ -61,14 +61,17 @@ class LanguageCall:
     def prepare(self, keywords: dict[str, Any]) -> dict[str, Any]:
         """`keywords` with all that a decode step is given. It runs the prefill for that.
 
-        Raises `InputError` where the model leaves no cache.
+        Raises `InputError` where the model leaves no cache, or was given one besides.
         """
+        made = sorted(keywords.keys() & {*_CACHES, "encoder_outputs"})
+        if made:
+            raise InputError(
+                f"phase= makes {' and '.join(made)}: leave it out of kwargs, or leave phase= out "
+                "and give all as inputs="
+            )
         if self.past is None:
             return keywords
         given = self.past.make()
-        twice = sorted(given.keys() & keywords.keys())
-        if twice:
-            raise InputError(f"phase='decode' makes {', '.join(twice)}: leave it out of kwargs")
         # At once, for the step adds a token.
         self._cache = _CacheBytes.of(_cache_in(given)[1])
         return keywords | given

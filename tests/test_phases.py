@@ -347,8 +347,10 @@ def test_more_keyword_arguments_are_passed_on() -> None:
     last = nnprof.measure(model, phase="prefill", context=CONTEXT, kwargs={"logits_to_keep": 1})
     every = nnprof.measure(model, phase="prefill", context=CONTEXT)
     assert every["lm_head"].macs == CONTEXT * last["lm_head"].macs
-    with pytest.raises(InputError, match="past_key_values"):
-        nnprof.measure(model, phase="decode", context=4, kwargs={"past_key_values": None})
+    for phase in ("prefill", "decode"):
+        cache = transformers.DynamicCache()
+        with pytest.raises(InputError, match="makes past_key_values"):
+            nnprof.measure(model, phase=phase, context=4, kwargs={"past_key_values": cache})
 
 
 def test_an_encoder_reads_as_many_tokens_as_the_sequence_has() -> None:
