@@ -201,18 +201,18 @@ def bars(all_ratios: dict[str, Result], growth: Result) -> list[Result]:
         if "note" not in result:
             speedup, overhead = result["speedup"], result["overhead"]
             speedups.append(speedup)
-        found.append(_bar(f"{model}: FlopCounterMode / nnprof", speedup, ">=", EACH_SPEEDUP, "x"))
-        found.append(_bar(f"{model}: nnprof / bare forward", overhead, "<=", OVERHEAD, "x"))
+        found.append(bar(f"{model}: FlopCounterMode / nnprof", speedup, ">=", EACH_SPEEDUP, "x"))
+        found.append(bar(f"{model}: nnprof / bare forward", overhead, "<=", OVERHEAD, "x"))
     median = statistics.median(speedups) if speedups else None
-    found.append(_bar("median FlopCounterMode / nnprof", median, ">=", MEDIAN_SPEEDUP, "x"))
+    found.append(bar("median FlopCounterMode / nnprof", median, ">=", MEDIAN_SPEEDUP, "x"))
     if growth:
         value = growth["growth_bytes"] / 1e6 if "growth_bytes" in growth else None
         name = f"{MEMORY_MODEL}: growth of peak memory"
-        found.append(_bar(name, value, "<=", MEMORY_GROWTH / 1e6, " MB"))
+        found.append(bar(name, value, "<=", MEMORY_GROWTH / 1e6, " MB"))
     return found
 
 
-def _bar(name: str, value: float | None, relation: str, limit: float, unit: str) -> Result:
+def bar(name: str, value: float | None, relation: str, limit: float, unit: str) -> Result:
     met = None
     if value is not None:
         met = value >= limit if relation == ">=" else value <= limit
