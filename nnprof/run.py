@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: Integer and bool tensors of at most so many elements are really computed: at first, and when the
-#: model turned out to ask for the value of a larger one.
-INTEGER_LIMITS = (16 * 1024, 64 * 1024 * 1024)
+#: Tensors of at most so many elements are really computed, integers (and bools) and floats that
+#: are made from known values alone: at first, and when the model asked for the value of a larger
+#: one.
+LIMITS = ((16 * 1024, 4 * 1024), (64 * 1024 * 1024, 64 * 1024 * 1024))
 
 
 def run(
@@ -34,9 +35,11 @@ def run(
     the call from those given. The arguments are as they were afterwards. Raises what the model
     raises, or an `InputError` where the arguments were why.
     """
-    for limit in INTEGER_LIMITS:
-        last = limit == INTEGER_LIMITS[-1]
-        running = trace(model, autocast=autocast, assume=assume, integer_limit=limit)
+    for integers, floats in LIMITS:
+        last = (integers, floats) == LIMITS[-1]
+        running = trace(
+            model, autocast=autocast, assume=assume, integer_limit=integers, float_limit=floats
+        )
         try:
             with running, kept(arguments, keywords):
                 given = keywords

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core, flex_attention
+from nnprof import _core, constants, flex_attention
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
@@ -52,12 +52,17 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         autocast: torch.dtype | str | None = None,
         assume: float | Mapping[str, float] | None = None,
         integer_limit: int = 16 * 1024,
+        float_limit: int = 4 * 1024,
         recording: bool = True,
     ) -> None:
         self._model = model
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
-        self._options: dict[str, Any] = {"integer_limit": integer_limit, "recording": recording}
+        self._options: dict[str, Any] = {
+            "integer_limit": integer_limit,
+            "float_limit": float_limit,
+            "recording": recording,
+        }
         self._undo: list[Undo] = []
         self._result: _core.TraceResult | None = None
         self._facts: ModelFacts | None = None
@@ -375,7 +380,7 @@ def _meet_torch_modules() -> None:
 def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
     install_scopes()
-    undo: list[Undo] = [uninstall_scopes, *flex_attention.switch_on()]
+    undo: list[Undo] = [uninstall_scopes, *constants.switch_on(), *flex_attention.switch_on()]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         stance = torch.compiler.set_stance("force_eager")  # in force from here on

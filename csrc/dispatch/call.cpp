@@ -124,20 +124,29 @@ class Call {
 
   bool compute_if_known() {
     if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
-    const bool computable =
-        op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel() : outputs_are_small();
+    if (op_.known == Known::gradient_seed && starts_from_meta()) return false;
+    const bool computable = op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel()
+                                                : op_.has_cpu_kernel() && outputs_are_small();
     if (!computable) return false;
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {
       const bool write = op_.writes(i);
+      const bool unread = has(kSizesOnly) && i == 0;
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        if (unread) return trace_.shadow(tensor);
+        if (has(kLikeSecond) && i == 1) return real_of_sizes(tensor);
         return write ? trace_.writable_value(tensor) : trace_.value(tensor);
       });
     }
     compute(op_, stack_, trace_);
     finish_outputs(originals, Values::known);
     return true;
+  }
+
+  // Autograd asks for ones in the layout of a result, and refuses gradients on another device.
+  bool starts_from_meta() {
+    return !arguments()[op_.arguments - 1].isNone() && arguments()[0].toTensor().is_meta();
   }
 
   // What is only written has no say in whether values are known, but must be there to be written.
@@ -165,7 +174,9 @@ class Call {
     }
     c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows;
     for (size_t i = 0; i < op_.arguments; ++i) {
+      const bool write = op_.writes(i);
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
+        if (write) trace_.keep_metadata(tensor);
         at::Tensor shadow = stand_in(tensor, i);
         if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
         return shadow;
@@ -173,7 +184,11 @@ class Call {
     }
     make_outputs(stack_);
     if (has(kKnownIntegers) && take_guess()) say_guess();
-    if (has(kChoices)) spread_choices(originals);
+    if (has(kChoices) && has(kDataDependent)) {
+      list_indices(originals[0].toTensor().sizes());
+    } else if (has(kChoices)) {
+      spread_choices(originals);
+    }
     give_back_originals(shadows);
     for (int i : op_.written) {
       for_each_tensor(originals[static_cast<size_t>(i)],
@@ -200,8 +215,8 @@ class Call {
 
   void say_guess() {
     if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
-    trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
-                             ": the mask is taken as all true");
+    trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() + ": " +
+                             op_.rule->guess);
   }
 
   void make_outputs(Stack& stack) {
@@ -263,12 +278,26 @@ class Call {
       c10::IValue& output = outputs()[i];
       if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
       const at::Tensor& indices = output.toTensor();
-      if (indices.numel() > trace_.options().integer_limit) continue;
+      if (indices.numel() > trace_.options().integer_limit) {
+        trace_.adopt(indices, Values::over_limit);
+        continue;
+      }
       output = balanced_choices(indices, choices(input, originals));
       trace_.adopt(output.toTensor(), Values::known);
       trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
                                ": indices are spread evenly");
     }
+  }
+
+  // Where all is taken as true, the indices are those of every element.
+  void list_indices(at::IntArrayRef sizes) {
+    if (op_.return_aliases[0] >= 0) return;
+    const at::Tensor indices = outputs()[0].toTensor();
+    if (indices.numel() > trace_.options().integer_limit) {
+      return trace_.adopt(indices, Values::over_limit);
+    }
+    outputs()[0] = every_index(indices, sizes);
+    trace_.adopt(outputs()[0].toTensor(), Values::known);
   }
 
   // Of the dimension that is named; of all elements where none is; of the last one where none can

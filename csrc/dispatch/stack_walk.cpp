@@ -22,10 +22,9 @@ c10::SmallVector<int64_t, 8> as_integers(const c10::IValue& list) {
 
 void CallWalk::arguments(const c10::IValue* arguments) {
   writer_.begin(op_.number, op_.arguments);
-  skip_values_ = op_.rule != nullptr && op_.rule->has(kWritesOnly);
   for (size_t i = 0; i < op_.arguments; ++i) {
+    skip_values_ = op_.rule != nullptr && !op_.rule->reads_values_of(i);
     argument(arguments[i]);
-    skip_values_ = false;
   }
 }
 

@@ -81,6 +81,10 @@ class Trace final : public c10::DebugInfoBase {
   void keep_metadata(const at::Tensor& tensor);
   void restore_metadata();
 
+  // Was it made while the trace ran? So is a wrapper, which has no storage.
+  bool is_own(const at::Tensor& tensor) const {
+    return !tensor.has_storage() || tag_of(tensor) != nullptr;
+  }
   // Tags a new storage as the trace's own.
   void adopt(const at::Tensor& output, Values values);
   // What a tensor of the user's is to the model; to be said before it is used.

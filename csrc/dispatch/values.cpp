@@ -134,6 +134,13 @@ at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   return values;
 }
 
+at::Tensor real_of_sizes(const at::Tensor& tensor) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  const c10::DimVector strides(static_cast<size_t>(tensor.dim()), 0);
+  return at::empty_strided(tensor.sizes(), strides,
+                           at::TensorOptions().dtype(tensor.scalar_type()));
+}
+
 at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
   const auto longs = at::TensorOptions().dtype(at::kLong);

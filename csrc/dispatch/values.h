@@ -17,6 +17,14 @@ bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions&
 // dimension they index, so that routed experts get even loads.
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
 
+// A real tensor of the sizes and dtype of `tensor`, with room for one element: for a kernel that
+// reads no other.
+at::Tensor real_of_sizes(const at::Tensor& tensor);
+
+// The indices of every element of a tensor of these sizes, one a row, like nonzero of ones; or,
+// with `indices` of one dimension, their numbers.
+at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes);
+
 // The number that `_local_scalar_dense` answers for a tensor whose value is not known: what the
 // user assumed, or a DataDependentError that says what was asked for.
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,

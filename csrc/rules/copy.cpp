@@ -236,7 +236,8 @@ const Rule kTable[] = {
         "Device? device=None, bool? pin_memory=None, bool non_blocking=False, bool copy=False, "
         "MemoryFormat? memory_format=None) -> Tensor(a)",
         boxed<&to_options>),
-    view_or_copy("aten::type_as(Tensor self, Tensor other) -> Tensor", boxed<&type_as>),
+    view_or_copy("aten::type_as(Tensor self, Tensor other) -> Tensor", boxed<&type_as>,
+                 kLikeSecond),
     {"aten::_to_copy(Tensor self, *, ScalarType? dtype=None, Layout? layout=None, Device? "
      "device=None, bool? pin_memory=None, bool non_blocking=False, MemoryFormat? "
      "memory_format=None) -> Tensor",

@@ -301,7 +301,7 @@ const Rule kTable[] = {
      boxed<&nonzero>,
      per_input_element,
      {.compare = 1},
-     kDataDependent | kKnownIntegers},
+     kDataDependent | kKnownIntegers | kChoices},
     {"aten::nonzero_static(Tensor self, *, SymInt size, int fill_value=-1) -> Tensor",
      boxed<&nonzero_static>,
      per_input_element,

@@ -43,6 +43,8 @@ enum RuleFlag : uint32_t {
   kExactOut = 1 << 7,       // an out= must be of the result's own dtype, nothing is cast
   kOverlaps = 1 << 8,       // may be written to a tensor whose elements share memory
   kOutApart = 1 << 9,       // an out= may not be one of the inputs
+  kSizesOnly = 1 << 10,     // of the first tensor only sizes and dtype are read (zeros_like)
+  kLikeSecond = 1 << 11,    // of the second tensor only sizes and dtype are read (expand_as)
 };
 
 struct Rule {
@@ -51,8 +53,14 @@ struct Rule {
   CostFunction cost = nullptr;  // null: the traffic alone (copies, views, factories)
   FlopMix mix = {};             // read by the shape classes: per element, or per row
   uint32_t flags = kDefault;
+  // What a kDataDependent rule takes for granted where values are unknown.
+  const char* guess = "the mask is taken as all true";
 
   bool has(RuleFlag flag) const { return (flags & flag) != 0; }
+  bool reads_values_of(size_t argument) const {
+    if (argument == 0) return !has(kWritesOnly) && !has(kSizesOnly);
+    return argument != 1 || !has(kLikeSecond);
+  }
 };
 
 // A family of rules: one table at the bottom of a file.

@@ -67,6 +67,12 @@ void add_copy(Cost& cost, int64_t bytes) {
   cost.temporary_bytes += bytes;
 }
 
+void read_at_most(const OpSignature& op, Cost& cost, int64_t elements) {
+  const TensorSpec& input = op.tensor(0);
+  const int64_t skipped = input.distinct_bytes() - elements * input.element_size();
+  if (skipped > 0) cost.bytes_read -= skipped;
+}
+
 int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b) {
   int64_t count = 1;
   for (int64_t d = 1; d <= std::max(a.dim(), b.dim()); ++d) {

@@ -26,6 +26,9 @@ inline constexpr CostFunction reduction = &per_input_element;
 // and then read in its stead: `bytes` is its size.
 void add_copy(Cost& cost, int64_t bytes);
 
+// Of the first tensor at most `elements` elements are read.
+void read_at_most(const OpSignature& op, Cost& cost, int64_t elements);
+
 // Elements of two tensors broadcast together.
 int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b);
 

@@ -35,11 +35,11 @@ at::Tensor strided(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRe
 void copy_unless_view(const OpSignature& op, Cost& cost);
 
 // The table lines of both.
-constexpr Rule free_view(const char* schema, OutputsFunction outputs) {
-  return {schema, outputs, nullptr, {}, kView};
+constexpr Rule free_view(const char* schema, OutputsFunction outputs, uint32_t more = kDefault) {
+  return {schema, outputs, nullptr, {}, kView | more};
 }
-constexpr Rule view_or_copy(const char* schema, OutputsFunction outputs) {
-  return {schema, outputs, copy_unless_view, {}, kReturnsInput};
+constexpr Rule view_or_copy(const char* schema, OutputsFunction outputs, uint32_t more = kDefault) {
+  return {schema, outputs, copy_unless_view, {}, kReturnsInput | more};
 }
 
 }  // namespace nnprof

@@ -73,12 +73,6 @@ constexpr FlopMix interpolation(int64_t taps, int64_t dims) {
   return {.add = times * (taps - 1), .multiply = times * taps};
 }
 
-void read_at_most(const OpSignature& op, Cost& cost, int64_t elements) {
-  const TensorSpec& input = op.tensor(0);
-  const int64_t skipped = input.distinct_bytes() - elements * input.element_size();
-  if (skipped > 0) cost.bytes_read -= skipped;
-}
-
 // Shrinking an image skips over elements: an output row needs `taps` input rows.
 template <int64_t taps>
 void upsample_cost(const OpSignature& op, Cost& cost) {

@@ -35,6 +35,14 @@ def result_of(read, **options: object) -> tuple[object, nnprof.Profile]:
     ("read", "expected"),
     [
         (lambda x: torch.arange(5).tolist(), [0, 1, 2, 3, 4]),
+        (lambda x: torch.arange(2)[:, None].expand_as(x[:2]).sum().item(), 128),
+        (lambda x: torch.arange(4).view_as(x[:2, :2]).tolist(), [[0, 1], [2, 3]]),
+        (lambda x: torch.arange(4).reshape_as(x[:2, :2]).tolist(), [[0, 1], [2, 3]]),
+        (lambda x: torch.arange(3).type_as(x).tolist(), [0.0, 1.0, 2.0]),
+        (lambda x: torch.tensor([3, 4], device=x.device).tolist(), [3, 4]),
+        (lambda x: torch.as_tensor([3, 4], device=x.device).sum().item(), 7),
+        (lambda x: torch.ones(100, 100).sum().item(), 10_000),
+        (lambda x: torch.tensor([[1.0] * 100] * 100)[7].sum().item(), 100),
         (lambda x: (torch.arange(3)[:, None] >= torch.arange(3)).sum().item(), 6),
         (lambda x: torch.zeros(4, dtype=torch.bool).logical_not().all().item(), True),
         (lambda x: torch.tensor([[1, 0], [0, 1]]).nonzero().tolist(), [[0, 0], [1, 1]]),
@@ -119,3 +127,15 @@ def test_real_or_not_each_call_is_recorded_alike() -> None:
     assert list(small.ops["op"]) == list(large.ops["op"])
     assert small.flops == large.flops == 0
     assert large.flops_by_kind["int_ops"] == 100 * small.flops_by_kind["int_ops"]
+
+
+def test_a_constant_of_unknown_numbers_stays_unknown() -> None:
+    constant, _ = result_of(lambda x: torch.tensor([x.sum(), x.mean()], device=x.device))
+    assert constant.shape == (2,)
+    assert constant.is_meta
+
+
+def test_makers_of_constants_are_afterwards_as_before() -> None:
+    before = torch.tensor, torch.as_tensor
+    _, _ = result_of(lambda x: torch.tensor([1], device=x.device))
+    assert (torch.tensor, torch.as_tensor) == before
