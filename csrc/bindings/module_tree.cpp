@@ -212,7 +212,7 @@ void ModuleTree::remember_container(PyObject* container, bool of_module) {
   const size_t count = PyList_Check(container) ? size : 2 * size;
   PyObject** items = room_for(count);
   states_.push_back(
-      {container, items, version_of(container), static_cast<uint32_t>(size), of_module});
+      {container, items, version_of(container), static_cast<uint32_t>(size), of_module, claimed_});
   if (PyList_Check(container)) {
     for (size_t i = 0; i < size; ++i) {
       items[i] = PyList_GET_ITEM(container, static_cast<Py_ssize_t>(i));
@@ -246,15 +246,32 @@ bool ModuleTree::unchanged(const ContainerState& state) const {
 // Through the container's own methods: an OrderedDict keeps more than a dict does.
 void ModuleTree::refill(const ContainerState& state) const {
   const py::handle container = state.container;
-  container.attr("clear")();
   PyObject* const* item = state.items;
-  for (size_t i = 0; i < state.count; ++i) {
-    if (PyList_Check(state.container)) {
-      container.attr("append")(py::handle(item[i]));
-    } else {
-      container.attr("__setitem__")(py::handle(item[2 * i]), py::handle(item[2 * i + 1]));
-    }
+  if (PyList_Check(state.container)) {
+    container.attr("clear")();
+    for (size_t i = 0; i < state.count; ++i) container.attr("append")(py::handle(item[i]));
+    return;
   }
+  std::vector<py::object> values;
+  for (size_t i = 0; i < state.count; ++i) {
+    PyObject* value = value_before(state, item[2 * i], item[2 * i + 1]);
+    values.push_back(py::reinterpret_borrow<py::object>(value));
+  }
+  container.attr("clear")();
+  for (size_t i = 0; i < state.count; ++i) {
+    container.attr("__setitem__")(py::handle(item[2 * i]), values[i]);
+  }
+}
+
+// A module that is met inside of the trace may have been lent other tensors for the call, as
+// torch.func.functional_call lends them: a tensor that is there at the end and that the trace has
+// not made is its own.
+PyObject* ModuleTree::value_before(const ContainerState& state, PyObject* key,
+                                   PyObject* remembered) const {
+  if (!state.met_inside || !THPVariable_Check(remembered)) return remembered;
+  PyObject* now = PyDict_GetItemWithError(state.container, key);
+  if (now == nullptr || !THPVariable_Check(now)) return remembered;
+  return trace_->is_own(THPVariable_Unpack(now)) ? remembered : now;
 }
 
 uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
@@ -333,7 +350,7 @@ void ModuleTree::restore() {
       const bool remembered =
           i < states_.size() && !states_[i].of_module && states_[i].container == value;
       if (!remembered) {
-        if (size_of(value) != 0) refill({value, nullptr, 0, 0, false});
+        if (size_of(value) != 0) refill({value, nullptr, 0, 0, false, false});
         continue;
       }
       if (!unchanged(states_[i])) refill(states_[i]);

@@ -62,6 +62,7 @@ class ModuleTree {
     uint64_t version;
     uint32_t count;
     bool of_module;
+    bool met_inside = false;  // while the trace runs
   };
   struct ParameterState {
     at::Tensor tensor;
@@ -84,6 +85,7 @@ class ModuleTree {
   PyObject** room_for(size_t count);
   bool unchanged(const ContainerState& state) const;
   void refill(const ContainerState& state) const;
+  PyObject* value_before(const ContainerState& state, PyObject* key, PyObject* remembered) const;
   void restore_parameter(const ParameterState& state) const;
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
