@@ -104,7 +104,15 @@ class Call:
         for name in _POSITIONS:
             value = getattr(self.text, name, None)
             if type(value) is int and value > 0:
-                yield value
+                yield value - self._first_position() if value < 2 * TOKENS else value
+
+    def _first_position(self) -> int:
+        """Positions of RoBERTa and its kin start behind that of the padding."""
+        for name, module in self.model.named_modules():
+            if name.endswith("position_embeddings"):
+                padding = getattr(module, "padding_idx", None)
+                return 0 if padding is None else int(padding) + 1
+        return 0
 
     # Tensors.
 
