@@ -226,6 +226,185 @@ def test_functional_call() -> None:
     assert nnprof.measure(call, SHAPE).macs == nnprof.measure(model, SHAPE).macs
 
 
+def test_what_functional_call_lends_a_module_is_not_kept() -> None:
+    """The module is met while other tensors stand in for its own."""
+    layer, norm = nn.Linear(8, 4), nn.BatchNorm1d(4)
+    own = [*layer.parameters(), *norm.parameters(), *norm.buffers()]
+    lent = {name: torch.zeros_like(p) for name, p in layer.named_parameters()}
+    state = {name: torch.ones_like(t) for name, t in norm.state_dict().items()}
+    stacked = {name: torch.stack([p] * 3).detach() for name, p in layer.named_parameters()}
+
+    def lends(x: Tensor) -> Any:
+        x = torch.func.functional_call(layer, lent, (x,))
+        return torch.func.functional_call(norm, state, (x,))
+
+    def ensemble(x: Tensor) -> Any:
+        one = lambda weights: torch.func.functional_call(layer, weights, (x,))  # noqa: E731
+        return torch.vmap(one)(stacked)
+
+    assert nnprof.measure(lends, (5, 8)).macs == 5 * 8 * 4
+    assert nnprof.measure(ensemble, (5, 8)).macs == 3 * 5 * 8 * 4
+    after = [*layer.parameters(), *norm.parameters(), *norm.buffers()]
+    assert all(one is other for one, other in zip(own, after, strict=True))
+
+
+def test_what_a_module_met_inside_keeps_in_itself_is_put_back() -> None:
+    class Keeps(nn.Module):
+        total: Tensor
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("total", torch.zeros(200))
+            self.last: Tensor | None = None
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.total = self.total + x.sum(0)
+            self.last = x
+            return x * 2
+
+    model = Keeps()
+    total = model.total
+    nnprof.measure(lambda x: model(x), (5, 200))
+    assert model.total is total
+    assert model.last is None
+
+
+# Transforms and higher-order operators ------------------------------------------------------------
+
+LAYER = nn.Linear(8, 4)
+ROWS = 5
+OF_LAYER = ROWS * 8 * 4
+
+
+def _while_loop(x: Tensor) -> Any:
+    from torch._higher_order_ops import while_loop
+
+    square = torch.ones(8, 8, device=x.device)
+    start = (torch.tensor(0), x)
+    loop: Any = while_loop
+    return loop(lambda i, a: i < 3, lambda i, a: (i + 1, a @ square), start)
+
+
+def _map(x: Tensor) -> Any:
+    from torch._higher_order_ops import map as map_rows
+
+    rows: Any = map_rows
+    return rows(lambda row: row @ LAYER.weight.T, x)
+
+
+def _scan(x: Tensor) -> Any:
+    from torch._higher_order_ops import scan
+
+    def step(carry: Tensor, row: Tensor) -> tuple[Tensor, Tensor]:
+        return carry + row, LAYER(row)
+
+    return scan(step, torch.zeros(8, device=x.device), x)
+
+
+def _checkpoint(x: Tensor, *, reentrant: bool) -> Any:
+    return torch.utils.checkpoint.checkpoint(LAYER, x, use_reentrant=reentrant)
+
+
+def _dual(x: Tensor) -> Any:
+    return torch.func.jvp(lambda a: torch.tanh(a @ LAYER.weight.T), (x,), (torch.ones_like(x),))
+
+
+def _cond(x: Tensor) -> Any:
+    return torch.cond(x.shape[0] > 3, lambda a: a @ LAYER.weight.T, lambda a: a[:, :4], (x,))
+
+
+TRANSFORMED: dict[str, tuple[Any, int]] = {
+    "vmap": (torch.vmap(LAYER), OF_LAYER),
+    "vmap in vmap": (lambda x: torch.vmap(torch.vmap(LAYER))(x.expand(2, ROWS, 8)), 2 * OF_LAYER),
+    "vmap with dropout": (
+        lambda x: torch.vmap(lambda row: F.dropout(LAYER(row)), randomness="different")(x),
+        OF_LAYER,
+    ),
+    "jvp": (_dual, 2 * OF_LAYER),
+    "functionalize": (torch.func.functionalize(lambda x: LAYER(x).relu_()), OF_LAYER),
+    "cond": (_cond, OF_LAYER),
+    "while_loop": (_while_loop, 3 * ROWS * 8 * 8),
+    "map": (_map, OF_LAYER),
+    "scan": (_scan, OF_LAYER),
+    "checkpoint": (lambda x: _checkpoint(x, reentrant=False), OF_LAYER),
+    "reentrant checkpoint": (lambda x: _checkpoint(x, reentrant=True), OF_LAYER),
+}
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("name", TRANSFORMED)
+def test_transforms(name: str, device: str) -> None:
+    function, macs = TRANSFORMED[name]
+    assert nnprof.measure(function, inputs=torch.randn(ROWS, 8).to(device)).macs == macs
+
+
+@pytest.mark.parametrize("derivatives", [1, 2])
+def test_gradients_inside_of_a_forward(derivatives: int) -> None:
+    """On the meta device; the real run's products are counted one by one."""
+    from tests.fuzz_counter import BruteForceCounter
+
+    def energy(x: Tensor) -> Tensor:
+        return (x @ x.T).square().sum()
+
+    def slope(x: Tensor) -> Tensor:
+        gradient: Tensor = torch.func.grad(energy)(x)
+        return gradient.sum()
+
+    function = torch.func.grad([energy, slope][derivatives - 1])
+    with BruteForceCounter() as counter:
+        function(torch.randn(ROWS, 8))
+    assert counter.macs > derivatives * ROWS * ROWS * 8
+    assert nnprof.measure(function, (ROWS, 8)).macs == counter.macs
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_fast_path_of_encoder_layers(masked: bool) -> None:
+    """Fused, and with padding packed, counted as padded: the MACs are as in training."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2)
+    x, mask = torch.randn(2, 5, 8), torch.zeros(2, 5, dtype=torch.bool)
+    mask[:, -1] = masked
+    options = {"src_key_padding_mask": mask}
+    expected = nnprof.measure(model.train(), inputs=x, kwargs=options).macs
+    with torch.no_grad():
+        assert nnprof.measure(model.eval(), inputs=x, kwargs=options).macs == expected
+
+
+def test_scripted_loop() -> None:
+    class Loop(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            for _ in range(x.size(0)):
+                x = torch.matmul(x, torch.ones(8, 8))
+            return x
+
+    assert nnprof.measure(torch.jit.script(Loop()), (ROWS, 8)).macs == ROWS * ROWS * 8 * 8
+
+
+def test_exported_with_sizes_left_open() -> None:
+    batch = torch.export.Dim("batch", min=2, max=99)
+    exported = torch.export.export(LAYER, (torch.randn(4, 8),), dynamic_shapes=({0: batch},))
+    assert nnprof.measure(exported.module(), (ROWS, 8)).macs == OF_LAYER
+
+
+def test_pruned_and_complex_layers() -> None:
+    from torch.nn.utils import prune
+
+    pruned: Any = nn.Linear(8, 4)
+    prune.random_unstructured(pruned, "weight", 0.5)  # type: ignore[no-untyped-call]
+    assert nnprof.measure(pruned, (ROWS, 8)).macs == OF_LAYER
+    layer = nn.Linear(8, 4, dtype=torch.complex64)
+    profile = nnprof.measure(layer, (ROWS, 8), dtype=torch.complex64)
+    assert profile.macs == OF_LAYER
+    assert profile.flops_by_kind["contraction"] == 8 * OF_LAYER
+
+
+@pytest.mark.parametrize("layer", [nn.LazyLinear(4), nn.LazyConv2d(4, 3)])
+def test_lazy_modules_are_refused(layer: nn.Module) -> None:
+    with pytest.raises(nnprof.NnprofError, match=r"'weight' of module '0'.*run the model once"):
+        nnprof.measure(nn.Sequential(layer), (2, 3, 8, 8))
+
+
 def test_a_module_called_twice_and_one_never_called() -> None:
     class Reuses(nn.Module):
         def __init__(self) -> None:
