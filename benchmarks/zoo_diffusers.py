@@ -139,6 +139,7 @@ PUBLISHED: dict[str, Config] = {
     # huggingface.co/HiDream-ai/HiDream-I1-Full, transformer
     "hidream-i1": {
         "_class_name": "HiDreamImageTransformer2DModel",
+        "axes_dims_rope": [64, 32, 32],
         "caption_channels": [4096, 4096],
         "in_channels": 16,
         "llama_layers": [*range(32), *[31] * 16],

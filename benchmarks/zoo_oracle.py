@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -88,6 +89,20 @@ _BY_HAND: dict[Any, Callable[..., int]] = {
 }
 
 
+class _OuterProducts(TorchFunctionMode):
+    """Counts `torch.outer`, which runs as a plain multiplication: each product is one MAC."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        if func in (torch.outer, torch.ger, torch.Tensor.outer, torch.Tensor.ger):
+            self.flops += 2 * made.numel()
+        return made
+
+
 def count(case: Case, runs: int = 3) -> Counted:
     """Counts one call of ``case``, `runs` times; the seconds are those of the fastest one.
 
@@ -98,13 +113,16 @@ def count(case: Case, runs: int = 3) -> Counted:
     times = []
     for _ in range(runs):
         counter = FlopCounterMode(display=False, custom_mapping=dict(_BY_HAND))
+        outers = _OuterProducts()
         start = time.perf_counter()
-        with counter:
+        with counter, outers:
             case.model(*case.args, **case.kwargs)
         times.append(time.perf_counter() - start)
     by_op = counter.get_flop_counts()["Global"]
     corrected = {str(op): int(flops) for op, flops in by_op.items() if op in _BY_HAND and flops}
-    return Counted(int(counter.get_total_flops()), min(times), corrected)
+    if outers.flops:
+        corrected["outer"] = outers.flops
+    return Counted(int(counter.get_total_flops()) + outers.flops, min(times), corrected)
 
 
 def materialized(case: Case) -> Case | None:

@@ -48,7 +48,7 @@ def make(model: Any, sizes: Sizes) -> Arguments:
     made = {p.name: makers[p.name](call) for p in parameters if p.name in makers}
     if sizes.sequence is not None and not made.keys() & _TEXTS:
         raise InputError(f"{name} takes no text and so no sequence: leave it out")
-    return (), {key: value for key, value in made.items() if value is not None}
+    return (), {k: value for k, value in made.items() if value is not None or k in required}
 
 
 def _of_class(model: Any) -> dict[str, Maker]:
@@ -573,6 +573,7 @@ _BY_CLASS: dict[str, dict[str, Maker]] = {
     },
     "LuminaNextDiT2DModel": {
         "encoder_mask": _text_mask,
+        "cross_attention_kwargs": lambda call: {},  # which its default, None, is not taken for
         "image_rotary_emb": lambda call: torch.empty(
             (384, 384, call.config("hidden_size") // call.config("num_attention_heads") // 2),
             dtype=torch.complex64,
@@ -602,7 +603,11 @@ _BY_CLASS: dict[str, dict[str, Maker]] = {
         ),
     },
     "HunyuanVideoFramepackTransformer3DModel": {
-        "image_embeds": lambda call: call.floats(729, call.config("image_proj_dim")),
+        "image_embeds": lambda call: (
+            call.floats(729, call.config("image_proj_dim"))
+            if call.config("has_image_proj")
+            else None
+        ),
         "indices_latents": lambda call: torch.arange(float(_clip(call)[0]), device="cpu"),
     },
     "CosmosTransformer3DModel": {
@@ -700,7 +705,7 @@ _BY_CLASS: dict[str, dict[str, Maker]] = {
         "encoder_hidden_states": lambda call: call.floats(1024, call.config("condition_dim")),
     },
     "MMAudioVocoder": {"mel": lambda call: call.floats(call.config("num_mels"), 1024)},
-    "MMAudioVAE": {"sample": lambda call: call.floats(call.config("mel_bins"), 1024)},
+    "MMAudioVAE": {"sample": lambda call: call.floats(1 << 16)},
     "LTX2VideoDiffusionDecoderModel": {
         "z": lambda call: call.floats(call.config("latent_channels"), 3, 8, 8),
     },
