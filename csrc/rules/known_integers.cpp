@@ -21,10 +21,19 @@ std::optional<int64_t> outside(const at::Tensor& index, int64_t least, int64_t s
   return found == values + index.numel() ? std::nullopt : std::optional<int64_t>(*found);
 }
 
+// Each value that an expanded tensor repeats, once.
+at::Tensor unexpanded(const at::Tensor& index) {
+  c10::DimVector sizes(index.sizes());
+  for (size_t dim = 0; dim < sizes.size(); ++dim) {
+    if (index.strides()[dim] == 0) sizes[dim] = std::min<int64_t>(sizes[dim], 1);
+  }
+  return index.as_strided(sizes, index.strides());
+}
+
 // The first value that is known to be outside of [least, size).
 std::optional<int64_t> out_of_bounds(const at::Tensor& index, int64_t least, int64_t size) {
   if (index.is_meta()) return std::nullopt;
-  const at::Tensor dense = index.contiguous();
+  const at::Tensor dense = unexpanded(index).contiguous();
   if (index.scalar_type() == at::kLong) return outside<int64_t>(dense, least, size);
   if (index.scalar_type() == at::kInt) return outside<int32_t>(dense, least, size);
   return std::nullopt;
