@@ -795,8 +795,8 @@ def cell(d: Drawing) -> Step:
 
 
 def bilinear(d: Drawing) -> Step:
-    i = d.pick(floating, at_least(1))
-    j = d.pick(floating, lambda t: t.dim() > 0 and t.shape[:-1] == d.pool[i].shape[:-1])
+    i = d.pick(floating, at_least(1), filled)
+    j = d.pick(floating, filled, lambda t: t.dim() > 0 and t.shape[:-1] == d.pool[i].shape[:-1])
     sizes = d.pool[i].shape[-1], d.pool[j].shape[-1], d.size(1, 3)
     layer = d.layer(lambda: nn.Bilinear(*sizes))
     return Step(repr(layer), (i, j), lambda x, y: layer(x.float(), y.float()))
@@ -948,7 +948,7 @@ CONSTANTS: dict[str, Callable[[Tensor], Any]] = {
     "randn": lambda x: torch.randn(x.shape[0], 3),
     "zeros": lambda x: torch.zeros(2, x.shape[-1]),
     "shape": lambda x: torch.tensor(x.shape),
-    "rotations": lambda x: torch.outer(torch.arange(3.0), 1.0 / torch.arange(1.0, 3.0)).cos(),
+    "rotations": lambda x: (torch.arange(3.0)[:, None] / torch.arange(1.0, 3.0)).cos(),
 }
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from torch import Tensor
+from torch import Tensor, nn
 
 import nnprof
 from tests.fuzz import MODES, Case, Observed, autocast, cases
@@ -108,3 +109,55 @@ def test_random_networks(times: int) -> None:
         check(case)
 
     run()
+
+
+# What was once wrong ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(2), nn.InstanceNorm1d(2, track_running_stats=True)]
+)
+def test_running_statistics_of_values_that_are_known_stay(layer: Any) -> None:
+    """An input so small that it could really be computed with."""
+    before = {name: tensor.clone() for name, tensor in layer.state_dict().items()}
+    nnprof.measure(layer.train(), inputs=torch.randn(1, 2, 3))
+    assert all(torch.equal(before[name], now) for name, now in layer.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda x: x.transpose_(0, 1),
+        lambda x: x.squeeze_(),
+        lambda x: x.resize_(5, 6),
+        lambda x: x.set_(torch.ones(3)),
+        lambda x: torch.add(x, torch.ones(3, 4), out=x.unsqueeze_(0)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:An output with one or more elements was resized")
+def test_sizes_of_a_meta_input_stay(change: Any) -> None:
+    x = torch.empty(1, 4, device="meta")
+    storage = x.untyped_storage()
+    nnprof.measure(change, inputs=x)
+    assert (x.shape, x.stride(), storage.nbytes()) == ((1, 4), (4, 1), 16)
+    assert x.untyped_storage()._cdata == storage._cdata
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+def test_autocast_of_recurrent_layers(kind: Any, packed: bool) -> None:
+    layer, x = kind(4, 3), torch.randn(2, 3, 4)
+    seen: list[torch.dtype] = []
+
+    def model(x: Tensor) -> None:
+        given: Any = nn.utils.rnn.pack_padded_sequence(x, [2, 2, 1]) if packed else x
+        out, state = layer(given)
+        seen.append(out.data.dtype if packed else out.dtype)
+        seen.append(state[0].dtype if isinstance(state, tuple) else state.dtype)
+
+    with torch.autocast("cpu", torch.bfloat16):
+        model(x)
+        expected, seen[:] = list(seen), []
+        with nnprof.trace():
+            model(x)
+    assert seen == expected

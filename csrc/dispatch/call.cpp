@@ -125,6 +125,8 @@ class Call {
   bool compute_if_known() {
     if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
     if (op_.known == Known::gradient_seed && starts_from_meta()) return false;
+    // Batch and instance norm write running statistics, and their schemas do not say so.
+    if (std::string_view(op_.family) == "normalization") return false;
     const bool computable = op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel()
                                                 : op_.has_cpu_kernel() && outputs_are_small();
     if (!computable) return false;
