@@ -29,10 +29,10 @@ sources := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -nam
 
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help build demo test bench lint format clean distclean
+.PHONY: help build demo test bench bench-large lint format clean distclean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1: /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
 
 demo: $(stamps)/built-$(WERROR) $(stamps)/torchvision  ## profile ResNet-50 and Llama-3.1-405B on this machine, without weights
 	@$(python) benchmarks/demo.py
@@ -44,6 +44,9 @@ test: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-test  ## run ev
 
 bench: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-bench  ## compare with the other profilers
 	@$(python) benchmarks/peers.py
+
+bench-large: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold full-size models against their published numbers
+	@$(python) benchmarks/large.py
 
 lint: $(stamps)/requirements $(stamps)/extra-dev  ## check style and types
 	@$(python) -m ruff check

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
+from benchmarks.large_models import LARGE_MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -218,6 +219,40 @@ def test_the_implementation_of_the_experts_makes_no_difference(implementation: s
     profile = nnprof.measure(model, inputs={"input_ids": ids})
     assert profile.active_params == expected.active_params < profile.params
     assert profile.macs == expected.macs
+
+
+# Full-size ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, large in LARGE_MODELS.items() if large.active is not None]
+)
+def test_published_numbers(name: str) -> None:
+    large = LARGE_MODELS[name]
+    assert large.active is not None
+    model = large.build()
+    with torch.no_grad():
+        profile = nnprof.measure(model, inputs=large.example())
+    assert large.params.agrees(profile.params)
+    left_out = model.get_input_embeddings().weight.numel() if large.active_without_embedding else 0
+    assert large.active.agrees(profile.active_params - left_out)
+
+
+# Tokens x experts a token x layers x the three matrices of an expert: multiplied by hand.
+ROUTED_MACS = {
+    "Mixtral-8x7B": 23_089_744_183_296,  # 2048 * 2 * 32 * 3 * 4096 * 14336
+    "DeepSeek-V3": 41_850_161_332_224,  # 2048 * 8 * 58 * 3 * 7168 * 2048
+    "gpt-oss-20b": 4_892_236_185_600,  # 2048 * 4 * 24 * 3 * 2880 * 2880
+}
+
+
+@pytest.mark.parametrize("name", ROUTED_MACS)
+def test_routed_experts_do_the_work_of_those_a_token_meets(name: str) -> None:
+    large = LARGE_MODELS[name]
+    with torch.no_grad():
+        profile = nnprof.measure(large.build(), inputs=large.example())
+    experts = [layer for layer in profile.layers if layer.type.endswith("Experts")]
+    assert sum(layer.macs for layer in experts) == ROUTED_MACS[name]
 
 
 # Written by hand ---------------------------------------------------------------------------------
