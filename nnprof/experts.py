@@ -187,6 +187,7 @@ def _nearest(group: Group, places: Places) -> list[Pick]:
 
 def _groups(model: nn.Module, sizes: set[int], places: Places) -> Iterator[Group]:
     """What may be groups of experts, where `sizes` are the numbers of experts there can be."""
+    fewest = min(sizes)
     for path, lineage in _walk(model, None if not places else {path for path, _ in places}):
         module = lineage[-1]
         if module._parameters:
@@ -194,7 +195,9 @@ def _groups(model: nn.Module, sizes: set[int], places: Places) -> Iterator[Group
                 parameters = _stacked(module, experts)
                 if parameters:
                     yield Group(path, lineage, experts, parameters, stacked=True)
-        if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        # Others may be among them, such as a dropout, but never fewer.
+        enough = len(module._modules) >= fewest
+        if enough and isinstance(module, (nn.ModuleList, nn.ModuleDict)):
             children = [child for child in module.children() if _has_parameters(child)]
             if len(children) in sizes and len(set(map(_shapes, children))) == 1:
                 parameters = list(module.parameters())
