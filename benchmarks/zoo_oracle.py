@@ -128,7 +128,8 @@ def count(case: Case, runs: int = 3) -> Counted:
 def materialized(case: Case) -> Case | None:
     """The case with real tensors: random weights, buffers and indices of zeros.
 
-    None where the model is too big.
+    A model that has its tensors keeps them, for its forward may branch on its buffers. None where
+    the model is too big.
     """
     from copy import deepcopy
     from dataclasses import replace
@@ -136,17 +137,22 @@ def materialized(case: Case) -> Case | None:
     tensors = [*case.model.parameters(), *case.model.buffers()]
     if sum(tensor.numel() for tensor in tensors) > LARGEST_COPY:
         return None
-    model = deepcopy(case.model).to_empty(device="cpu")
+    model = deepcopy(case.model)
     generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            _fill(parameter, generator)
-        for buffer in model.buffers():
-            buffer.zero_()
+    if any(tensor.is_meta for tensor in tensors):
+        _fill_all(model.to_empty(device="cpu"), generator)
     args, kwargs = _pytree.tree_map_only(
         torch.Tensor, lambda tensor: _real(tensor, generator), (case.args, case.kwargs)
     )
     return replace(case, model=model, args=args, kwargs=kwargs)
+
+
+@torch.no_grad()
+def _fill_all(model: torch.nn.Module, generator: torch.Generator) -> None:
+    for parameter in model.parameters():
+        _fill(parameter, generator)
+    for buffer in model.buffers():
+        buffer.zero_()
 
 
 def _real(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

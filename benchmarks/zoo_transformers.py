@@ -160,6 +160,7 @@ _REQUIRED: dict[str, dict[str, Any]] = {
     "instructblipvideo": {"video_token_index": 1999},
     "deepseek_vl": {"image_token_id": 1999},
     "janus": {"image_token_id": 1999, "vision_config": {"projection_dim": 4096}},
+    "superglue": {"keypoint_detector_config": {"model_type": "superpoint", "max_keypoints": 64}},
     "voxtral": {"audio_token_id": 1999},
     "ultravbert": {"vision_config": {"model_type": "siglip_vision_model", "image_size": 512}},
     "ovis2": {"hidden_size": 4096},
@@ -171,7 +172,7 @@ _REQUIRED: dict[str, dict[str, Any]] = {
     "aya_vision": {"vision_config": {"model_type": "siglip_vision_model"}},
 }
 #: Layers of an architecture that needs more than two.
-_LAYERS = {"vipllava": 12, "jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
+_LAYERS = {"vipllava": 12, "zamba": 12, "jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
 #: The class that stands for an architecture where the first mapping has a poorer one.
 _CLASSES = {
     "musicgen": "MusicgenForConditionalGeneration",
@@ -191,7 +192,6 @@ _WHOLE = frozenset(
         "gemma3n",
         "gemma3n_text",
         "gemma4_unified_assistant",
-        "zamba",
         "chameleon",
         "hrm_text",
         "depth_pro",

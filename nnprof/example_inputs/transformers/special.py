@@ -213,11 +213,7 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "gemma4_vision": {
         "pixel_values": _position_patches,
-        "pixel_position_ids": lambda call: (
-            torch.cartesian_prod(torch.arange(16, device="cpu"), torch.arange(16, device="cpu"))
-            .expand(call.batch, 256, 2)
-            .contiguous()
-        ),
+        "pixel_position_ids": _patch_positions,
     },
     "idefics": {
         "pixel_values": vision.crops,
@@ -231,7 +227,9 @@ ARGUMENTS: dict[str, Arguments] = {
     "voxtral_realtime": {
         "input_ids": lambda call: call.ids(call.batch, audio.frames(call) // 8),
     },
-    "gemma3n": {"input_features_mask": lambda call: audio.frames_mask(call).bool()},
+    "gemma3n": {"input_features": None},
+    "minicpm_ocr_vision": {"target_sizes": vision.spatial_shapes},
+    "minicpmv4_7_vision": {"target_sizes": vision.spatial_shapes},
     "nemotron_h_omni": {
         "pixel_values": vision.patch_rows,
         "image_grid_hw": vision.spatial_shapes,
