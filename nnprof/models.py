@@ -89,15 +89,31 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
 # torchvision and timm.
 
 # Defined in place of torchvision's C++ operators where those cannot be loaded; kept for good.
-_torchvision_schemas: list[torch.library.Library] = []
+_torchvision_library: list[torch.library.Library] = []
+_TORCHVISION_SCHEMAS = {
+    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "roi_align": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+    "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
+    "roi_pool": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+    "SymInt pooled_width) -> (Tensor, Tensor)",
+    "ps_roi_align": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+    "SymInt pooled_width, int sampling_ratio) -> (Tensor, Tensor)",
+    "ps_roi_pool": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
+    "SymInt pooled_width) -> (Tensor, Tensor)",
+    "deform_conv2d": "(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
+    "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, "
+    "SymInt dilation_w, SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor",
+}
 
 
 def import_torchvision() -> ModuleType:
     """torchvision, also where its C++ operators do not load: built for another torch than this one.
 
     A torchvision for CUDA beside a CPU torch fails at import, for it registers meta kernels for
-    operators that were not defined. With the bare schemas defined first its models work, save for
-    those that call the operators (detection). Raises `MissingExtraError` where it is not installed.
+    operators that were not defined. With the bare schemas defined first its models work; those that
+    call the operators (detection) only shape-only, for there are no kernels. Raises
+    `MissingExtraError` where it is not installed.
     """
     if "torchvision" in sys.modules:
         return sys.modules["torchvision"]
@@ -109,11 +125,22 @@ def import_torchvision() -> ModuleType:
             raise
         _forget("torchvision")
     library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    for name in ("nms", "qnms"):
-        schema = f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-        library.define(schema)  # type: ignore[no-untyped-call]
-    _torchvision_schemas.append(library)
-    return importlib.import_module("torchvision")
+    for name, signature in _TORCHVISION_SCHEMAS.items():
+        library.define(name + signature)  # type: ignore[no-untyped-call]
+    _torchvision_library.append(library)
+    torchvision = importlib.import_module("torchvision")
+    _use_meta_kernels(torchvision, library)
+    return torchvision
+
+
+def _use_meta_kernels(torchvision: ModuleType, library: torch.library.Library) -> None:
+    """Registers torchvision's own meta kernels, which it does only beside its C++ operators."""
+    kernels = importlib.import_module("torchvision._meta_registrations")
+    for name in _TORCHVISION_SCHEMAS:
+        if "nms" not in name:  # these it has registered
+            library.impl(name, getattr(kernels, f"meta_{name}"), "Meta")  # type: ignore[no-untyped-call]
+    # Asked before each call of an operator.
+    torchvision.extension._has_ops = lambda: True
 
 
 def _forget(package: str) -> None:

@@ -9,15 +9,16 @@ namespace nnprof {
 std::span<const RuleFamily> rule_families() {
   static const std::array families = {
       kActivationRules,    kAttentionRules, kComparisonRules,
-      kConvolutionRules,   kCopyRules,      kDistanceRules,
-      kDropoutRules,       kEmbeddingRules, kFactoryRules,
-      kIndexingRules,      kLayerNormRules, kLinearRules,
+      kConvolutionRules,   kCopyRules,      kDetectionRules,
+      kDistanceRules,      kDropoutRules,   kEmbeddingRules,
+      kFactoryRules,       kFourierRules,   kIndexingRules,
+      kLayerNormRules,     kLinearRules,    kLinearAlgebraRules,
       kLossRules,          kMatmulRules,    kMultiheadAttentionRules,
       kNormalizationRules, kPadRules,       kPointwiseRules,
-      kPoolingRules,       kRandomRules,    kRecurrentRules,
-      kReductionRules,     kScatterRules,   kSoftmaxRules,
-      kSortingRules,       kSplitRules,     kSpecialRules,
-      kViewRules,          kVisionRules,
+      kPoolingRules,       kQuantizedRules, kRandomRules,
+      kRecurrentRules,     kReductionRules, kScatterRules,
+      kSoftmaxRules,       kSortingRules,   kSpecialRules,
+      kSplitRules,         kViewRules,      kVisionRules,
   };
   return families;
 }

@@ -8,6 +8,8 @@
 #include <ATen/ops/bmm_meta_dispatch.h>
 #include <ATen/ops/mm_meta_dispatch.h>
 
+#include <algorithm>
+
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -187,32 +189,106 @@ at::Tensor scaled_mm(const at::Tensor& self, const at::Tensor& mat2, const at::T
   return empty_of({self.size(0), mat2.size(1)}, dtype.value_or(self.scalar_type()));
 }
 
-// Rows (or columns, or the depth) of a 2d operand fall to the groups of a 3d one as `offs` says.
-// Rows of the output are aligned to 16 bytes.
-at::Tensor grouped_mm(const at::Tensor& self, const at::Tensor& mat2,
-                      const std::optional<at::Tensor>& offs, const std::optional<at::Tensor>& bias,
-                      std::optional<c10::ScalarType> dtype) {
+// What the kernel demands of the layout: one of the last two dimensions dense, the other's stride a
+// multiple of 16 bytes. (PyTorch's own check looks at the address of the data.)
+void check_aligned(const at::Tensor& matrix) {
+  const int64_t rows = matrix.size(-2), columns = matrix.size(-1);
+  const int64_t row = matrix.stride(-2), column = matrix.stride(-1);
+  const auto alignment = 16 / static_cast<int64_t>(matrix.element_size());
+  const bool by_columns = row == 1 && column >= std::max<int64_t>(1, rows);
+  const bool by_rows = column == 1 && row >= std::max<int64_t>(1, columns);
+  TORCH_CHECK(by_columns || by_rows, "Invalid strides/sizes, got ", matrix.strides(),
+              " for strides and ", matrix.sizes(), " for sizes");
+  TORCH_CHECK((by_columns ? column : row) % alignment == 0,
+              "strides should be multiple of 16 bytes");
+}
+
+void check_groups(const at::Tensor& self, const at::Tensor& mat2,
+                  const std::optional<at::Tensor>& offs, const std::optional<at::Tensor>& bias) {
   const auto two_or_three = [](int64_t dim) { return dim == 2 || dim == 3; };
   TORCH_CHECK(two_or_three(self.dim()), "mat_a has to be 2 or 3d");
   TORCH_CHECK(two_or_three(mat2.dim()), "mat_b has to be 2 or 3d");
-  const bool a_flat = self.dim() == 2;
-  const bool b_flat = mat2.dim() == 2;
+  const bool a_flat = self.dim() == 2, b_flat = mat2.dim() == 2;
   TORCH_CHECK((a_flat && b_flat) || self.size(-1) == mat2.size(-2),
               "contraction dimension of mat_a and mat_b must match");
-  TORCH_CHECK(offs.has_value() == (a_flat || b_flat),
-              "Have to provide offsets if there is a 2d matrix, or no offset if both are 3d");
+  check_aligned(self);
+  check_aligned(mat2);
+  TORCH_CHECK(
+      offs.has_value() == (a_flat || b_flat),
+      "Have to provide offsets if there is a 2d matrix, or no offset if both matrices are 3d");
+  TORCH_CHECK(!offs.has_value() || (offs->dim() == 1 && offs->scalar_type() == at::kInt),
+              "Offsets have to be int32, of one dimension");
   TORCH_CHECK(!bias.has_value(), "Bias not supported yet");
+}
+
+// Rows (or columns, or the depth) of a 2d operand fall to the groups of a 3d one as `offs` says.
+// Rows of the output are aligned to 16 bytes.
+at::Tensor grouped_product(const at::Tensor& self, const at::Tensor& mat2,
+                           const std::optional<at::Tensor>& offs, c10::ScalarType out_dtype) {
+  const bool a_flat = self.dim() == 2, b_flat = mat2.dim() == 2;
   const at::Tensor& grouped = a_flat ? mat2 : self;
   const int64_t groups = a_flat && b_flat ? offs->size(0) : grouped.size(0);
   TORCH_CHECK(a_flat == b_flat ? a_flat || mat2.size(0) == groups : offs->size(0) == groups,
               "matrix batch sizes have to match");
-  const auto out_dtype = dtype.value_or(self.scalar_type());
   const int64_t rows = self.size(-2);
   const int64_t columns = mat2.size(-1);
   const auto alignment = static_cast<int64_t>(16 / c10::elementSize(out_dtype));
   const int64_t pitch = (columns + alignment - 1) / alignment * alignment;
   if (a_flat != b_flat) return empty_strided_of({rows, columns}, {pitch, 1}, out_dtype);
   return empty_strided_of({groups, rows, columns}, {rows * pitch, pitch, 1}, out_dtype);
+}
+
+at::Tensor grouped_mm(const at::Tensor& self, const at::Tensor& mat2,
+                      const std::optional<at::Tensor>& offs, const std::optional<at::Tensor>& bias,
+                      std::optional<c10::ScalarType> dtype) {
+  const auto has_kernel = [](c10::ScalarType type) {
+    return type == at::kBFloat16 || type == at::kFloat || type == at::kHalf;
+  };
+  TORCH_CHECK(has_kernel(self.scalar_type()) && has_kernel(mat2.scalar_type()),
+              "Expected matrices of Float32, BFloat16 or Float16, got ", self.scalar_type(),
+              " and ", mat2.scalar_type());
+  check_groups(self, mat2, offs, bias);
+  TORCH_CHECK(!dtype || *dtype == self.scalar_type(),
+              "Grouped gemm output dtype must match `mat_a` dtype");
+  return grouped_product(self, mat2, offs, self.scalar_type());
+}
+
+// The CUDA kernels' layouts: a by rows, b by columns.
+void check_scaled_layouts(const at::Tensor& self, const at::Tensor& mat2) {
+  TORCH_CHECK(self.stride(-1) == 1 && self.stride(-2) > 1,
+              "Expected mat_a tensor to be row major in the last two dimensions, got strides ",
+              self.strides());
+  TORCH_CHECK(mat2.stride(-2) == 1 && mat2.stride(-1) > 1,
+              "Expected mat_b tensor to be column major in the last two dimensions, got strides ",
+              mat2.strides());
+}
+
+at::Tensor scaled_grouped_mm(const at::Tensor& self, const at::Tensor& mat2, const at::Tensor&,
+                             const at::Tensor&, const std::optional<at::Tensor>& offs,
+                             const std::optional<at::Tensor>& bias,
+                             const std::optional<at::Tensor>&, std::optional<c10::ScalarType> dtype,
+                             bool) {
+  check_groups(self, mat2, offs, bias);
+  check_scaled_layouts(self, mat2);
+  return grouped_product(self, mat2, offs, dtype.value_or(at::kBFloat16));
+}
+
+at::Tensor scaled_grouped_mm_v2(const at::Tensor& self, const at::Tensor& mat2, at::TensorList,
+                                IntArrayRef, IntArrayRef, at::TensorList, IntArrayRef, IntArrayRef,
+                                const std::optional<at::Tensor>& offs,
+                                const std::optional<at::Tensor>& bias,
+                                std::optional<c10::ScalarType> dtype, IntArrayRef, bool) {
+  check_groups(self, mat2, offs, bias);
+  check_scaled_layouts(self, mat2);
+  return grouped_product(self, mat2, offs, dtype.value_or(at::kBFloat16));
+}
+
+at::Tensor scaled_mm_v2(const at::Tensor& self, const at::Tensor& mat2, at::TensorList scale_a,
+                        IntArrayRef, IntArrayRef, at::TensorList scale_b, IntArrayRef, IntArrayRef,
+                        const std::optional<at::Tensor>& bias, std::optional<c10::ScalarType> dtype,
+                        IntArrayRef, bool fast) {
+  TORCH_CHECK(!scale_a.empty() && !scale_b.empty(), "Expected scales for both operands");
+  return scaled_mm(self, mat2, scale_a[0], scale_b[0], bias, {}, dtype, fast);
 }
 
 // Costs
@@ -281,11 +357,18 @@ void addr_cost(const OpSignature& op, Cost& cost) {
   if (!equals(op, 4, 1)) add_elementwise(op, cost, {.multiply = 1}, outputs);
 }
 
+// Two numbers of four bits share an element.
+int64_t numbers_an_element(c10::ScalarType dtype) {
+  return dtype == c10::ScalarType::Float4_e2m1fn_x2 ? 2 : 1;
+}
+
 // Scales are per tensor, row or block: one multiply an output stands for them.
+template <size_t bias>
 void scaled_mm_cost(const OpSignature& op, Cost& cost) {
-  product_cost(op, cost);
+  const TensorSpec& a = op.tensor(0);
+  cost.add_macs(op.output().numel() * a.size(-1) * numbers_an_element(a.dtype));
   add_elementwise(op, cost, {.multiply = 1}, op.output().numel());
-  if (op.has_tensor(4)) add_elementwise(op, cost, {.add = 1}, op.output().numel());
+  if (op.has_tensor(bias)) add_elementwise(op, cost, {.add = 1}, op.output().numel());
 }
 
 // The offsets part one dimension among the groups: whichever it is, each of its indices meets all
@@ -294,7 +377,13 @@ void grouped_mm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& a = op.tensor(0);
   const TensorSpec& b = op.tensor(1);
   const int64_t batches = a.dim() == 3 && b.dim() == 3 ? a.size(0) : 1;
-  cost.add_macs(batches * a.size(-2) * a.size(-1) * b.size(-1));
+  const int64_t depth = a.size(-1) * numbers_an_element(a.dtype);
+  cost.add_macs(batches * a.size(-2) * depth * b.size(-1));
+}
+
+void scaled_grouped_mm_cost(const OpSignature& op, Cost& cost) {
+  grouped_mm_cost(op, cost);
+  add_elementwise(op, cost, {.multiply = 1}, op.output().numel());
 }
 
 const Rule kTable[] = {
@@ -360,10 +449,23 @@ const Rule kTable[] = {
     {"aten::_scaled_mm(Tensor self, Tensor mat2, Tensor scale_a, Tensor scale_b, Tensor? "
      "bias=None, Tensor? scale_result=None, ScalarType? out_dtype=None, bool use_fast_accum=False) "
      "-> Tensor",
-     boxed<&scaled_mm>, scaled_mm_cost},
+     boxed<&scaled_mm>, scaled_mm_cost<4>},
     {"aten::_grouped_mm(Tensor self, Tensor mat2, Tensor? offs=None, Tensor? bias=None, "
      "ScalarType? out_dtype=None) -> Tensor",
      boxed<&grouped_mm>, grouped_mm_cost},
+    {"aten::_scaled_mm_v2(Tensor self, Tensor mat2, Tensor[] scale_a, int[] recipe_a, int[] "
+     "swizzle_a, Tensor[] scale_b, int[] recipe_b, int[] swizzle_b, Tensor? bias, ScalarType? "
+     "out_dtype, int[] contraction_dim=[], bool use_fast_accum=False) -> Tensor",
+     boxed<&scaled_mm_v2>, scaled_mm_cost<8>},
+    {"aten::_scaled_grouped_mm(Tensor self, Tensor mat2, Tensor scale_a, Tensor scale_b, Tensor? "
+     "offs=None, Tensor? bias=None, Tensor? scale_result=None, ScalarType? out_dtype=None, bool "
+     "use_fast_accum=False) -> Tensor",
+     boxed<&scaled_grouped_mm>, scaled_grouped_mm_cost},
+    {"aten::_scaled_grouped_mm_v2(Tensor self, Tensor mat2, Tensor[] scale_a, int[] recipe_a, "
+     "int[] swizzle_a, Tensor[] scale_b, int[] recipe_b, int[] swizzle_b, Tensor? offs=None, "
+     "Tensor? bias=None, ScalarType? out_dtype=None, int[] contraction_dim=[], bool "
+     "use_fast_accum=False) -> Tensor",
+     boxed<&scaled_grouped_mm_v2>, scaled_grouped_mm_cost},
 };
 
 }  // namespace

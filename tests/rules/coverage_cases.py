@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_sequence
+from torch.utils._pytree import tree_map
+
+from nnprof.models import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,12 +37,46 @@ def _gru_cell(gates: Tensor, _: Tensor, state: Tensor, *biases: Tensor) -> tuple
     )  # gates and what they saw
 
 
-def _on_meta(name: str) -> Callable[..., Any]:
+def _on_meta(name: str, namespace: str = "aten") -> Callable[..., Any]:
     def kernel(*args: Any, **kwargs: Any) -> Any:
-        on_meta = [arg.to("meta") if isinstance(arg, Tensor) else arg for arg in args]
-        return getattr(torch.ops.aten, name)(*on_meta, **kwargs)
+        on_meta = tree_map(lambda arg: arg.to("meta") if isinstance(arg, Tensor) else arg, args)
+        return getattr(getattr(torch.ops, namespace), name)(*on_meta, **kwargs)
 
     return kernel
+
+
+def _as_fake(name: str) -> Callable[..., Any]:
+    """PyTorch's meta kernel, where it asks which device it stands for."""
+
+    def kernel(*args: Any) -> Tensor:
+        with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+            fakes = [mode.from_tensor(arg) if isinstance(arg, Tensor) else arg for arg in args]
+            made = getattr(torch.ops.aten, name)(*fakes)
+        return torch.empty_strided(made.shape, made.stride(), dtype=made.dtype)
+
+    return kernel
+
+
+def _scaled_groups(
+    a: Tensor, b: Tensor, scales: Any, _: Any, __: Any, others: Any, *rest: Any, **kwargs: Any
+) -> Any:
+    """By the first version of the operator, which has a meta kernel."""
+    return _on_meta("_scaled_grouped_mm")(a, b, scales[0], others[0], **kwargs)
+
+
+#: With kernels of their own where torchvision's C++ operators are loaded.
+_DETECTION = ("roi_align", "roi_pool", "ps_roi_align", "ps_roi_pool", "deform_conv2d")
+
+
+def _detection_kernels() -> dict[str, Callable[..., Any]]:
+    if not find_spec("torchvision"):
+        return {}
+    import_torchvision()
+    names = ["nms", *_DETECTION]
+    has_kernel = torch._C._dispatch_has_computed_kernel_for_dispatch_key
+    kernels = {f"torchvision::{name}": _on_meta(name, "torchvision") for name in names}
+    kernels["torchvision::nms"] = lambda boxes, *_: torch.arange(len(boxes))  # boxes apart
+    return {op: kernel for op, kernel in kernels.items() if not has_kernel(op, "CPU")}
 
 
 def _flex_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
@@ -65,6 +104,11 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_thnn_fused_lstm_cell": _on_meta("_thnn_fused_lstm_cell"),
     "aten::_thnn_fused_gru_cell": _gru_cell,
     "nnprof::flex_attention": _flex_attention,
+    "aten::_scaled_grouped_mm": _on_meta("_scaled_grouped_mm"),
+    "aten::_scaled_grouped_mm_v2": _scaled_groups,
+    "aten::_weight_int4pack_mm": _as_fake("_weight_int4pack_mm"),
+    "aten::_convert_weight_to_int4pack": _on_meta("_convert_weight_to_int4pack"),
+    **_detection_kernels(),
 }
 
 
@@ -72,11 +116,11 @@ def written_cases() -> Iterator[Case]:
     """All of them, by the operator's name without `aten::`."""
     for part in (
         _pointwise, _attention, _convolution, _matmul, _factories, _random, _recurrent,
-        _transformer, _normalization, _pad, _vision, _others,
+        _transformer, _normalization, _pad, _vision, _others, _quantized, _detection,
     ):  # fmt: skip
         torch.manual_seed(0)
         for name, args, kwargs in part():
-            yield f"aten::{name}", args, kwargs
+            yield name if "::" in name else f"aten::{name}", args, kwargs
     query, key = torch.randn(2, 3, 4, 16).transpose(1, 2), torch.randn(2, 2, 5, 16)
     yield "nnprof::flex_attention", (query, key, torch.randn(2, 2, 5, 32)), {}
 
@@ -283,3 +327,58 @@ def _others() -> Iterator[Case]:
         yield name, (torch.rand(2, 3), 0, 1), {}
     yield "set_.source_Tensor", (torch.rand(2, 3), torch.rand(4)), {}
     yield "aminmax.out", (x,), {"dim": 1, "min": torch.empty(2), "max": torch.empty(2)}
+
+
+def _eighths(groups: int) -> tuple[Tensor, Tensor]:
+    """Rows for grouped matrices, which are laid out by columns."""
+    rows = torch.ones(8, 16).to(torch.float8_e4m3fn)
+    return rows, torch.ones(groups, 32, 16).to(torch.float8_e4m3fn).mT
+
+
+def _quantized() -> Iterator[Case]:
+    rows, grouped = _eighths(3)
+    ends = torch.tensor([2, 5, 8], dtype=torch.int32)
+    yield "_scaled_grouped_mm", (rows, grouped, torch.ones(8), torch.ones(3, 32), ends), {}
+    scales = [torch.ones(8)], [1], [0], [torch.ones(3, 32)], [1], [0]
+    yield "_scaled_grouped_mm_v2", (rows, grouped, *scales), {"offs": ends}
+    one = [torch.ones(())], [0], [0]
+    wide = torch.ones(16, 32).to(torch.float8_e4m3fn)
+    yield "_scaled_mm_v2", (wide, wide.t(), *one, *one, None, torch.bfloat16), {}
+
+    x = torch.rand(4, 64).bfloat16()
+    fours = torch.randint(0, 16, (32, 64), dtype=torch.int32)
+    groups = torch.rand(2, 32, 2).bfloat16()
+    yield "_convert_weight_to_int4pack_for_cpu", (fours, 2), {}
+    packed = torch.ones(32, 32, dtype=torch.uint8)
+    yield "_weight_int4pack_mm_for_cpu", (x, packed, 32, groups), {}
+    yield "_convert_weight_to_int4pack", (packed, 2), {}
+    yield "_weight_int4pack_mm", (x, torch.ones(4, 2, 32, 1, dtype=torch.int32), 32, groups), {}
+    eights = torch.ones(32, 64, dtype=torch.int8)
+    yield "_weight_int8pack_mm", (x, eights, torch.rand(32).bfloat16()), {}
+    pack = torch.ops.aten._dyn_quant_pack_4bit_weight(packed, torch.rand(32), None, 64, 64, 32)
+    yield "_dyn_quant_matmul_4bit", (x.float(), pack, 64, 64, 32), {}
+
+    y, one_scale, zero = torch.rand(3, 4), torch.tensor([0.1]), torch.zeros(1, dtype=torch.int32)
+    yield "fake_quantize_per_tensor_affine_cachemask", (y, 0.1, 0, 0, 255), {}
+    by_tensors = (y, one_scale, zero, torch.ones(1, dtype=torch.int64), 0, 255)
+    yield "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", by_tensors, {}
+    channels = torch.rand(4), torch.zeros(4, dtype=torch.int32)
+    yield "fake_quantize_per_channel_affine_cachemask", (y, *channels, 1, 0, 255), {}
+
+
+def _detection() -> Iterator[Case]:
+    if not find_spec("torchvision"):
+        return
+    corner = torch.arange(5.0)[:, None] * 3
+    boxes = torch.cat([corner, corner, corner + 1, corner + 2], dim=1)
+    yield "torchvision::nms", (boxes, torch.rand(5), 0.5), {}
+    x, regions = torch.rand(2, 12, 8, 8), torch.tensor([[0.0, 0, 0, 8, 8], [1, 2, 2, 6, 7]])
+    yield "torchvision::roi_align", (x, regions, 1.0, 2, 3, 2, True), {}
+    yield "torchvision::roi_pool", (x, regions, 1.0, 2, 3), {}
+    yield "torchvision::ps_roi_align", (x, regions, 1.0, 2, 3, 2), {}
+    yield "torchvision::ps_roi_pool", (x, regions, 1.0, 2, 3), {}
+    window = torch.rand(2, 12, 5, 5), torch.rand(6, 6, 3, 2), torch.rand(2, 12, 5, 6)
+    mask, bias = torch.rand(2, 6, 5, 6), torch.rand(6)
+    options = 1, 1, 1, 1, 1, 1, 2, 1, True
+    x, weight, offset = window
+    yield "torchvision::deform_conv2d", (x, weight, offset, mask, bias, *options), {}

@@ -49,8 +49,6 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::log_sigmoid_forward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::log_sigmoid_backward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::linear.out": ({"accepts"}, "PyTorch stumbles over an output with gaps between rows"),
-    # Bugs.
-    "aten::_grouped_mm": ({"accepts"}, "BUG: strides that its kernel refuses, such as 0"),
 }
 
 
