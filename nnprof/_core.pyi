@@ -15,7 +15,12 @@ class Tracer:
     recording: bool
     rerun_wanted: bool
     def __init__(
-        self, *, recording: bool = ..., integer_limit: int = ..., float_limit: int = ...
+        self,
+        *,
+        recording: bool = ...,
+        integer_limit: int = ...,
+        float_limit: int = ...,
+        input_float_limit: int = ...,
     ) -> None: ...
     def add_modules(self, model: nn.Module, path: str) -> None: ...
     def assume(self, path: str, value: float) -> None: ...

@@ -23,7 +23,7 @@ _MAKERS = ("tensor", "as_tensor")
 
 def switch_on() -> list[Callable[[], object]]:
     """Prepares torch's makers of constants for a trace; returns what undoes it."""
-    undo = []
+    undo: list[Callable[[], object]] = []
     for name in _MAKERS:
         make = getattr(torch, name)
         setattr(torch, name, _keeping_numbers(make))

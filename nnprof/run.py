@@ -14,10 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-#: Tensors of at most so many elements are really computed, integers (and bools) and floats that
-#: are made from known values alone: at first, and when the model asked for the value of a larger
-#: one.
-LIMITS = ((16 * 1024, 4 * 1024), (64 * 1024 * 1024, 64 * 1024 * 1024))
+_MANY = 64 * 1024 * 1024
+
+#: Tensors of at most so many elements are really computed: integers and bools, floats that the
+#: forward makes from known values alone, and floats made from real inputs. At first, and again
+#: when the model asked for the value of a larger one.
+LIMITS: tuple[dict[str, Any], ...] = (
+    {},
+    {"integer_limit": _MANY, "float_limit": _MANY, "input_float_limit": _MANY},
+)
 
 
 def run(
@@ -35,11 +40,9 @@ def run(
     the call from those given. The arguments are as they were afterwards. Raises what the model
     raises, or an `InputError` where the arguments were why.
     """
-    for integers, floats in LIMITS:
-        last = (integers, floats) == LIMITS[-1]
-        running = trace(
-            model, autocast=autocast, assume=assume, integer_limit=integers, float_limit=floats
-        )
+    for limits in LIMITS:
+        last = limits is LIMITS[-1]
+        running = trace(model, autocast=autocast, assume=assume, **limits)
         try:
             with running, kept(arguments, keywords):
                 given = keywords

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core, constants, flex_attention
+from nnprof import _core, constants, flex_attention, library_caches
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
@@ -53,6 +53,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         assume: float | Mapping[str, float] | None = None,
         integer_limit: int = 16 * 1024,
         float_limit: int = 4 * 1024,
+        input_float_limit: int = 16,
         recording: bool = True,
     ) -> None:
         self._model = model
@@ -61,6 +62,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._options: dict[str, Any] = {
             "integer_limit": integer_limit,
             "float_limit": float_limit,
+            "input_float_limit": input_float_limit,
             "recording": recording,
         }
         self._undo: list[Undo] = []
@@ -377,10 +379,18 @@ def _meet_torch_modules() -> None:
         _known_higher_order_ops = len(operators)
 
 
+def _switch_on_libraries() -> list[Undo]:
+    return [
+        undo
+        for prepared in (constants, flex_attention, library_caches)
+        for undo in prepared.switch_on()
+    ]
+
+
 def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
     install_scopes()
-    undo: list[Undo] = [uninstall_scopes, *constants.switch_on(), *flex_attention.switch_on()]
+    undo: list[Undo] = [uninstall_scopes, *_switch_on_libraries()]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         stance = torch.compiler.set_stance("force_eager")  # in force from here on

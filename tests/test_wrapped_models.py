@@ -306,7 +306,7 @@ def _checkpoint(x: Tensor, *, reentrant: bool) -> Any:
 
 
 def _dual(x: Tensor) -> Any:
-    return torch.func.jvp(lambda a: torch.tanh(a @ LAYER.weight.T), (x,), (torch.ones_like(x),))
+    return torch.func.jvp(lambda a: torch.tanh(LAYER(a)), (x,), (torch.ones_like(x),))
 
 
 def _cond(x: Tensor) -> Any:

@@ -135,8 +135,7 @@ class TraceResult {
       const OpSignature& signature = aggregate_.signatures[record.signature].signature;
       const Scope& scope = session_->scopes()[record.scope];
       calls.append(py::make_tuple(scope.module < 0 ? "" : session_->module_path(scope.module),
-                                  scope.calls, signature.op,
-                                  as_tuple(signature.tensor(0).sizes),
+                                  scope.calls, signature.op, as_tuple(signature.tensor(0).sizes),
                                   as_tuple(signature.output().sizes)));
     }
     return calls;

@@ -113,10 +113,12 @@ class Call {
     record();
   }
 
-  // A factory that a check on devices looks at makes nothing real beside shape-only tensors.
+  // A factory that a check on devices looks at makes nothing real beside shape-only tensors. Nor
+  // does one that a FakeTensor's operator calls, to see its sizes.
   bool stays_on_meta() {
-    return running_composite.same_device &&
-           std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
+    const bool asked = running_composite.same_device ||
+                       c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Meta);
+    return asked && std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
              const c10::IValue& value = arguments()[device];
              return value.isDevice() && value.toDevice().is_meta();
            });

@@ -15,9 +15,9 @@ extern thread_local Composite running_composite;
 
 class InsideComposite {
  public:
-  explicit InsideComposite(const Operator& op) : outer_(running_composite) {
+  InsideComposite(const Operator& op, bool same_device) : outer_(running_composite) {
     if (outer_.op == nullptr) running_composite.op = &op;
-    if (op.known == Known::same_device) running_composite.same_device = true;
+    if (same_device) running_composite.same_device = true;
   }
   ~InsideComposite() { running_composite = outer_; }
   InsideComposite(const InsideComposite&) = delete;

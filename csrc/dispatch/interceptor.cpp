@@ -121,6 +121,8 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
         !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
     if (python_only && unwrap_fakes(op, stack, trace)) return op.handle.callBoxed(stack);
     if (python_only && !op.composite) return call_python(op, stack);
+    // The kernels for tensors of zeros move them to meta, to see what comes out.
+    const InsideComposite inside(op, keys.has(c10::DispatchKey::ZeroTensor));
     return op.handle.redispatchBoxed(keys_after(keys), &stack);
   }
   if (keys.has_any(kMathBits) && run_with_math_bits(op, keys, stack)) return;
@@ -132,7 +134,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   }
   with_located_errors(op, trace, [&] {
     if (op.rule == nullptr && op.composite) {
-      const InsideComposite inside(op);
+      const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
       op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
     } else {

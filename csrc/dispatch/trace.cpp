@@ -81,6 +81,11 @@ int64_t Trace::number_of_external(const at::Tensor& tensor) const {
   return found == externals_.end() ? -1 : static_cast<int64_t>(found->second->id);
 }
 
+int64_t Trace::float_limit(Role role) const {
+  if (role == Role::constant) return options_.float_limit;
+  return role == Role::input ? options_.input_float_limit : options_.user_float_limit;
+}
+
 Identity Trace::identify(const at::Tensor& tensor) {
   if (!tensor.has_storage()) return {0, Role::constant, Values::unknown};
   if (const StorageTag* tag = tag_of(tensor)) return {tag->id, tag->role, tag->values};
@@ -90,11 +95,10 @@ Identity Trace::identify(const at::Tensor& tensor) {
   if (integral(tensor)) {
     identity.values = tensor.numel() <= options_.integer_limit ? Values::known : Values::over_limit;
   } else {
-    const int64_t limit =
-        storage.role == Role::constant ? options_.float_limit : options_.user_float_limit;
-    if (tensor.numel() <= std::min(limit, options_.float_limit)) {
+    const bool of_model = storage.role != Role::constant && storage.role != Role::input;
+    if (tensor.numel() <= std::min(float_limit(storage.role), options_.float_limit)) {
       identity.values = Values::known;
-    } else if (storage.role == Role::constant) {
+    } else if (!of_model) {
       identity.values = Values::over_limit;
     }
   }

@@ -47,8 +47,10 @@ struct TraceOptions {
   int64_t integer_limit = 16 * 1024;
   // Floating tensors made only from real values, likewise.
   int64_t float_limit = 4 * 1024;
-  // Real floating tensors of the user's so small that their values may be asked for.
+  // Real floating tensors of the user's so small that their values may be asked for: of the model,
+  // and of its inputs.
   int64_t user_float_limit = 16;
+  int64_t input_float_limit = 16;
 };
 
 // What an operator's argument is to the trace.
@@ -107,6 +109,7 @@ class Trace final : public c10::DebugInfoBase {
 
  private:
   at::Tensor wrapped_number(c10::ScalarType dtype);
+  int64_t float_limit(Role role) const;
   void remember_metadata(const at::Tensor& tensor);
   ExternalStorage& external(const at::Tensor& tensor);
   StorageTag* tag_of(const at::Tensor& tensor) const;

@@ -129,6 +129,14 @@ def test_real_or_not_each_call_is_recorded_alike() -> None:
     assert large.flops_by_kind["int_ops"] == 100 * small.flops_by_kind["int_ops"]
 
 
+def test_a_value_asked_of_a_large_real_input_is_its_own() -> None:
+    x = torch.zeros(100, 100)
+    x[7] = 1.0
+    rows = []
+    nnprof.measure(lambda x: rows.append((x != 0).any(dim=1).nonzero().tolist()), inputs=x)
+    assert rows[-1] == [[7]]
+
+
 def test_a_constant_of_unknown_numbers_stays_unknown() -> None:
     constant, _ = result_of(lambda x: torch.tensor([x.sum(), x.mean()], device=x.device))
     assert constant.shape == (2,)

@@ -52,6 +52,7 @@ def _chosen(call: Call) -> dict[str, Maker]:
     known = special.CLASSES.get(type(call.model).__name__)
     if known is None:
         known = special.ARGUMENTS.get(call.model_type, {})
+    known = {name: maker for name, maker in known.items() if name in call.parameters}
     usual = {n for f in _FAMILIES for n in f.MAKERS if n in call.parameters}
     usual = {n for n in usual if not _has_no_part(call, n)} | known.keys()
     demanded = {name for name in call.parameters if call.requires(name)}
