@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from nnprof.errors import InputError
 from nnprof.example_inputs import diffusers, timm, torchvision, transformers
 
 if TYPE_CHECKING:
@@ -49,9 +50,12 @@ def example_inputs(model: Any, sizes: Sizes) -> Arguments | None:
     Of the library that the model's class comes from, or else the closest of its base classes: a
     model of one's own that derives from a transformers class is one of transformers.
 
-    Raises `InputError` where the library is known and the model's inputs are not, or where it takes
-    no sequence.
+    Raises `InputError` where the library is known and the model's inputs are not, where it takes no
+    sequence, and for sizes below 1.
     """
+    for name, size in sizes._asdict().items():
+        if size is not None and (type(size) is not int or size < 1):
+            raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
     makers = {library.package: library.make for library in LIBRARIES}
     for base in type(model).__mro__:
         make = makers.get(base.__module__.partition(".")[0])

@@ -218,6 +218,12 @@ def test_a_model_without_text_takes_no_sequence():
         nnprof.measure(build("image"), sequence=10)
 
 
+@pytest.mark.parametrize("sizes", [{"batch": 0}, {"sequence": -1}, {"batch": 1.5}])
+def test_sizes_are_whole_numbers_of_at_least_one(sizes):
+    with pytest.raises(InputError, match=f"{next(iter(sizes))}= must be a whole number"):
+        nnprof.measure(build("decoder"), **sizes)
+
+
 def test_what_cannot_be_known_says_what_forward_takes():
     class Unknown(transformers.PreTrainedModel):
         config_class = transformers.BertConfig

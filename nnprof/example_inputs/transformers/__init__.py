@@ -36,7 +36,7 @@ def make(model: Any, sizes: Sizes) -> Arguments:
     Raises `InputError` where the inputs cannot be known, or where a sequence is asked for and the
     model takes none.
     """
-    call = Call(model, sizes.batch or 1, sizes.sequence)
+    call = Call(model, 1 if sizes.batch is None else sizes.batch, sizes.sequence)
     makers = _chosen(call)
     if sizes.sequence is not None and not special.SEQUENCES & makers.keys():
         raise InputError(f"{type(model).__name__} takes no sequence: leave sequence= out")
