@@ -85,6 +85,7 @@ _BY_HAND: dict[Any, Callable[..., int]] = {
     aten._grouped_mm: _grouped_matmul,
     aten._scaled_dot_product_flash_attention_for_cpu: _attention,
     aten._cdist_forward: _distance,
+    aten._euclidean_dist: _distance,
     aten.mkldnn_rnn_layer: _mkldnn_lstm,
 }
 
