@@ -29,6 +29,10 @@ void check_weight(const Tensor& weight, int64_t dim, c10::ScalarType dtype) {
               weight.scalar_type());
 }
 
+void check_contiguous(const Tensor& tensor, const char* name) {
+  TORCH_CHECK(tensor.is_contiguous(), "expect ", name, " to be contiguous.");
+}
+
 // Tiles of 8 outputs.
 Tensor int4_product(const Tensor& x, const Tensor& weight, int64_t /*group*/, const Tensor&) {
   check_matrix(x);
@@ -40,6 +44,8 @@ Tensor int4_product_for_cpu(const Tensor& x, const Tensor& weight, int64_t /*gro
                             const Tensor&) {
   check_matrix(x);
   check_weight(weight, 2, at::kByte);
+  check_contiguous(x, "A");
+  check_contiguous(weight, "B");
   TORCH_CHECK(weight.size(1) * 2 == x.size(1), "expected w of ", x.size(1) / 2,
               " columns, two numbers each, got ", weight.size(1));
   return empty_like_dtype({x.size(0), weight.size(0)}, x);
@@ -48,6 +54,8 @@ Tensor int4_product_for_cpu(const Tensor& x, const Tensor& weight, int64_t /*gro
 Tensor int8_product(const Tensor& x, const Tensor& weight, const Tensor& scales) {
   check_matrix(x);
   check_weight(weight, 2, at::kChar);
+  TORCH_CHECK(x.stride(1) == 1, "A must be contiguous on the last dimension.");
+  check_contiguous(weight, "B");
   TORCH_CHECK(weight.size(1) == x.size(1), "expected w.size(1) (", weight.size(1),
               ") == x.size(1) (", x.size(1), ")");
   TORCH_CHECK(scales.dim() == 1 && scales.size(0) == weight.size(0),

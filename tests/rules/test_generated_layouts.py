@@ -52,6 +52,10 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
 }
 
 
+#: PyTorch's own kernel dies of some layouts: not run really but as `coverage_cases.py` has it.
+KERNEL_DIES = {"aten::_weight_int8pack_mm", "aten::_weight_int8pack_mm.out"}
+
+
 def mismatches(name: str, arguments: Arguments) -> list[str]:
     call = calls_of_rules()[name]
     allowed = excepted(name) | LAYOUT_EXCEPTIONS.get(name, (set(), ""))[0]
@@ -65,7 +69,7 @@ def mismatches(name: str, arguments: Arguments) -> list[str]:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_equal_those_of_the_operator(family: str, examples: int) -> None:
     for name, rule in rules_in_force().items():
-        if rule["family"] == family and name in calls_of_rules():
+        if rule["family"] == family and name in calls_of_rules().keys() - KERNEL_DIES:
             check_layouts(name, examples)
 
 
