@@ -196,8 +196,7 @@ _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     **dict.fromkeys(("granite4_vision", "granite_docling", "colmodernvbert", "modernvbert"), crops),
     **dict.fromkeys(("timesformer", "videomae", "vivit", "xclip", "tvp"), clip),
     **dict.fromkeys(("instructblipvideo",), clip),
-    **dict.fromkeys(("kimi_k25", "kimi_k25_vision", "lfm3_vl", "lfm3_vl_vision"), loose_patches),
-    "paddleocr_vl": loose_patches,
+    **dict.fromkeys(("kimi_k25", "kimi_k25_vision", "paddleocr_vl"), loose_patches),
     "ultravbert": crops,
     **dict.fromkeys(("superglue", "lightglue", "efficientloftr"), image_pairs),
 }
