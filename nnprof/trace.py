@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core, constants, flex_attention, library_caches
+from nnprof import _core, autocast, constants, flex_attention, library_caches
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
@@ -88,7 +88,8 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
                 tracer.assume(path, value)
             self._undo += [_scopes.switch_on(), _keep_flags()]
             if self._autocast is not None:
-                self._undo.append(_switch_on_autocast(self._autocast, _runs_on_cpu(self._model)))
+                device = "cpu" if _runs_on_cpu(self._model) else "cuda"
+                self._undo.append(autocast.switch_on_region(self._autocast, device))
             tracer.start()
             self._undo.append(tracer.stop)
         except BaseException:
@@ -382,7 +383,7 @@ def _meet_torch_modules() -> None:
 def _switch_on_libraries() -> list[Undo]:
     return [
         undo
-        for prepared in (constants, flex_attention, library_caches)
+        for prepared in (autocast, constants, flex_attention, library_caches)
         for undo in prepared.switch_on()
     ]
 
@@ -428,20 +429,6 @@ def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:
         return False
     first = next(model.parameters(), None)
     return first is not None and first.device.type == "cpu"
-
-
-def _switch_on_autocast(dtype: torch.dtype, on_cpu: bool) -> Undo:
-    """Autocast of the device, which need not be here: torch.autocast would refuse it."""
-    device = "cpu" if on_cpu else "cuda"
-    before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
-    torch.set_autocast_enabled(device, True)
-    torch.set_autocast_dtype(device, dtype)
-
-    def restore() -> None:
-        torch.set_autocast_enabled(device, before[0])
-        torch.set_autocast_dtype(device, before[1])
-
-    return restore
 
 
 def _as_answers(assume: float | Mapping[str, float] | None) -> dict[str, float]:

@@ -222,3 +222,40 @@ def test_a_forward_that_asks_for_cuda_autocast() -> None:
         warnings.simplefilter("ignore")  # without CUDA torch warns, and disables it
         profile = nnprof.measure(Cuda().to("meta"), (4, 32))
     assert profile.macs == 4 * 32 * 32
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_region_for_the_device_of_a_tensor(inside: bool) -> None:
+    """As models write it, who read the device off their tensors."""
+
+    class Region(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.project = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=inside):
+                return self.project(x)
+
+    def result(model: nn.Module, x: torch.Tensor) -> torch.dtype:
+        return model(x).dtype
+
+    initialize = torch.autocast.__init__
+    model, x = Region(), torch.randn(4, 8)
+    really = result(model, x)
+    found = []
+    for traced in (model, model.to("meta")):
+        nnprof.measure(lambda x, traced=traced: found.append(result(traced, x)), inputs=x)
+    assert found == [really, really]
+    assert torch.autocast.__init__ is initialize
+
+
+def test_a_region_without_autocast_inside_of_autocast() -> None:
+    layer = nn.Linear(8, 8)
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return layer(x)
+
+    profile = nnprof.measure(forward, (4, 8), autocast=torch.bfloat16)
+    assert set(profile.ops["dtype"]) == {"float32"}

@@ -1,0 +1,56 @@
+"""Autocast in a trace: of the device that the model is for, not of the one its shadows are on."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnprof import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["switch_on", "switch_on_region"]
+
+
+def switch_on_region(dtype: torch.dtype, device: str) -> Callable[[], object]:
+    """Autocast of a device, which need not be here: torch.autocast would refuse it."""
+    before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
+    torch.set_autocast_enabled(device, True)
+    torch.set_autocast_dtype(device, dtype)
+
+    def restore() -> None:
+        torch.set_autocast_enabled(device, before[0])
+        torch.set_autocast_dtype(device, before[1])
+
+    return restore
+
+
+def switch_on() -> list[Callable[[], object]]:
+    """Lets `torch.autocast(x.device.type)` pass in a trace; returns what undoes it.
+
+    The device that a forward reads off its tensors is meta, for which torch knows no autocast.
+    """
+    before = torch.autocast.__init__
+    torch.autocast.__init__ = _knowing_meta(before)
+    return [functools.partial(setattr, torch.autocast, "__init__", before)]
+
+
+@functools.cache
+def _knowing_meta(initialize: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(initialize)
+    def knowing(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+        if device_type == "meta" and _core.tracing():
+            device_type = _device_cast_for()
+        initialize(self, device_type, *args, **kwargs)
+
+    return knowing
+
+
+def _device_cast_for() -> str:
+    """The device whose autocast is on around; else the one that can be switched on here."""
+    if torch.is_autocast_enabled("cpu"):
+        return "cpu"
+    return "cuda" if torch.is_autocast_enabled("cuda") or torch.cuda.is_available() else "cpu"
