@@ -34,6 +34,7 @@ def run_model(family: str, name: str) -> Result:
         case = FAMILIES[family].case(name)
     except Exception as error:
         return result | {"not_built": reason(error)}
+    _detach(case.model)
     # A class may give its own modules the same name as one it inherits, or build on the CPU: the
     # model that all ways run is the one on meta.
     real = None if _is_meta(case.model) else case
@@ -54,6 +55,14 @@ def run_model(family: str, name: str) -> Result:
 def reason(error: BaseException) -> str:
     """The error's class and its first line."""
     return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:300]}"
+
+
+def _detach(model: torch.nn.Module) -> None:
+    """Makes leaves of what weight_norm keeps in modules, which cannot be copied else."""
+    for module in model.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and not value.is_leaf:
+                setattr(module, name, value.detach())
 
 
 def _is_meta(model: torch.nn.Module) -> bool:
