@@ -34,7 +34,7 @@ def switch_on() -> list[Callable[[], object]]:
     The device that a forward reads off its tensors is meta, for which torch knows no autocast.
     """
     before = torch.autocast.__init__
-    torch.autocast.__init__ = _knowing_meta(before)
+    torch.autocast.__init__ = _knowing_meta(before)  # type: ignore[method-assign]
     return [functools.partial(setattr, torch.autocast, "__init__", before)]
 
 
