@@ -183,6 +183,7 @@ _DATA_ERRORS = (
     "shouldn't be called on a tensor with unallocated storage",
     "can't convert meta device type tensor to numpy",
     "Cannot access data pointer of Tensor",
+    "Tensor.item() cannot be called on meta tensors",
 )
 
 

@@ -25,6 +25,7 @@ enum class Known : uint8_t {
   always_padded,   // aten::_nested_tensor_from_mask_left_aligned: sequences stay padded
   parts_are_cast,  // aten::pad: autocast casts the operators it is made of
   fresh_constant,  // aten::lift_fresh: torch.tensor([...])
+  assertion,       // aten::_is_all_true: torch._check_tensor_all asks it
   equality,        // aten::equal: hands to the program whether two tensors are equal
   makes_nested,    // aten::_nested_tensor_from_tensor_list: the strided layout
   same_device,     // aten::quantile, aten::stft: check that their tensors are on one device

@@ -17,6 +17,9 @@ bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions&
 // dimension they index, so that routed experts get even loads.
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
 
+// A real `true`.
+at::Tensor real_truth();
+
 // A real tensor of the sizes and dtype of `tensor`, with room for one element: for a kernel that
 // reads no other.
 at::Tensor real_of_sizes(const at::Tensor& tensor);

@@ -129,6 +129,35 @@ def test_real_or_not_each_call_is_recorded_alike() -> None:
     assert large.flops_by_kind["int_ops"] == 100 * small.flops_by_kind["int_ops"]
 
 
+def test_a_check_of_unknown_values_is_taken_as_passed() -> None:
+    def checked(x: torch.Tensor) -> torch.Tensor:
+        torch._check_tensor_all(x > 0, lambda: "x must be positive")
+        return x
+
+    _, profile = result_of(checked)
+    assert profile.assumptions == ["a check in module the model itself (Reads) is taken as passed"]
+
+
+def test_a_check_of_known_values_can_fail() -> None:
+    with pytest.raises(RuntimeError, match="must be positive"):
+        result_of(lambda x: torch._check_tensor_all(torch.arange(4) > 0, lambda: "must be positive"))
+
+
+def test_real_inputs_are_an_index_that_python_reads() -> None:
+    x = torch.rand(6, 2)
+    indices = []
+
+    def forward(x: torch.Tensor) -> torch.Tensor:
+        rows, columns = zip(*(x * 0).long(), strict=True)
+        table = torch.zeros(3, 3)
+        table[rows, columns] = 1
+        indices.append(table.sum().item())
+        return x
+
+    nnprof.measure(forward, inputs=x)
+    assert indices == [1.0]
+
+
 def test_a_value_asked_of_a_large_real_input_is_its_own() -> None:
     x = torch.zeros(100, 100)
     x[7] = 1.0

@@ -2,7 +2,7 @@
 
 A text has 128 tokens, or as many as the model has positions for if these are fewer; placeholders
 for images and sounds come on top. Images have the size that the config names, else 224 pixels;
-sounds last 5 s, of models with Whisper's encoder as long as it demands. `special.py` has what
+sounds last 8 s, of models with Whisper's encoder as long as it demands. `special.py` has what
 neither the parameters nor the config tell.
 """
 
