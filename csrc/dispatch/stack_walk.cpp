@@ -7,7 +7,9 @@
 namespace nnprof {
 namespace {
 
-constexpr int64_t kMostRecordedValues = 16 * 1024;
+// A signature is hashed, compared and kept: of indices that no cost depends on, only a few.
+constexpr int64_t kMostRecordedValues = 64;
+constexpr int64_t kMostCostedValues = 16 * 1024;
 
 c10::SmallVector<int64_t, 8> as_integers(const c10::IValue& list) {
   c10::SmallVector<int64_t, 8> integers;
@@ -117,7 +119,8 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
 void CallWalk::known_values(const at::Tensor& tensor) {
   const int64_t count = tensor.numel();
   const auto dtype = tensor.scalar_type();
-  if (count > kMostRecordedValues || (dtype != at::kLong && dtype != at::kInt)) {
+  const int64_t most = op_.rule->has(kCostsByValue) ? kMostCostedValues : kMostRecordedValues;
+  if (count > most || (dtype != at::kLong && dtype != at::kInt)) {
     writer_.values({});
     return;
   }

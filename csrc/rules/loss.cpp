@@ -367,7 +367,7 @@ const Rule kTable[] = {
      boxed<for_floats<&ctc_of_unknown_lengths>>,
      ctc_of_unknown_lengths_cost,
      {},
-     kKnownIntegers},
+     kKnownIntegers | kCostsByValue},
     // Gradients: a factor, the difference, the gradient from above.
     {"aten::mse_loss_backward(Tensor grad_output, Tensor self, Tensor target, int reduction) -> "
      "Tensor",

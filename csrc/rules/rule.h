@@ -45,6 +45,7 @@ enum RuleFlag : uint32_t {
   kOutApart = 1 << 9,       // an out= may not be one of the inputs
   kSizesOnly = 1 << 10,     // of the first tensor only sizes and dtype are read (zeros_like)
   kLikeSecond = 1 << 11,    // of the second tensor only sizes and dtype are read (expand_as)
+  kCostsByValue = 1 << 12,  // the cost function reads known integers
 };
 
 struct Rule {

@@ -110,3 +110,17 @@ def test_masks() -> None:
     in_place = cost_of(lambda v, m: v.masked_fill_(m, 0.0), values, unknown)
     assert in_place == cost({"compare": 12}, 12, 48)
     assert cost_of(torch.nonzero, meta(4, 3)) == cost({"compare": 12}, 48, 12 * 2 * 8)
+
+
+def test_many_indices_are_not_recorded() -> None:
+    """Equal calls are one signature; the routing of experts would make all of them differ."""
+    table = meta(5000, 3)
+    few, many = torch.arange(10), torch.arange(5000)
+    indices = few, few + 1, many, 4999 - many
+    with torch.no_grad(), nnprof.trace() as running:
+        for index in indices:
+            table[index]
+    indexed = [op == "aten::index.Tensor" for op in running.profile().ops["op"]]
+    first, second, third, fourth = running.profile().ops["signature"][indexed]
+    assert third == fourth
+    assert first != second

@@ -253,3 +253,18 @@ def test_ctc_cost() -> None:
     targets = torch.ones(2, 4, dtype=torch.int64)
     cost: Any = cost_of(aten._ctc_loss, meta(10, 2, 5), targets, [10, 8], [4, 3])
     assert cost.kinds == tally.kinds
+
+
+def test_ctc_cost_of_lengths_in_tensors() -> None:
+    steps = [1 + i % 10 for i in range(100)]
+    labels = [i % 3 for i in range(100)]
+    tally = Tally()
+    states = sum(t * (2 * n + 1) for t, n in zip(steps, labels, strict=True))
+    for number in tally.row(states):
+        top = number.choose("b").choose("c")
+        powers = [(number - top).exp() for _ in range(3)]
+        _ = ((powers[0] + powers[1]) + powers[2]).log() + top + "log_prob"
+    targets = torch.ones(100, 4, dtype=torch.int64)
+    lengths = torch.tensor(steps), torch.tensor(labels)
+    cost = cost_of(aten._ctc_loss.Tensor, meta(10, 100, 5), targets, *lengths)
+    assert cost.kinds == tally.kinds
