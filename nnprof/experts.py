@@ -205,7 +205,7 @@ def _groups(model: nn.Module, sizes: set[int], places: Places) -> Iterator[Group
 
 
 def _walk(model: nn.Module, near: set[str] | None) -> Iterator[tuple[str, tuple[nn.Module, ...]]]:
-    """Each module once: its path, and the modules from the outermost one to it.
+    """Each module that may hold experts once: its path, and the modules from the outermost to it.
 
     With `near`, only modules of these paths and what is `_LEVELS_UP` levels below one of them.
     """
@@ -218,10 +218,21 @@ def _walk(model: nn.Module, near: set[str] | None) -> Iterator[tuple[str, tuple[
         seen.add(lineage[-1])
         yield path, lineage
         for name, child in lineage[-1]._modules.items():
+            if child is None or _holds_no_group(child):
+                continue
             child_path = f"{path}.{name}" if path else name
             child_away = 0 if near is None or child_path in near else away + 1
-            if child is not None and child_away <= _LEVELS_UP:
+            if child_away <= _LEVELS_UP:
                 pending.append((child_path, (*lineage, child), child_away))
+
+
+def _holds_no_group(module: nn.Module) -> bool:
+    """Most modules: without children, and of torch.nn or without parameters."""
+    return not module._modules and (not module._parameters or _is_torchs(module))
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    return type(module).__module__.startswith("torch.nn.")
 
 
 def _has_parameters(module: nn.Module) -> bool:
@@ -235,9 +246,7 @@ def _shapes(module: nn.Module) -> tuple[torch.Size, ...]:
 def _stacked(module: nn.Module, experts: int) -> list[nn.Parameter]:
     """The module's own parameters that hold something for each of `experts`."""
     # A convolution's first dimension is its output channels.
-    if not module._parameters or type(module).__module__.startswith("torch.nn."):
-        return []
-    if isinstance(module, nn.modules.conv._ConvNd):
+    if _is_torchs(module) or isinstance(module, nn.modules.conv._ConvNd):
         return []
     own = [(name, p) for name, p in module._parameters.items() if p is not None and p.dim() > 1]
     if any(p.dim() > 2 and p.shape[0] == experts for _, p in own):
