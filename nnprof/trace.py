@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core, autocast, constants, flex_attention, library_caches
+from nnprof import _core, patches
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
+from nnprof.patches.autocast import switch_on_region
+from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
 from nnprof.records import ModelFacts
 from nnprof.scopes import install_scopes, uninstall_scopes
 
@@ -89,7 +91,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             self._undo += [_scopes.switch_on(), _keep_flags()]
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
-                self._undo.append(autocast.switch_on_region(self._autocast, device))
+                self._undo.append(switch_on_region(self._autocast, device))
             tracer.start()
             self._undo.append(tracer.stop)
         except BaseException:
@@ -376,23 +378,15 @@ def _meet_torch_modules() -> None:
         # A higher-order operator refuses a dispatch key it does not know: ours is passed through,
         # and the operators inside come to us.
         for name, operator in operators.items():
-            if name != flex_attention.OPERATOR:
+            if name != FLEX_ATTENTION:
                 operator.fallthrough(_core.intercept_key())
         _known_higher_order_ops = len(operators)
-
-
-def _switch_on_libraries() -> list[Undo]:
-    return [
-        undo
-        for prepared in (autocast, constants, flex_attention, library_caches)
-        for undo in prepared.switch_on()
-    ]
 
 
 def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
     install_scopes()
-    undo: list[Undo] = [uninstall_scopes, *_switch_on_libraries()]
+    undo: list[Undo] = [uninstall_scopes, *patches.switch_on()]
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         stance = torch.compiler.set_stance("force_eager")  # in force from here on
