@@ -139,8 +139,11 @@ def test_a_check_of_unknown_values_is_taken_as_passed() -> None:
 
 
 def test_a_check_of_known_values_can_fail() -> None:
+    def checked(x: torch.Tensor) -> None:
+        torch._check_tensor_all(torch.arange(4) > 0, lambda: "must be positive")
+
     with pytest.raises(RuntimeError, match="must be positive"):
-        result_of(lambda x: torch._check_tensor_all(torch.arange(4) > 0, lambda: "must be positive"))
+        result_of(checked)
 
 
 def test_real_inputs_are_an_index_that_python_reads() -> None:
