@@ -13,16 +13,15 @@ import argparse
 import gc
 import json
 import statistics
-import subprocess
 import sys
 import time
 import warnings
-from typing import Any
 
 import conditions
 import peers
 import torch
 import zoo_oracle
+from children import Result, child
 from large_models import LARGE_MODELS, LargeModel
 from rich.console import Console
 from rich.table import Table
@@ -33,8 +32,6 @@ from nnprof.trace import bare
 
 ROUNDS = peers.ROUNDS
 SHORT_CALLS = peers.SHORT_CALLS
-
-Result = dict[str, Any]
 
 
 # In the children ---------------------------------------------------------------------------------
@@ -111,19 +108,6 @@ def oracle(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> Result:
 # In the parent -----------------------------------------------------------------------------------
 
 
-def child(name: str, timeout: float) -> Result:
-    command = [sys.executable, __file__, "--child", name]
-    try:
-        done = subprocess.run(command, timeout=timeout, capture_output=True, text=True, check=False)
-    except subprocess.TimeoutExpired:
-        return {"note": f"more than {timeout:.0f} s"}
-    if done.returncode != 0:
-        last_line = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"note": f"fails ({last_line[:200]})"}
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def disagreements(large: LargeModel, result: Result) -> list[str]:
     """What is not as published or as the oracle counts."""
     if "note" in result:
@@ -188,7 +172,7 @@ def main() -> int:
     results = {}
     for name in options.models or LARGE_MODELS:
         with console.status(name):
-            results[name] = child(name, options.timeout)
+            results[name] = child(__file__, options.timeout, name)
     show(console, results)
     wrong = [line for name, r in results.items() for line in disagreements(LARGE_MODELS[name], r)]
     overheads = {name: result.get("overhead") for name, result in results.items()}

@@ -19,7 +19,6 @@ import gc
 import io
 import json
 import statistics
-import subprocess
 import sys
 import time
 import warnings
@@ -29,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import conditions
 import tools
 import torch
+from children import Result, child
 from models import BENCHMARK_MODELS
 from rich.console import Console
 from rich.table import Table
@@ -50,8 +50,6 @@ EACH_SPEEDUP = 30.0
 MEDIAN_SPEEDUP = 50.0
 OVERHEAD = 1.3
 MEMORY_GROWTH = 100e6
-
-Result = dict[str, Any]
 
 
 # In the children --------------------------------------------------------------------------------
@@ -157,20 +155,6 @@ def run_as_child(name: str, arguments: list[str]) -> None:
 # In the parent ----------------------------------------------------------------------------------
 
 
-def child(timeout: float, name: str, *arguments: str) -> Result:
-    """The result of one of CHILDREN, or a note that says why there is none."""
-    command = [sys.executable, __file__, "--child", name, *arguments]
-    try:
-        done = subprocess.run(command, timeout=timeout, capture_output=True, text=True, check=False)
-    except subprocess.TimeoutExpired:
-        return {"note": f"more than {timeout:.0f} s"}
-    if done.returncode != 0:
-        last_line = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"note": f"fails ({last_line[:120]})"}
-    result: Result = json.loads(done.stdout.splitlines()[-1])
-    return result
-
-
 def show_cells(console: Console, model_name: str, cells: dict[str, Result]) -> None:
     reference = cells.get("FlopCounterMode", {}).get("macs")
     table = Table(title=model_name, title_justify="left")
@@ -267,14 +251,14 @@ def main() -> int:
             cells = {}
             for tool in chosen:
                 status.update(f"{model}: {tool}")
-                cells[tool] = child(options.timeout, "cell", tool, model)
+                cells[tool] = child(__file__, options.timeout, "cell", tool, model)
             status.update(f"{model}: ratios")
-            result["ratios"][model] = child(2 * options.timeout, "ratios", model)
+            result["ratios"][model] = child(__file__, 2 * options.timeout, "ratios", model)
         result["cells"][model] = cells
         show_cells(console, model, cells)
     growth = {}
     if MEMORY_MODEL in result["cells"]:
-        growth = result["memory"] = child(options.timeout, "memory", MEMORY_MODEL)
+        growth = result["memory"] = child(__file__, options.timeout, "memory", MEMORY_MODEL)
     result["bars"] = bars(result["ratios"], growth)
     show_bars(console, result["bars"])
     wrong = result["disagreements"] = disagreements(result["cells"])
