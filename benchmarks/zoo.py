@@ -155,7 +155,8 @@ def _named(key: Key, patterns: list[str]) -> bool:
 
 # The verdicts -----------------------------------------------------------------------------------
 
-VERDICTS = ("right", "explained", "wrong", "failed", "not comparable", "not built")
+#: "refused": PyTorch's own kernels raise what nnprof raises, for the configuration or the inputs.
+VERDICTS = ("right", "explained", "wrong", "failed", "refused", "not comparable", "not built")
 
 
 def _reviewed() -> list[dict[str, Any]]:
@@ -174,11 +175,17 @@ def explanation(result: Result) -> str | None:
     return None
 
 
+def refused_by_itself(result: Result) -> bool:
+    """Whether the oracle could not run the model either, and for the same reason."""
+    message = result["failed"].partition(": ")[2][:60]
+    return bool(message) and message in result.get("oracle_note", "")
+
+
 def verdict(result: Result) -> str:
     if "not_built" in result:
         return "not built"
     if "failed" in result:
-        return "failed"
+        return "refused" if refused_by_itself(result) else "failed"
     if "oracle_flops" not in result:
         return "not comparable"
     if 2 * result["macs"] == result["oracle_flops"]:

@@ -105,13 +105,15 @@ class _OuterProducts(TorchFunctionMode):
 
 
 def count(case: Case, runs: int = 3) -> Counted:
-    """Counts one call of ``case``, `runs` times; the seconds are those of the fastest one.
+    """Counts one call of ``case``; the seconds are those of the fastest of `runs`.
+
+    The count is that of the first: later ones may find in caches what it computed.
 
     The model's parameters lose their `requires_grad`: with it, FlopCounterMode's tracker of modules
     fails under no_grad where a module is given a parameter.
     """
     case.model.requires_grad_(False)
-    times = []
+    times, counters = [], []
     for _ in range(runs):
         counter = FlopCounterMode(display=False, custom_mapping=dict(_BY_HAND))
         outers = _OuterProducts()
@@ -119,6 +121,8 @@ def count(case: Case, runs: int = 3) -> Counted:
         with counter, outers:
             case.model(*case.args, **case.kwargs)
         times.append(time.perf_counter() - start)
+        counters.append((counter, outers))
+    counter, outers = counters[0]
     by_op = counter.get_flop_counts()["Global"]
     corrected = {str(op): int(flops) for op, flops in by_op.items() if op in _BY_HAND and flops}
     if outers.flops:
