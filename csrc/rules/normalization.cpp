@@ -260,6 +260,20 @@ void instance_norm_cost(const OpSignature& op, Cost& cost) {
   if (!input.is_contiguous()) add_copy(cost, input.numel() * input.element_size());
 }
 
+// v * (g / |v|), the norm over all dimensions but one; the norms come out too.
+std::tuple<at::Tensor, at::Tensor> weight_norm(const at::Tensor& v, const at::Tensor& g,
+                                               int64_t dim) {
+  TORCH_CHECK(dim == 0 || dim == v.dim() - 1,
+              "fused kernels can only be applied for first or last dim");
+  const auto norms = g.scalar_type() == at::kBFloat16 ? at::kFloat : g.scalar_type();
+  return {empty_like_dtype(v.sizes(), v), empty_strided_of(g.sizes(), g.strides(), norms)};
+}
+
+void weight_norm_cost(const OpSignature& op, Cost& cost) {
+  add_elementwise(op, cost, {.add = 1, .multiply = 2}, op.tensor(0).numel());
+  add_elementwise(op, cost, {.division = 1, .sqrt = 1}, op.tensor(1).numel());
+}
+
 const Rule kTable[] = {
     {"aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? "
      "running_var, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor",
@@ -302,6 +316,8 @@ const Rule kTable[] = {
      "Tensor? running_var, bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> "
      "Tensor",
      boxed<&instance_norm>, instance_norm_cost},
+    {"aten::_weight_norm_interface(Tensor v, Tensor g, int dim=0) -> (Tensor, Tensor)",
+     boxed<&weight_norm>, weight_norm_cost},
 };
 
 }  // namespace

@@ -281,6 +281,7 @@ def _normalization() -> Iterator[Case]:
     yield "_native_batch_norm_legit_functional", (*known, True, 0.1, 1e-5), {}
     yield "_batch_norm_with_update_functional", (*known, 0.1, 1e-5), {}
     yield "_batch_norm_no_update", (*known, 0.1, 1e-5), {}
+    yield "_weight_norm_interface", (x.transpose(0, 1), torch.rand(3, 1, 1)), {}
 
 
 def _pad() -> Iterator[Case]:

@@ -138,3 +138,17 @@ def test_instances_have_statistics_of_their_own() -> None:
     assert cost.bytes_written == 4 * 24
     copied = cost_of(F.instance_norm, meta(2, 4, 3).transpose(1, 2))
     assert copied.bytes_written == 4 * 24 * 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dim", [0, 2])
+def test_weight_norm(dim: int, dtype: torch.dtype) -> None:
+    kernel = torch.ops.aten._weight_norm_interface
+    v = torch.randn(4, 3, 5, dtype=dtype)
+    g = torch.randn([5 if i == dim == 2 else 4 if i == dim else 1 for i in range(3)], dtype=dtype)
+    assert not compare("weight_norm", kernel, ((v, g, dim), {}))
+    assert compare("weight_norm", kernel, ((v, g, 1), {})) == []  # PyTorch refuses it too
+    cost = cost_of(kernel, v, g, dim)
+    # A square and its sum, and the product with g / |v|; a root and a quotient for each norm.
+    rows = g.numel()
+    assert cost.kinds == {"add": 60, "multiply": 120, "division": rows, "sqrt": rows}
