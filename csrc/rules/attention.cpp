@@ -240,7 +240,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> efficient(
 
 // In the memory order of the query, as the kernel that torch.compile writes has it.
 at::Tensor empty_in_order_of(const at::Tensor& query, at::IntArrayRef sizes) {
-  std::array<size_t, 4> order = {3, 2, 1, 0};  // the innermost dimension first
+  std::array<size_t, 4> order = {3, 2, 1, 0};  // to be: the innermost dimension first
   std::stable_sort(order.begin(), order.end(), [&](size_t left, size_t right) {
     return query.strides()[left] < query.strides()[right];
   });

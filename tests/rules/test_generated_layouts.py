@@ -48,6 +48,17 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::log_sigmoid": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::log_sigmoid_forward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
     "aten::log_sigmoid_backward": ({"strides"}, "the CPU kernel alone makes a contiguous output"),
+    "aten::cholesky": (
+        {"accepts"},
+        "whether a matrix is positive definite is a question of values",
+    ),
+    "aten::cholesky.out": ({"accepts"}, "as of cholesky"),
+    "aten::cholesky_inverse": ({"accepts"}, "whether it is singular is a question of values"),
+    "aten::cholesky_inverse.out": ({"accepts"}, "whether it is singular is a question of values"),
+    "nnprof::flex_attention": ({"strides"}, "PyTorch copies an expanded query before it looks"),
+    "aten::linalg_cholesky_ex": ({"accepts"}, "as of cholesky"),
+    "aten::_int_mm": ({"value"}, "the CPU's library computes nonsense of expanded matrices"),
+    "aten::_int_mm.out": ({"value"}, "the CPU's library computes nonsense of expanded matrices"),
     "aten::linear.out": ({"accepts"}, "PyTorch stumbles over an output with gaps between rows"),
 }
 
