@@ -3,7 +3,7 @@
 The models run in batches, each batch in a child process of its own, so that a model which crashes
 or hangs costs no more than itself. What is done is kept in results/zoo.jsonl, one line a model, and
 not done again: interrupt it and go on later. `--fresh N` takes N models never run before, drawn
-with a printed seed.
+with a printed seed. The table goes into results/zoo.json, with all that is not right.
 
 The oracle is FlopCounterMode on the meta device, in the same process; where meta fails, on a small
 real copy; where it is known to be wrong, corrected by hand (zoo_oracle.py). Each model runs on meta
@@ -227,6 +227,37 @@ def show(console: Console, results: list[Result]) -> None:
         console.print(f"calls without a rule: {named}")
 
 
+def summary(results: list[Result]) -> Result:
+    """What is written down: the table, and every model that is not right, with the reason."""
+    columns = ("family", "models", *VERDICTS, "ways differ", "calls ruled", "speed-up", "worst")
+    by_family = {f: [r for r in results if f in (r["family"], "all")] for f in (*FAMILIES, "all")}
+    return {
+        "conditions": conditions.conditions("torchvision", "timm", "transformers", "diffusers"),
+        "table": [
+            dict(zip(columns, _row(family, own), strict=True))
+            for family, own in by_family.items()
+            if own
+        ],
+        "not right": {
+            f"{r['family']}:{r['name']}": f"{verdict(r)}: {_why(r)}"
+            for r in results
+            if verdict(r) != "right"
+        },
+        "ways differ": {
+            f"{r['family']}:{r['name']}": {way: r["differ"].get(way) for way in differing(r)}
+            for r in results
+            if differing(r)
+        },
+    }
+
+
+def _why(result: Result) -> str:
+    for key in ("failed", "not_built", "oracle_note"):
+        if key in result:
+            return str(result[key])[:200]
+    return explanation(result) or f"{2 * result['macs']:,}, oracle {result['oracle_flops']:,}"
+
+
 def _show_trouble(console: Console, result: Result) -> None:
     name = f"{result['family']}:{result['name']}"
     if verdict(result) in ("wrong", "failed"):
@@ -278,6 +309,8 @@ def main() -> int:
         run(todo, options.records, options.jobs, console)
     results = [r for r in known(options.records).values() if r["family"] in options.families]
     show(console, results)
+    if options.records == RECORDS and set(options.families) == set(FAMILIES):
+        console.print(f"written to {conditions.write('zoo', summary(results))}")
     return 1 if any(verdict(r) == "wrong" for r in results) else 0
 
 
