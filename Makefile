@@ -173,9 +173,9 @@ $(stamps)/torchvision: $(stamps)/requirements
 	@touch $@
 
 $(stamps)/models: $(stamps)/torchvision
-	@echo "Installing timm and transformers"
-	@$(pip_install) transformers pyyaml huggingface_hub safetensors
-	@$(pip_install) --no-deps timm
+	@echo "Installing timm, transformers and diffusers"
+	@$(pip_install) transformers pyyaml huggingface_hub safetensors importlib_metadata requests
+	@$(pip_install) --no-deps timm diffusers
 	@touch $@
 
 $(stamps)/extra-%: $(stamps)/requirements
