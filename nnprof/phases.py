@@ -33,6 +33,7 @@ LANGUAGE_PHASES = ("prefill", "decode")
 #: What models call their cache, in the output and among the parameters of forward, and how they are
 #: asked for it.
 _CACHES = {
+    "cache": "use_cache",  # from transformers 5.24 on, which warns where the next name is used
     "past_key_values": "use_cache",
     "cache_params": "use_cache",
     "state": "use_cache",

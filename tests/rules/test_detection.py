@@ -149,9 +149,10 @@ def test_nms_of_boxes_apart(ops: ModuleType) -> None:
 
 
 def test_all_boxes_are_kept_and_said_so(ops: ModuleType) -> None:
+    boxes, scores = meta(5, 4), meta(5)
     with nnprof.trace() as running:
-        kept = ops.nms(meta(5, 4), meta(5), 0.5)
-        picked = meta(5, 4)[kept]
+        kept = ops.nms(boxes, scores, 0.5)
+        picked = boxes[kept]
         numbers_of_kept = kept.tolist()
     assert numbers_of_kept == [0, 1, 2, 3, 4]
     assert picked.shape == (5, 4)
