@@ -7,6 +7,7 @@ network that is to be refused. The table of steps is at the bottom.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -80,6 +81,11 @@ class Observed:
     end: list[Description] = field(default_factory=list)
     values: dict[int, list[Any]] = field(default_factory=dict)
 
+    def clear(self) -> None:
+        self.steps.clear()
+        self.end.clear()
+        self.values.clear()
+
 
 class Network(nn.Module):
     """Runs its steps; `observed` is outside of what a trace puts back."""
@@ -95,6 +101,7 @@ class Network(nn.Module):
     def forward(self, *inputs: Tensor) -> Tensor:
         pool = list(inputs)
         observed = self._observe[-1]
+        observed.clear()  # a measure runs the forward again where a value is asked for
         for step in self._steps:
             outputs = step.run(pool)
             observed.steps.append([Description.of(out) for out in outputs])
@@ -199,8 +206,9 @@ class Drawing:
 
     def layer(self, make: Callable[[], nn.Module]) -> nn.Module:
         """A new layer, or an earlier one of the kind once more."""
-        with torch.inference_mode(False):  # its buffers are to be written in other modes too
-            made = make()
+        with torch.inference_mode(False), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of layers without elements
+            made = make()  # no inference tensors: its buffers are to be written in other modes too
         same = [old for old in self.layers if repr(old) == repr(made)]
         if same and self.flag():
             return same[-1]
