@@ -17,7 +17,8 @@ from tests.fuzz_counter import BruteForceCounter
 
 EXAMPLES = 200
 
-#: What PyTorch refuses and a trace need not, or refuses otherwise: a pattern of the step and its message, why.
+#: What PyTorch refuses and a trace need not, or refuses otherwise: a pattern of the step and the
+#: message, why.
 REVIEWED: list[tuple[str, str]] = [
     (
         "support automatic differentiation|view and is being modified inplace|leaf Variable that",
