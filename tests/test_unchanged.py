@@ -302,3 +302,44 @@ def test_lazy_modules_are_an_error_and_stay_lazy() -> None:
         nnprof.measure(model, (2, 20))
     assert isinstance(model[0], nn.LazyLinear)
     assert isinstance(model[0].weight, nn.UninitializedParameter)
+
+
+class Rotation:
+    """Keeps a table, as some libraries' position embeddings do: it is no module."""
+
+    def __init__(self) -> None:
+        self.table: Tensor | None = None
+        self.tables: dict[int, Tensor] = {}
+        self.sizes: list[int] = []
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if self.table is None:
+            self.table = torch.outer(x[:, 0], x[0])
+        self.tables[len(x)] = self.table
+        self.sizes.append(len(x))
+        return x * self.table
+
+
+class Rotated(nn.Module):
+    """Holds one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rotation = Rotation()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rotation(x)
+
+
+@pytest.mark.parametrize("channels", [64, 3])  # with 3 the second layer refuses
+def test_objects_that_modules_hold_are_put_back(channels: int) -> None:
+    model = nn.Sequential(Rotated(), nn.Linear(channels, channels))
+    rotation = model[0].rotation
+    for _ in range(2):
+        if channels == 64:
+            assert nnprof.measure(model, (64, 64)).macs == 64 * 64 + 64**3
+        else:
+            with pytest.raises(RuntimeError):
+                nnprof.measure(model, (64, 64))
+        assert model[0].rotation is rotation
+        assert vars(rotation) == {"table": None, "tables": {}, "sizes": []}

@@ -59,6 +59,10 @@ void prefetch(PyObject* const* items, size_t count) {
   for (size_t i = 0; i < count; ++i) __builtin_prefetch(items[i], /*write=*/1);
 }
 
+PyObject* attribute_of(const char* module, const char* name) {
+  return py::object(py::module_::import(module).attr(name)).release().ptr();  // kept for good
+}
+
 py::object checked(PyObject* object) {
   if (object == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(object);
@@ -183,6 +187,7 @@ ModuleTree::~ModuleTree() {
     }
   }
   for (PyObject* module : modules_) Py_DECREF(module);
+  for (PyObject* dict : object_dicts_) Py_DECREF(dict);
 }
 
 PyObject** ModuleTree::room_for(size_t count) {
@@ -199,20 +204,58 @@ PyObject** ModuleTree::room_for(size_t count) {
 void ModuleTree::remember(PyObject* module, PyObject* dict) {
   Py_INCREF(module);
   modules_.push_back(module);
-  remember_container(dict, true);
-  const ContainerState state = states_.back();
+  const ContainerState state = state_of(dict, true);
+  states_.push_back(state);
   for (size_t i = 0; i < state.count; ++i) {
     PyObject* value = state.items[2 * i + 1];
-    if (is_container(value) && size_of(value) != 0) remember_container(value, false);
+    if (is_container(value)) {
+      if (size_of(value) != 0) states_.push_back(state_of(value, false));
+    } else if (is_plain_object(value) && objects_seen_.insert(value).second) {
+      remember_object(value);
+    }
   }
 }
 
-void ModuleTree::remember_container(PyObject* container, bool of_module) {
+// Asked for every attribute of every module: most are of types written in C.
+bool ModuleTree::is_plain_object(PyObject* value) {
+  PyTypeObject* type = Py_TYPE(value);
+  if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) return false;
+  const auto [entry, made] = plain_types_.emplace(type, false);
+  if (!made) return entry->second;
+  static PyObject* const kDict = interned("__dict__");
+  static PyObject* const kModelType = interned("model_type");
+  static PyObject* const kModule = attribute_of("torch.nn", "Module");
+  static PyObject* const kEnum = attribute_of("enum", "Enum");
+  // A configuration of transformers is long, stands in every module and is only read.
+  entry->second =
+      !PyType_Check(value) && !THPVariable_Check(value) &&
+      PyObject_IsInstance(value, kModule) == 0 && PyObject_IsInstance(value, kEnum) == 0 &&
+      _PyType_Lookup(type, kModelType) == nullptr && _PyType_Lookup(type, kDict) != nullptr;
+  return entry->second;
+}
+
+void ModuleTree::remember_object(PyObject* object) {
+  PyObject* dict = PyObject_GenericGetDict(object, nullptr);
+  if (dict == nullptr) return PyErr_Clear();
+  object_dicts_.push_back(dict);
+  const ContainerState state = state_of(dict, false);
+  object_states_.push_back(state);
+  for (size_t i = 0; i < state.count; ++i) {
+    PyObject* value = state.items[2 * i + 1];
+    // A vocabulary is no cache of the forward.
+    constexpr size_t kMany = 4096;
+    if (is_container(value) && size_of(value) <= kMany) {
+      object_states_.push_back(state_of(value, false));
+    }
+  }
+}
+
+ModuleTree::ContainerState ModuleTree::state_of(PyObject* container, bool of_module) {
   const size_t size = size_of(container);
   const size_t count = PyList_Check(container) ? size : 2 * size;
   PyObject** items = room_for(count);
-  states_.push_back(
-      {container, items, version_of(container), static_cast<uint32_t>(size), of_module, claimed_});
+  const ContainerState state = {
+      container, items, version_of(container), static_cast<uint32_t>(size), of_module, claimed_};
   if (PyList_Check(container)) {
     for (size_t i = 0; i < size; ++i) {
       items[i] = PyList_GET_ITEM(container, static_cast<Py_ssize_t>(i));
@@ -223,6 +266,7 @@ void ModuleTree::remember_container(PyObject* container, bool of_module) {
   }
   prefetch(items, count);
   for (size_t i = 0; i < count; ++i) Py_INCREF(items[i]);
+  return state;
 }
 
 bool ModuleTree::unchanged(const ContainerState& state) const {
@@ -356,6 +400,9 @@ void ModuleTree::restore() {
       if (!unchanged(states_[i])) refill(states_[i]);
       ++i;
     }
+  }
+  for (const ContainerState& state : object_states_) {
+    if (!unchanged(state)) refill(state);
   }
   for (const ParameterState& state : parameters_) restore_parameter(state);
 }

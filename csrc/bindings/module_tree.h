@@ -81,7 +81,9 @@ class ModuleTree {
 
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);
   void remember(PyObject* module, PyObject* dict);
-  void remember_container(PyObject* container, bool of_module);
+  void remember_object(PyObject* object);
+  ContainerState state_of(PyObject* container, bool of_module);
+  bool is_plain_object(PyObject* value);
   PyObject** room_for(size_t count);
   bool unchanged(const ContainerState& state) const;
   void refill(const ContainerState& state) const;
@@ -98,6 +100,12 @@ class ModuleTree {
   std::vector<std::vector<int32_t>> children_;
   std::vector<PyObject*> modules_;  // owned
   std::vector<ContainerState> states_;
+  // Of objects that modules hold and that are neither modules nor tensors: their attributes, and
+  // the lists and dicts right in them.
+  std::vector<ContainerState> object_states_;
+  ska::flat_hash_set<PyObject*> objects_seen_;
+  ska::flat_hash_map<PyTypeObject*, bool> plain_types_;
+  std::vector<PyObject*> object_dicts_;  // owned
   // Of references that are owned. No block is large: to free one would have malloc tidy up.
   struct Block {
     std::unique_ptr<PyObject*[]> items;
