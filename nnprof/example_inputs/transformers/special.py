@@ -127,6 +127,12 @@ def _with_image_room(call: Call) -> torch.Tensor:
     return call.ids(call.batch, call.tokens + call.config.latent_query_num)
 
 
+def _ids_by_codebook(call: Call) -> torch.Tensor:
+    """(batch x codebooks, tokens): the codebooks of music stand among the samples."""
+    decoder = call.config.decoder
+    return call.ids(call.batch * decoder.num_codebooks, call.tokens, vocabulary=decoder.vocab_size)
+
+
 def _like_ids_with_question(call: Call) -> torch.Tensor:
     ids = call.ids(call.batch, call.tokens)
     ids[:, 1] = call.config.question_token_id
@@ -191,19 +197,11 @@ ARGUMENTS: dict[str, Arguments] = {
     },
     "musicgen": {
         "input_values": None,
-        "decoder_input_ids": lambda call: call.ids(
-            call.batch * call.config.decoder.num_codebooks,
-            call.tokens,
-            vocabulary=call.config.decoder.vocab_size,
-        ),
+        "decoder_input_ids": _ids_by_codebook,
     },
     "musicgen_melody": {
         "input_features": lambda call: call.floats(call.batch, 235, call.config.num_chroma),
-        "decoder_input_ids": lambda call: call.ids(
-            call.batch * call.config.decoder.num_codebooks,
-            call.tokens,
-            vocabulary=call.config.decoder.vocab_size,
-        ),
+        "decoder_input_ids": _ids_by_codebook,
     },
     "blip_2_qformer": {
         "query_embeds": lambda call: call.floats(call.batch, 32, call.config.hidden_size),
