@@ -7,8 +7,7 @@
 #include <set>
 
 #include "bindings/bindings.h"
-#include "bindings/tracer.h"
-#include "core/aggregate.h"
+#include "bindings/trace_result.h"
 #include "dispatch/pricing.h"
 #include "rules/price.h"
 
@@ -40,282 +39,267 @@ std::string dtype_name(const OpSignature& signature) {
   return "";
 }
 
-class TraceResult {
- public:
-  explicit TraceResult(Tracer& tracer)
-      : session_(tracer.trace().session()),
-        children_(tracer.modules().take_children()),
-        parameter_storages_(tracer.modules().parameter_storages()),
-        type_modules_(tracer.modules().type_modules()),
-        aggregate_(aggregate(*session_, &price_signature)) {}
-
-  py::dict totals(const std::optional<std::string>& phase) const {
-    const auto [cost, calls] = sum(phase);
-    py::dict totals = cost_dict(cost);
-    totals["flops_executed"] = cost.flops() - cost.flops_skipped;
-    totals["int_ops"] = cost[FlopKind::int_ops];
-    totals["calls"] = calls;
-    return totals;
-  }
-
-  py::dict flops_by_kind(const std::optional<std::string>& phase) const {
-    const Cost cost = sum(phase).first;
-    py::dict kinds;
-    for (size_t kind = 0; kind < kFlopKinds; ++kind) {
-      kinds[kFlopKindNames[kind]] = cost.flops_by_kind[kind];
-    }
-    return kinds;
-  }
-
-  py::list layers() const {
-    py::list rows;
-    const std::vector<uint32_t> order = preorder();
-    std::vector<int32_t> row_of(order.size());
-    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
-    for (const uint32_t index : order) rows.append(layer(index, row_of));
-    return rows;
-  }
-
-  py::dict ops() const {
-    const auto& records = session_->records();
-    const auto count = static_cast<py::ssize_t>(records.size());
-    std::vector<uint32_t> order = preorder();
-    std::vector<int64_t> row_of(order.size());
-    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
-    const py::list details = signature_details();
-    py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
-        written(count), storages(count);
-    py::list op, phase, inputs, outputs, dtype, ruled;
-    for (py::ssize_t i = 0; i < count; ++i) {
-      const OpRecord& record = records[static_cast<size_t>(i)];
-      const Cost& cost = aggregate_.signatures[record.signature].cost;
-      const py::tuple detail = details[record.signature];
-      scope.mutable_at(i) = row_of[record.scope];
-      signature.mutable_at(i) = record.signature;
-      macs.mutable_at(i) = cost.macs;
-      flops.mutable_at(i) = cost.flops();
-      read.mutable_at(i) = cost.bytes_read;
-      written.mutable_at(i) = cost.bytes_written;
-      op.append(detail[0]);
-      inputs.append(detail[1]);
-      outputs.append(detail[2]);
-      dtype.append(detail[3]);
-      ruled.append(detail[4]);
-      phase.append(kPhaseNames[static_cast<size_t>(record.phase)]);
-    }
-    py::dict columns;
-    columns["op"] = op;
-    columns["scope"] = scope;
-    columns["phase"] = phase;
-    columns["signature"] = signature;
-    columns["macs"] = macs;
-    columns["flops"] = flops;
-    columns["bytes_read"] = read;
-    columns["bytes_written"] = written;
-    columns["input_shapes"] = inputs;
-    columns["output_shapes"] = outputs;
-    columns["dtype"] = dtype;
-    columns["ruled"] = ruled;
-    return columns;
-  }
-
-  // The calls of some operators, one tuple each: path and number of calls of the module, operator,
-  // sizes of its first input and of its first output.
-  py::list calls_of(const py::args& operators) const {
-    std::vector<bool> wanted;
-    for (const PricedSignature& priced : aggregate_.signatures) {
-      const std::string_view name = priced.signature.op;
-      wanted.push_back(std::any_of(operators.begin(), operators.end(), [&](py::handle op) {
-        return op.cast<std::string_view>() == name;
-      }));
-    }
-    py::list calls;
-    for (const OpRecord& record : session_->records()) {
-      if (!wanted[record.signature]) continue;
-      const OpSignature& signature = aggregate_.signatures[record.signature].signature;
-      const Scope& scope = session_->scopes()[record.scope];
-      calls.append(py::make_tuple(scope.module < 0 ? "" : session_->module_path(scope.module),
-                                  scope.calls, signature.op, as_tuple(signature.tensor(0).sizes),
-                                  as_tuple(signature.output().sizes)));
-    }
-    return calls;
-  }
-
-  py::dict module_calls() const {
-    const std::vector<uint32_t> order = preorder();
-    std::vector<int64_t> row_of(order.size());
-    for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
-    py::list layer, shapes;
-    for (const ModuleCall& call : session_->module_calls()) {
-      layer.append(row_of[call.scope]);
-      shapes.append(unflatten(session_->output_shapes(call)));
-    }
-    py::dict columns;
-    columns["layer"] = layer;
-    columns["output_shapes"] = shapes;
-    return columns;
-  }
-
-  py::dict coverage() const {
-    std::map<std::string, int64_t> ruled, generic;
-    for (const PricedSignature& priced : aggregate_.signatures) {
-      (priced.ruled ? ruled : generic)[priced.signature.op] += priced.calls;
-    }
-    py::dict coverage;
-    coverage["ruled"] = ruled;
-    coverage["generic"] = generic;
-    return coverage;
-  }
-
-  std::vector<std::string> assumptions() const {
-    std::vector<std::string> lines;
-    for (const auto& [text, count] : session_->assumptions()) {
-      lines.push_back(count == 1 ? text : text + " (" + std::to_string(count) + " times)");
-    }
-    return lines;
-  }
-
-  // Modules that no call entered, whose parameters no operator used and that hold no called module:
-  // the topmost of each such branch.
-  std::vector<std::string> never_called() const {
-    std::vector<bool> alive(session_->modules.size(), false);
-    for (const Scope& scope : session_->scopes()) {
-      if (scope.module >= 0) alive[static_cast<size_t>(scope.module)] = true;
-    }
-    std::vector<bool> used(session_->storages().size(), false);
-    for (uint32_t storage : session_->touched_storages()) used[storage] = true;
-    for (size_t i = 0; i < alive.size(); ++i) {
-      for (uint32_t parameter : session_->modules[i].parameters) {
-        const int64_t storage = parameter_storages_[parameter];
-        if (storage >= 0 && used[static_cast<size_t>(storage)]) alive[i] = true;
-      }
-    }
-    // Children are numbered after their parents, shared ones aside, which are alive through either.
-    for (size_t i = alive.size(); i-- > 0;) {
-      for (int32_t child : children_[i]) alive[i] = alive[i] || alive[static_cast<size_t>(child)];
-    }
-    std::vector<std::string> paths;
-    std::vector<bool> listed(alive.size(), false);
-    for (size_t i = 0; i < alive.size(); ++i) {
-      if (alive[i]) continue;
-      if (!listed[i]) paths.push_back(session_->module_path(static_cast<int32_t>(i)));
-      for (int32_t child : children_[i]) listed[static_cast<size_t>(child)] = true;
-    }
-    return paths;
-  }
-
- private:
-  static py::dict cost_dict(const Cost& cost) {
-    py::dict row;
-    row["macs"] = cost.macs;
-    row["flops"] = cost.flops();
-    row["bytes_read"] = cost.bytes_read;
-    row["bytes_written"] = cost.bytes_written;
-    return row;
-  }
-
-  std::pair<Cost, int64_t> sum(const std::optional<std::string>& phase) const {
-    if (!phase) return {aggregate_.total, static_cast<int64_t>(session_->records().size())};
-    const auto name = std::find(kPhaseNames.begin(), kPhaseNames.end(), *phase);
-    if (name == kPhaseNames.end()) throw py::value_error("no such phase: " + *phase);
-    const auto wanted = static_cast<Phase>(name - kPhaseNames.begin());
-    Cost cost;
-    int64_t calls = 0;
-    for (const OpRecord& record : session_->records()) {
-      if (record.phase != wanted) continue;
-      cost += aggregate_.signatures[record.signature].cost;
-      ++calls;
-    }
-    return {cost, calls};
-  }
-
-  std::vector<uint32_t> preorder() const {
-    const auto& scopes = session_->scopes();
-    std::vector<std::vector<uint32_t>> children(scopes.size());
-    for (uint32_t i = 1; i < scopes.size(); ++i) {
-      children[static_cast<size_t>(scopes[i].parent)].push_back(i);
-    }
-    std::vector<uint32_t> order, pending = {0};
-    while (!pending.empty()) {
-      const uint32_t next = pending.back();
-      pending.pop_back();
-      order.push_back(next);
-      pending.insert(pending.end(), children[next].rbegin(), children[next].rend());
-    }
-    return order;
-  }
-
-  void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const {
-    const auto index = static_cast<size_t>(module);
-    const auto& own = session_->modules[index].parameters;
-    parameters.insert(own.begin(), own.end());
-    for (int32_t child : children_[index]) collect_parameters(child, parameters);
-  }
-
-  int64_t elements(const std::set<uint32_t>& parameters) const {
-    int64_t count = 0;
-    for (uint32_t parameter : parameters) count += session_->parameters[parameter].numel;
-    return count;
-  }
-
-  py::dict layer(uint32_t index, const std::vector<int32_t>& row_of) const {
-    const Scope& scope = session_->scopes()[index];
-    const ScopeTotals& totals = aggregate_.scopes[index];
-    py::dict row = cost_dict(totals.inclusive);
-    row["own_macs"] = totals.own.macs;
-    row["own_flops"] = totals.own.flops();
-    row["own_bytes_read"] = totals.own.bytes_read;
-    row["own_bytes_written"] = totals.own.bytes_written;
-    row["calls"] = scope.calls;
-    row["parent"] = scope.parent < 0 ? -1 : row_of[static_cast<size_t>(scope.parent)];
-    int64_t depth = 0;
-    for (int32_t up = scope.parent; up >= 0;
-         up = session_->scopes()[static_cast<size_t>(up)].parent)
-      ++depth;
-    row["depth"] = depth;
-    row["input_shapes"] = unflatten(scope.input_shapes);
-    row["output_shapes"] = unflatten(scope.output_shapes);
-    std::set<uint32_t> own, all;
-    if (scope.module >= 0) {
-      const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
-      own.insert(module.parameters.begin(), module.parameters.end());
-      collect_parameters(scope.module, all);
-      row["path"] = session_->module_path(scope.module);
-      row["type"] = module.type;
-      row["type_module"] =
-          type_modules_.names[type_modules_.of_module[static_cast<size_t>(scope.module)]];
-    } else {
-      for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);
-      row["path"] = "";
-      row["type"] = "";
-      row["type_module"] = "";
-    }
-    row["params"] = elements(all);
-    row["own_params"] = elements(own);
-    return row;
-  }
-
-  py::list signature_details() const {
-    py::list details;
-    for (const PricedSignature& priced : aggregate_.signatures) {
-      Shapes inputs, outputs;
-      for (const Argument& argument : priced.signature.arguments)
-        add_shapes(argument.tensors, inputs);
-      add_shapes(priced.signature.outputs, outputs);
-      details.append(py::make_tuple(priced.signature.op, inputs, outputs,
-                                    dtype_name(priced.signature), priced.ruled));
-    }
-    return details;
-  }
-
-  std::shared_ptr<Session> session_;
-  std::vector<std::vector<int32_t>> children_;
-  std::vector<int64_t> parameter_storages_;  // -1: no operator saw it
-  TypeModules type_modules_;
-  Aggregate aggregate_;
-};
-
 }  // namespace
+
+TraceResult::TraceResult(Tracer& tracer)
+    : session_(tracer.trace().session()),
+      children_(tracer.modules().take_children()),
+      parameter_storages_(tracer.modules().parameter_storages()),
+      type_modules_(tracer.modules().type_modules()),
+      aggregate_(nnprof::aggregate(*session_, &price_signature)) {}
+
+py::dict TraceResult::totals(const std::optional<std::string>& phase) const {
+  const auto [cost, calls] = sum(phase);
+  py::dict totals = cost_dict(cost);
+  totals["flops_executed"] = cost.flops() - cost.flops_skipped;
+  totals["int_ops"] = cost[FlopKind::int_ops];
+  totals["calls"] = calls;
+  return totals;
+}
+
+py::dict TraceResult::flops_by_kind(const std::optional<std::string>& phase) const {
+  const Cost cost = sum(phase).first;
+  py::dict kinds;
+  for (size_t kind = 0; kind < kFlopKinds; ++kind) {
+    kinds[kFlopKindNames[kind]] = cost.flops_by_kind[kind];
+  }
+  return kinds;
+}
+
+py::list TraceResult::layers() const {
+  py::list rows;
+  const std::vector<uint32_t> order = preorder();
+  std::vector<int32_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
+  for (const uint32_t index : order) rows.append(layer(index, row_of));
+  return rows;
+}
+
+py::dict TraceResult::ops() const {
+  const auto& records = session_->records();
+  const auto count = static_cast<py::ssize_t>(records.size());
+  std::vector<uint32_t> order = preorder();
+  std::vector<int64_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  const py::list details = signature_details();
+  py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
+      written(count), storages(count);
+  py::list op, phase, inputs, outputs, dtype, ruled;
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const OpRecord& record = records[static_cast<size_t>(i)];
+    const Cost& cost = aggregate_.signatures[record.signature].cost;
+    const py::tuple detail = details[record.signature];
+    scope.mutable_at(i) = row_of[record.scope];
+    signature.mutable_at(i) = record.signature;
+    macs.mutable_at(i) = cost.macs;
+    flops.mutable_at(i) = cost.flops();
+    read.mutable_at(i) = cost.bytes_read;
+    written.mutable_at(i) = cost.bytes_written;
+    op.append(detail[0]);
+    inputs.append(detail[1]);
+    outputs.append(detail[2]);
+    dtype.append(detail[3]);
+    ruled.append(detail[4]);
+    phase.append(kPhaseNames[static_cast<size_t>(record.phase)]);
+  }
+  py::dict columns;
+  columns["op"] = op;
+  columns["scope"] = scope;
+  columns["phase"] = phase;
+  columns["signature"] = signature;
+  columns["macs"] = macs;
+  columns["flops"] = flops;
+  columns["bytes_read"] = read;
+  columns["bytes_written"] = written;
+  columns["input_shapes"] = inputs;
+  columns["output_shapes"] = outputs;
+  columns["dtype"] = dtype;
+  columns["ruled"] = ruled;
+  return columns;
+}
+
+py::list TraceResult::calls_of(const py::args& operators) const {
+  std::vector<bool> wanted;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    const std::string_view name = priced.signature.op;
+    wanted.push_back(std::any_of(operators.begin(), operators.end(), [&](py::handle op) {
+      return op.cast<std::string_view>() == name;
+    }));
+  }
+  py::list calls;
+  for (const OpRecord& record : session_->records()) {
+    if (!wanted[record.signature]) continue;
+    const OpSignature& signature = aggregate_.signatures[record.signature].signature;
+    const Scope& scope = session_->scopes()[record.scope];
+    calls.append(py::make_tuple(scope.module < 0 ? "" : session_->module_path(scope.module),
+                                scope.calls, signature.op, as_tuple(signature.tensor(0).sizes),
+                                as_tuple(signature.output().sizes)));
+  }
+  return calls;
+}
+
+py::dict TraceResult::module_calls() const {
+  const std::vector<uint32_t> order = preorder();
+  std::vector<int64_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  py::list layer, shapes;
+  for (const ModuleCall& call : session_->module_calls()) {
+    layer.append(row_of[call.scope]);
+    shapes.append(unflatten(session_->output_shapes(call)));
+  }
+  py::dict columns;
+  columns["layer"] = layer;
+  columns["output_shapes"] = shapes;
+  return columns;
+}
+
+py::dict TraceResult::coverage() const {
+  std::map<std::string, int64_t> ruled, generic;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    (priced.ruled ? ruled : generic)[priced.signature.op] += priced.calls;
+  }
+  py::dict coverage;
+  coverage["ruled"] = ruled;
+  coverage["generic"] = generic;
+  return coverage;
+}
+
+std::vector<std::string> TraceResult::assumptions() const {
+  std::vector<std::string> lines;
+  for (const auto& [text, count] : session_->assumptions()) {
+    lines.push_back(count == 1 ? text : text + " (" + std::to_string(count) + " times)");
+  }
+  return lines;
+}
+
+std::vector<std::string> TraceResult::never_called() const {
+  std::vector<bool> alive(session_->modules.size(), false);
+  for (const Scope& scope : session_->scopes()) {
+    if (scope.module >= 0) alive[static_cast<size_t>(scope.module)] = true;
+  }
+  std::vector<bool> used(session_->storages().size(), false);
+  for (uint32_t storage : session_->touched_storages()) used[storage] = true;
+  for (size_t i = 0; i < alive.size(); ++i) {
+    for (uint32_t parameter : session_->modules[i].parameters) {
+      const int64_t storage = parameter_storages_[parameter];
+      if (storage >= 0 && used[static_cast<size_t>(storage)]) alive[i] = true;
+    }
+  }
+  // Children are numbered after their parents, shared ones aside, which are alive through either.
+  for (size_t i = alive.size(); i-- > 0;) {
+    for (int32_t child : children_[i]) alive[i] = alive[i] || alive[static_cast<size_t>(child)];
+  }
+  std::vector<std::string> paths;
+  std::vector<bool> listed(alive.size(), false);
+  for (size_t i = 0; i < alive.size(); ++i) {
+    if (alive[i]) continue;
+    if (!listed[i]) paths.push_back(session_->module_path(static_cast<int32_t>(i)));
+    for (int32_t child : children_[i]) listed[static_cast<size_t>(child)] = true;
+  }
+  return paths;
+}
+
+py::dict TraceResult::cost_dict(const Cost& cost) {
+  py::dict row;
+  row["macs"] = cost.macs;
+  row["flops"] = cost.flops();
+  row["bytes_read"] = cost.bytes_read;
+  row["bytes_written"] = cost.bytes_written;
+  return row;
+}
+
+std::pair<Cost, int64_t> TraceResult::sum(const std::optional<std::string>& phase) const {
+  if (!phase) return {aggregate_.total, static_cast<int64_t>(session_->records().size())};
+  const auto name = std::find(kPhaseNames.begin(), kPhaseNames.end(), *phase);
+  if (name == kPhaseNames.end()) throw py::value_error("no such phase: " + *phase);
+  const auto wanted = static_cast<Phase>(name - kPhaseNames.begin());
+  Cost cost;
+  int64_t calls = 0;
+  for (const OpRecord& record : session_->records()) {
+    if (record.phase != wanted) continue;
+    cost += aggregate_.signatures[record.signature].cost;
+    ++calls;
+  }
+  return {cost, calls};
+}
+
+std::vector<uint32_t> TraceResult::preorder() const {
+  const auto& scopes = session_->scopes();
+  std::vector<std::vector<uint32_t>> children(scopes.size());
+  for (uint32_t i = 1; i < scopes.size(); ++i) {
+    children[static_cast<size_t>(scopes[i].parent)].push_back(i);
+  }
+  std::vector<uint32_t> order, pending = {0};
+  while (!pending.empty()) {
+    const uint32_t next = pending.back();
+    pending.pop_back();
+    order.push_back(next);
+    pending.insert(pending.end(), children[next].rbegin(), children[next].rend());
+  }
+  return order;
+}
+
+void TraceResult::collect_parameters(int32_t module, std::set<uint32_t>& parameters) const {
+  const auto index = static_cast<size_t>(module);
+  const auto& own = session_->modules[index].parameters;
+  parameters.insert(own.begin(), own.end());
+  for (int32_t child : children_[index]) collect_parameters(child, parameters);
+}
+
+int64_t TraceResult::elements(const std::set<uint32_t>& parameters) const {
+  int64_t count = 0;
+  for (uint32_t parameter : parameters) count += session_->parameters[parameter].numel;
+  return count;
+}
+
+py::dict TraceResult::layer(uint32_t index, const std::vector<int32_t>& row_of) const {
+  const Scope& scope = session_->scopes()[index];
+  const ScopeTotals& totals = aggregate_.scopes[index];
+  py::dict row = cost_dict(totals.inclusive);
+  row["own_macs"] = totals.own.macs;
+  row["own_flops"] = totals.own.flops();
+  row["own_bytes_read"] = totals.own.bytes_read;
+  row["own_bytes_written"] = totals.own.bytes_written;
+  row["calls"] = scope.calls;
+  row["parent"] = scope.parent < 0 ? -1 : row_of[static_cast<size_t>(scope.parent)];
+  int64_t depth = 0;
+  for (int32_t up = scope.parent; up >= 0; up = session_->scopes()[static_cast<size_t>(up)].parent)
+    ++depth;
+  row["depth"] = depth;
+  row["input_shapes"] = unflatten(scope.input_shapes);
+  row["output_shapes"] = unflatten(scope.output_shapes);
+  std::set<uint32_t> own, all;
+  if (scope.module >= 0) {
+    const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
+    own.insert(module.parameters.begin(), module.parameters.end());
+    collect_parameters(scope.module, all);
+    row["path"] = session_->module_path(scope.module);
+    row["type"] = module.type;
+    row["type_module"] =
+        type_modules_.names[type_modules_.of_module[static_cast<size_t>(scope.module)]];
+  } else {
+    for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);
+    row["path"] = "";
+    row["type"] = "";
+    row["type_module"] = "";
+  }
+  row["params"] = elements(all);
+  row["own_params"] = elements(own);
+  return row;
+}
+
+py::list TraceResult::signature_details() const {
+  py::list details;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    Shapes inputs, outputs;
+    for (const Argument& argument : priced.signature.arguments)
+      add_shapes(argument.tensors, inputs);
+    add_shapes(priced.signature.outputs, outputs);
+    details.append(py::make_tuple(priced.signature.op, inputs, outputs,
+                                  dtype_name(priced.signature), priced.ruled));
+  }
+  return details;
+}
 
 void bind_results(py::module_& m) {
   py::class_<TraceResult>(m, "TraceResult")

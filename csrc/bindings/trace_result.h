@@ -1,0 +1,56 @@
+// A finished trace as Python reads it: sums at once, layers and calls when asked for.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/tracer.h"
+#include "core/aggregate.h"
+
+namespace nnprof {
+
+class TraceResult {
+ public:
+  explicit TraceResult(Tracer& tracer);
+
+  const Session& session() const { return *session_; }
+  const Aggregate& aggregate() const { return aggregate_; }
+  pybind11::dict totals(const std::optional<std::string>& phase) const;
+  pybind11::dict flops_by_kind(const std::optional<std::string>& phase) const;
+  pybind11::list layers() const;
+  pybind11::dict ops() const;
+
+  // The calls of some operators, one tuple each: path and number of calls of the module, operator,
+  // sizes of its first input and of its first output.
+  pybind11::list calls_of(const pybind11::args& operators) const;
+  pybind11::dict module_calls() const;
+  pybind11::dict coverage() const;
+  std::vector<std::string> assumptions() const;
+
+  // Modules that no call entered, whose parameters no operator used and that hold no called module:
+  // the topmost of each such branch.
+  std::vector<std::string> never_called() const;
+
+ private:
+  static pybind11::dict cost_dict(const Cost& cost);
+  std::pair<Cost, int64_t> sum(const std::optional<std::string>& phase) const;
+  std::vector<uint32_t> preorder() const;
+  void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const;
+  int64_t elements(const std::set<uint32_t>& parameters) const;
+  pybind11::dict layer(uint32_t index, const std::vector<int32_t>& row_of) const;
+  pybind11::list signature_details() const;
+
+  std::shared_ptr<Session> session_;
+  std::vector<std::vector<int32_t>> children_;
+  std::vector<int64_t> parameter_storages_;  // -1: no operator saw it
+  TypeModules type_modules_;
+  Aggregate aggregate_;
+};
+
+}  // namespace nnprof
