@@ -19,8 +19,8 @@ __all__ = ["DEVICES", "by_driver_name", "find", "names"]
 
 DEVICES = Path(__file__).with_name("devices")
 
-# Words that a driver's name may have beside the ones of a data file, because they do not change
-# what the device can do. Any other word ("NVL", "Ti", "Laptop", "D") makes it another device.
+# Words of a driver's name that come and go with its version. Any other word ("NVL", "Ti", "Laptop",
+# "D") makes it another device.
 _HARMLESS = frozenset({"nvidia", "amd", "tesla", "geforce", "instinct", "corporation", "gpu"})
 _LOCAL = re.compile(r"(cpu|cuda)(:\d+)?")
 
@@ -68,30 +68,18 @@ def find(what: str | os.PathLike[str] | Hardware) -> Hardware:
 
 
 def by_driver_name(name: str) -> Hardware | None:
-    """The data file whose `match` is the longest in `name`, if the rest of `name` is harmless."""
-    words = _words(name)
-    best: tuple[int, Path] | None = None
-    for driver_name, file in _by_match().items():
-        theirs = _words(driver_name)
-        rest = _without(words, theirs)
-        if rest is None or not _HARMLESS.issuperset(rest):
-            continue
-        if best is None or len(theirs) > best[0]:
-            best = len(theirs), file
-    return load(best[1]) if best else None
+    """The data file with this driver's name in its `match`, if there is one."""
+    file = _by_match().get(_significant(name))
+    return load(file) if file is not None else None
 
 
-def _without(words: list[str], part: list[str]) -> list[str] | None:
-    """`words` less the run of `part` in it; None where there is no such run."""
-    for start in range(len(words) - len(part) + 1):
-        if words[start : start + len(part)] == part:
-            return words[:start] + words[start + len(part) :]
-    return None
+def _significant(name: str) -> str:
+    # All other words must agree, so that L4 is not found in L40S, nor H100 in "H100 NVL".
+    return "-".join(word for word in _words(name) if word not in _HARMLESS)
 
 
 def _words(name: str) -> list[str]:
-    # Whole words, so that L4 is not found in L40S, nor A10 in A100.
-    return re.findall(r"\w+", name.lower())
+    return re.findall(r"[a-z0-9]+", name.lower())
 
 
 def _key(name: str) -> str:
@@ -105,19 +93,19 @@ def _files() -> Mapping[str, Path]:
 
 @cache
 def _by_alias() -> Mapping[str, Path]:
-    return _index({file: (name, *load(file).aliases) for name, file in _files().items()})
+    return _index({file: (name, *map(_key, load(file).aliases)) for name, file in _files().items()})
 
 
 @cache
 def _by_match() -> Mapping[str, Path]:
-    return _index({file: load(file).match for file in _files().values()})
+    return _index({file: tuple(map(_significant, load(file).match)) for file in _files().values()})
 
 
 def _index(named: Mapping[Path, tuple[str, ...]]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for file, every in named.items():
         for name in every:
-            other = found.setdefault(_key(name), file)
+            other = found.setdefault(name, file)
             if other != file:
                 raise InputError(f"{file} and {other} are both called {name!r}")
     return found
@@ -125,7 +113,7 @@ def _index(named: Mapping[Path, tuple[str, ...]]) -> dict[str, Path]:
 
 def _no_such(name: str) -> str:
     # Words that many devices share ("NVIDIA") would make any two of them look alike.
-    key = "-".join(word for word in _words(name) if word not in _HARMLESS)
+    key = _significant(name)
     near = get_close_matches(key, _by_alias(), n=5)
     near += [one for one in _by_alias() if set(_words(one)) & set(_words(key))]
     every = list(dict.fromkeys(_by_alias()[one].stem for one in near))[:3]

@@ -163,6 +163,7 @@ def _from_toml(values: dict[str, Any], file: Path) -> Hardware:
         ),
         vector_flops=ordinary,
         constants=time_model.flatten(table.table("constants", default={}).values),
+        source=table.choice("source", _SOURCES, default="datasheet"),
         sources=sources,
         notes=table.texts("notes"),
         aliases=table.texts("aliases"),
