@@ -67,6 +67,9 @@ _DERIVED_NOTE = (
     "derived: there is no data file for this GPU; peaks and bandwidth follow from the driver's "
     "properties and may be some 10% off, or more under a power limit"
 )
+_AMD_NOTE = (
+    "the bandwidth may be half of what it is, where AMD's driver states half the memory clock"
+)
 
 
 def _from_datasheet(device: torch.device) -> Hardware:
@@ -157,7 +160,7 @@ def _architecture(properties: Any) -> tuple[str, tuple[str, ...]]:
                 f"nothing is known of {properties.name} ({amd}): pass hardware= as the path of a "
                 ".toml with its numbers"
             )
-        return rates.AMD[amd], ()
+        return rates.AMD[amd], (_AMD_NOTE,)
     capability = int(properties.major), int(properties.minor)
     older = [known for known in rates.NVIDIA if known <= capability]
     if not older:
@@ -166,8 +169,9 @@ def _architecture(properties: Any) -> tuple[str, tuple[str, ...]]:
             "pass hardware= as the path of a .toml with its numbers"
         )
     geforce, other = rates.NVIDIA[max(older)]
-    architecture = geforce if "geforce" in properties.name.lower() else other
-    if architecture == "turing-geforce" and "gtx" in properties.name.lower():
+    words = set(properties.name.lower().split())
+    architecture = geforce if words & rates.GEFORCE else other
+    if architecture == "turing-geforce" and "gtx" in words:
         architecture = "turing-gtx"  # sold without tensor cores
     if max(older) == capability:
         return architecture, ()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["AMD", "ARCHITECTURES", "NVIDIA", "SIMD", "Rates"]
+__all__ = ["AMD", "ARCHITECTURES", "GEFORCE", "NVIDIA", "SIMD", "Rates"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,10 @@ ARCHITECTURES: Mapping[str, Rates] = {
     "cdna3": Rates({"fp64": 128, "fp32": 256}, _tensor_cores(2048, fp64=256, fp32=256, fp8=4096)),
 }
 
-#: The architecture of NVIDIA GPUs by compute capability: (of GeForce cards, of all others).
+#: Words of the names of NVIDIA GPUs that run fp16 with fp32 accumulate at half the rate.
+GEFORCE = frozenset({"geforce", "a10g"})
+
+#: The architecture of NVIDIA GPUs by compute capability: (of those, of all others).
 NVIDIA: Mapping[tuple[int, int], tuple[str, str]] = {
     (6, 0): ("pascal-p100", "pascal-p100"),
     (6, 1): ("pascal", "pascal"),
