@@ -1,6 +1,6 @@
 """The compiled core, as the package uses it. See `nnprof.records.TraceData` for `TraceResult`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -32,9 +32,24 @@ class Tracer:
     def start(self) -> None: ...
     def stop(self) -> None: ...
 
+class Hardware:
+    def __init__(
+        self,
+        *,
+        architecture: str,
+        cpu: bool,
+        compute_units: float,
+        cache_bytes: float,
+        bandwidth: float,
+        flops: dict[str, float],
+        vector_flops: dict[str, float],
+        constants: dict[str, float],
+    ) -> None: ...
+
 class TraceResult:
     def __init__(self, tracer: Tracer) -> None: ...
     def assumptions(self) -> list[str]: ...
+    def call_index(self) -> dict[str, Any]: ...
     def calls_of(
         self, *operators: str
     ) -> list[tuple[str, int, str, tuple[int, ...], tuple[int, ...]]]: ...
@@ -46,6 +61,14 @@ class TraceResult:
     def ops(self) -> dict[str, Any]: ...
     def totals(self, phase: str | None = None) -> dict[str, int]: ...
 
+def estimate(
+    result: TraceResult,
+    hardware: Hardware,
+    *,
+    matmul_tf32: bool,
+    convolution_tf32: bool,
+    attention: str,
+) -> dict[str, Any]: ...
 def intercept_key() -> Any: ...
 def register_custom_cost(op: str, cost: Callable[[dict[str, Any]], dict[str, int]]) -> None: ...
 def rules() -> list[dict[str, Any]]: ...
@@ -59,4 +82,11 @@ def set_formula_finder(
 ) -> None: ...
 def set_fake_tensor_type(fake_tensor: type) -> None: ...
 def set_error_types(errors: ModuleType) -> None: ...
+def timeline(
+    result: TraceResult,
+    seconds: Sequence[float],
+    host_s: Sequence[float],
+    launch_latency_s: float,
+    synchronous: bool,
+) -> tuple[float, float, float]: ...
 def tracing() -> bool: ...

@@ -118,6 +118,26 @@ py::dict TraceResult::ops() const {
   return columns;
 }
 
+py::dict TraceResult::call_index() const {
+  const auto& records = session_->records();
+  const auto count = static_cast<py::ssize_t>(records.size());
+  const std::vector<uint32_t> order = preorder();
+  std::vector<int64_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  py::array_t<int64_t> scope(count), signature(count), phase(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const OpRecord& record = records[static_cast<size_t>(i)];
+    scope.mutable_at(i) = row_of[record.scope];
+    signature.mutable_at(i) = record.signature;
+    phase.mutable_at(i) = static_cast<int64_t>(record.phase);
+  }
+  py::dict columns;
+  columns["scope"] = scope;
+  columns["signature"] = signature;
+  columns["phase"] = phase;
+  return columns;
+}
+
 py::list TraceResult::calls_of(const py::args& operators) const {
   std::vector<bool> wanted;
   for (const PricedSignature& priced : aggregate_.signatures) {
@@ -308,6 +328,7 @@ void bind_results(py::module_& m) {
       .def("flops_by_kind", &TraceResult::flops_by_kind, py::arg("phase") = py::none())
       .def("layers", &TraceResult::layers)
       .def("ops", &TraceResult::ops)
+      .def("call_index", &TraceResult::call_index)
       .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)

@@ -44,23 +44,18 @@ class DeviceCopies:
         self._values = Values(device)
         self._memo: dict[int, Any] = {id(value): value for value in shared}
         self._storages: dict[int, torch.UntypedStorage] = {}
+        self._cells: dict[int, types.CellType] = {}
         self._originals: list[Any] = [shared]  # ids are keys here: what has them has to stay
         self._kind = "attribute"
         self._made: dict[str, None] = {}
 
     def of(self, value: Any, *, inputs: bool = False) -> Any:
-        """A copy of anything. Raises what `copy.deepcopy` raises, and where memory is short.
-
-        A plain function is made anew over copies of the modules and tensors that it names; what
-        the functions it calls name is not copied.
-        """
+        """A copy of anything. Raises what `copy.deepcopy` raises, and where memory is short."""
         self._originals.append(value)
+        self._kind = "input" if inputs else "attribute"
         # Made as normal tensors, of which inference mode can count the writes too.
         with torch.inference_mode(False), torch.no_grad():
-            self._kind = "input" if inputs else "attribute"
-            if isinstance(value, types.FunctionType):
-                return self._function(value)
-            return self._anything(value)
+            return self._copied(value)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -74,10 +69,12 @@ class DeviceCopies:
             notes.append("integer inputs that hold no values are 0 and 1")
         return tuple(notes)
 
-    def _anything(self, value: Any) -> Any:
+    def _copied(self, value: Any) -> Any:
         for item in reachable(value, known=self._memo):
             if isinstance(item, _SHARED):
                 self._memo.setdefault(id(item), item)
+            elif isinstance(item, types.FunctionType):
+                self._remake(item)
             elif isinstance(item, nn.Module) and not isinstance(item, torch.jit.ScriptModule):
                 self._place_own(item)
             elif type(item) is nn.Parameter and id(item) not in self._memo:
@@ -146,38 +143,31 @@ class DeviceCopies:
         self._made["integer input" if integer else place.kind] = None
         return flat.untyped_storage()
 
-    # Functions.
+    def _remake(self, function: types.FunctionType) -> None:
+        """Puts `function` over copies of what it names into the memo.
 
-    def _function(self, function: types.FunctionType) -> types.FunctionType:
-        """`function` over copies of what it names."""
-        if id(function) in self._memo:
-            known: types.FunctionType = self._memo[id(function)]
-            return known
-        named = set(function.__code__.co_names) & function.__globals__.keys()
-        cells = function.__closure__ or ()
-        inside = [function.__globals__[name] for name in named] + list(_contents(cells))
-        self._memo[id(function)] = function  # to itself, where functions name each other
-        if not any(map(_is_to_copy, inside)):
-            return function
+        `deepcopy` takes functions as they are, and a hook, or a forward that was put in place of
+        another, would go on writing to the user's model and lists.
+        """
+        if id(function) in self._memo or not any(map(_is_to_copy, named_by(function))):
+            return
+        cells = [self._cells.setdefault(id(cell), types.CellType()) for cell in _cells(function)]
+        names = function.__globals__
         made = types.FunctionType(
-            function.__code__,
-            function.__globals__
-            | {name: self._named(function.__globals__[name]) for name in named},
-            function.__name__,
-            function.__defaults__,
-            tuple(map(self._cell, cells)),
+            function.__code__, {**names}, function.__name__, None, tuple(cells)
         )
-        made.__kwdefaults__ = function.__kwdefaults__
-        self._memo[id(function)] = made
-        return made
-
-    def _cell(self, cell: types.CellType) -> types.CellType:
-        return types.CellType(*map(self._named, _contents([cell])))
+        self._memo[id(function)] = made  # before what it names is copied, which may hold it
+        made.__dict__.update(function.__dict__)
+        made.__defaults__ = self._named(function.__defaults__)
+        made.__kwdefaults__ = self._named(function.__kwdefaults__)
+        for name in _globals(function):
+            made.__globals__[name] = self._named(names[name])
+        for old, new in zip(_cells(function), cells, strict=True):
+            for content in _contents([old]):
+                new.cell_contents = self._named(content)
 
     def _named(self, value: Any) -> Any:
-        if isinstance(value, types.FunctionType):
-            return self._function(value)
-        return self._anything(value) if _is_to_copy(value) else value
+        return self._copied(value) if _is_to_copy(value) else value
 
 
 class _Placing(TorchFunctionMode):
@@ -196,7 +186,7 @@ class _Placing(TorchFunctionMode):
 
 
 def reachable(*values: Any, known: Iterable[int] = ()) -> Iterator[Any]:
-    """All objects inside `values`, each once: through containers, attributes and methods.
+    """All objects inside `values`, each once: through containers, attributes and functions.
 
     Those whose ids are `known` are left out, with all that only they reach.
     """
@@ -207,7 +197,10 @@ def reachable(*values: Any, known: Iterable[int] = ()) -> Iterator[Any]:
             continue
         seen.add(id(value))
         yield value
-        if isinstance(value, (*_LEAVES, types.FunctionType)):
+        if isinstance(value, _LEAVES):
+            continue
+        if isinstance(value, types.FunctionType):
+            waiting += named_by(value)
             continue
         if isinstance(value, dict):
             waiting += value.values()
@@ -255,10 +248,38 @@ def _is_fake(tensor: torch.Tensor) -> bool:
     return type(tensor).__name__ == "FakeTensor"  # by name: importing its module takes its time
 
 
+def named_by(function: types.FunctionType) -> list[Any]:
+    """What a function reaches by names of its own, where it could be a model's state."""
+    values = [*_contents(_cells(function)), *(function.__defaults__ or ())]
+    values += (function.__kwdefaults__ or {}).values()
+    return values + [function.__globals__[name] for name in _globals(function)]
+
+
+def _globals(function: types.FunctionType) -> list[str]:
+    """Names of global modules, tensors and lists and dicts of them; not all that a program has."""
+    return [
+        name
+        for name in function.__code__.co_names
+        if any(isinstance(v, (torch.Tensor, nn.Module)) for v in _held(function, name))
+    ]
+
+
+def _held(function: types.FunctionType, name: str) -> Iterable[Any]:
+    value = function.__globals__.get(name)
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def _is_to_copy(value: Any) -> bool:
-    if isinstance(value, types.FunctionType):
-        return any(map(_is_to_copy, _contents(value.__closure__ or ())))
+    """A function that names `value` could write to the user's state through it."""
+    if isinstance(value, (list, dict, set)):
+        return True
     return any(isinstance(item, (torch.Tensor, nn.Module)) for item in reachable(value))
+
+
+def _cells(function: types.FunctionType) -> tuple[types.CellType, ...]:
+    return function.__closure__ or ()
 
 
 def _contents(cells: Any) -> Iterator[Any]:

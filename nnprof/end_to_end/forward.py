@@ -20,7 +20,7 @@ from nnprof.end_to_end.clock import (
     undisturbed,
 )
 from nnprof.end_to_end.copies import DeviceCopies, reachable, storage_bytes
-from nnprof.end_to_end.process import kept_process
+from nnprof.end_to_end.process import kept_process, uncompiled
 from nnprof.end_to_end.record import EndToEnd
 from nnprof.errors import InputError
 from nnprof.inputs import as_dtype
@@ -36,8 +36,8 @@ __all__ = ["RealForward"]
 _WARM_UPS = {"cpu": 2}
 _WARM_UPS_OF_ACCELERATORS = 3
 
-#: Disturbed runs are tried again for this many times the time that was asked for.
-_PATIENCE = 2
+#: Where runs are disturbed, others are tried for this long, or twice the time that was asked for.
+_PATIENCE_SECONDS = 2.0
 _MOST_RUNS = 5000
 
 
@@ -54,13 +54,13 @@ class RealForward:
 
     The model, the arguments and the process are as before after each of the steps: the forward
     runs on copies, and the generators, grad mode, default dtype and thread count are put back after
-    each run. Train or eval and grad mode are as they stand. Two limits: what a hook or a function
-    reaches through a closure is not copied, and the statistics of the device's peak memory start
-    anew.
+    each run. Train or eval and grad mode are as they stand. Limits: what only a class or a global
+    name of another function leads to is not copied, and the statistics of the device's peak memory
+    start anew.
 
     A model on the meta device is filled with random values, each tensor as its name lets expect.
-    A plain function runs as it is, over copies of the modules and tensors that it names itself;
-    other callables are copied like modules.
+    A plain function runs over copies of the modules, tensors and lists that it names; where it
+    makes tensors on a device that it names, that is where they are.
     """
 
     def __init__(
@@ -82,7 +82,8 @@ class RealForward:
 
         Raises `InputError` where the device is none.
         """
-        self._given = looked_through(model), arguments, dict(keywords), prepare
+        eager = getattr(looked_through(model), "_torchdynamo_orig_callable", None)
+        self._given = eager or looked_through(model), arguments, dict(keywords), prepare
         self._device = _device(device)
         self._autocast = as_dtype(autocast)
         self._memory_limit = memory_limit
@@ -127,11 +128,11 @@ class RealForward:
     def sample(self, seconds: float) -> None:
         """Times runs for about so long, three in all at least; warms up the first time.
 
-        Runs that other processes disturbed are tried again, for twice the time at most.
+        Runs that other processes disturbed are tried again, for 2 s or twice the time at most.
         """
         if self._model is None:
             return
-        with self._told("raised"), self._current():
+        with self._told("raised"), self._current(), uncompiled():
             self._make_ready()
             if not self._warm:
                 self._warm_up(seconds)
@@ -225,7 +226,7 @@ class RealForward:
 
     def _run_once(self, *, watching: bool) -> bool:
         """Runs untimed; with `watching`, on copies, and tells whether it changed them."""
-        arguments = self._run_arguments(anew=watching)
+        arguments = self._run_arguments(anew=watching or self._changing)
         before = _picture(arguments) if watching else None
         with kept_process(self._device):
             self._seconds(self._call(arguments))
@@ -236,7 +237,8 @@ class RealForward:
         for done in range(_MOST_RUNS):
             spent = time.perf_counter() - start
             enough = sum(not run.disturbed for run in self._runs) >= MIN_RUNS
-            tired = len(self._runs) >= 2 * MIN_RUNS and spent >= _PATIENCE * seconds
+            patience = max(2 * seconds, _PATIENCE_SECONDS)
+            tired = len(self._runs) >= 2 * MIN_RUNS and spent >= patience
             if done and spent >= seconds and (enough or tired):
                 break
             self._runs.append(self._timed_run())
@@ -292,7 +294,7 @@ class RealForward:
     ) -> float | None:
         around = sys.exception()
         try:
-            with kept_process(self._device), self._current():
+            with kept_process(self._device), self._current(), uncompiled():
                 return timed(self._call(self._run_arguments(anew=self._changing)))
         except Exception as error:
             self._notes[f"{name}: {_text_of(_root(error, around))}"] = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from nnprof.trace import _generators_state
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["kept_process"]
+__all__ = ["kept_process", "uncompiled"]
 
 #: Switches of the whole process or thread that a forward may turn: how to read and to set each.
 _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
@@ -25,6 +26,19 @@ _SWITCHES: tuple[tuple[Callable[[], Any], Callable[[Any], object]], ...] = (
         lambda on: setattr(torch.backends.cudnn, "benchmark", on),
     ),
 )
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Runs the Python of what torch.compile made, which would compile again for a copy."""
+    if "torch._dynamo" not in sys.modules:
+        yield
+        return
+    stance = torch.compiler.set_stance("force_eager")  # in force from here on
+    try:
+        yield
+    finally:
+        stance.__exit__(None, None, None)
 
 
 @contextmanager
