@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("torch_version") = &kBuiltAgainst[kBuiltAgainstMark.size()];
   nnprof::bind_errors(m);
   nnprof::bind_estimate(m);
+  nnprof::bind_replay(m);
   nnprof::bind_results(m);
   nnprof::bind_rules(m);
   nnprof::bind_scopes(m);

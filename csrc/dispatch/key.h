@@ -25,4 +25,10 @@ inline c10::DispatchKeySet keys_above_kernels() {
          c10::autocast_dispatch_keyset;
 }
 
+// What the program around may have switched on, and a call apart from it must not see: casts of
+// autocast were recorded as calls of their own.
+inline c10::DispatchKeySet keys_of_the_program() {
+  return c10::DispatchKeySet(kInterceptKey) | c10::autocast_dispatch_keyset;
+}
+
 }  // namespace nnprof

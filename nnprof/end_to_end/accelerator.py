@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import statistics
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +16,7 @@ import torch
 from nnprof.end_to_end.clock import MIN_RUNS, host_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     Run = Callable[[], object]
 
@@ -104,6 +104,8 @@ def graph_seconds(device: torch.device, run: Run) -> float:
 def _captured_seconds(side: torch.cuda.Stream, run: Run) -> float:
     for _ in range(_WARM_UPS):
         run()
+    with _refusing_to_wait():
+        run()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
@@ -118,6 +120,22 @@ def _captured_seconds(side: torch.cuda.Stream, run: Run) -> float:
     finally:
         del output
         graph.reset()
+
+
+@contextmanager
+def _refusing_to_wait() -> Iterator[None]:
+    """Raises where the host waits for the device: a capture would fail there, and leave its marks.
+
+    The allocator takes a capture whose end raised for one that is still under way.
+    """
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the mode is a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
 
 
 def _replayed_seconds(graph: torch.cuda.CUDAGraph, count: int) -> float:
@@ -161,7 +179,7 @@ def busy_seconds(accelerator: Accelerator, run: Run) -> float | None:
 def _is_work(event: Any) -> bool:
     """A kernel, a copy or a fill, not the shadow of a range that the host marked."""
     on_device = event.device_type.name != "CPU"
-    marked = event.is_user_annotation or event.name.startswith("ProfilerStep")
+    marked = getattr(event, "is_user_annotation", False) or event.name.startswith("ProfilerStep")
     return on_device and not marked
 
 

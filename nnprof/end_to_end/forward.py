@@ -111,7 +111,7 @@ class RealForward:
         self._changing = False
 
     def __enter__(self) -> Self:
-        with self._told("cannot be copied"):
+        with self._told("or its inputs cannot be copied"):
             self._check_device()
             self._check_room()
             self._copy()

@@ -139,7 +139,9 @@ def test_a_model_that_cannot_be_copied_says_so() -> None:
     model.stream = (i for i in range(3))  # type: ignore[assignment]
     result = forward_of(model, torch.ones(1))
     assert result.reason is not None
-    assert result.reason.startswith("the model cannot be copied: TypeError: cannot pickle")
+    assert result.reason.startswith(
+        "the model or its inputs cannot be copied: TypeError: cannot pickle"
+    )
 
 
 # The state that it runs in.

@@ -1,0 +1,77 @@
+// From a recorded signature to real arguments on a device: sizes, strides, offsets and aliasing as
+// recorded, data as replay/fills.h says.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <ATen/core/stack.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/record.h"
+#include "dispatch/operators.h"
+#include "replay/random_data.h"
+
+namespace nnprof {
+
+using Stack = torch::jit::Stack;
+
+// The arguments of one call, and further sets of them that share what the model would find in the
+// cache (activations) and have their own of what it would not (weights), or of what is written.
+class ArgumentSets {
+ public:
+  ArgumentSets(const Operator& op, const OpSignature& signature, c10::Device device);
+
+  // Bytes of the first set, with what it keeps to refresh it; of what a further set has of its own;
+  // of what of that the model would not find in the cache.
+  int64_t bytes() const;
+  int64_t bytes_of_further_set() const;
+  int64_t cold_bytes() const;
+  bool writes() const { return writes_; }
+
+  void make_first(RandomData& data);
+  void add_set();
+  size_t size() const { return sets_.size(); }
+  // The arguments, to be copied: a call takes them off its stack.
+  const Stack& arguments(size_t set) const { return sets_[set].arguments; }
+  // What calls wrote in place is put back: over and over, a product would run to zero or infinity.
+  void refresh();
+
+ private:
+  struct StoragePlan {
+    int64_t first_byte = 0;  // of the recorded storage that is there: a multiple of 256
+    int64_t end_byte = 0;
+    bool used = false;
+    bool cold = false;
+    bool written = false;
+    bool on_cpu = false;
+    int64_t bytes() const { return end_byte - first_byte; }
+    bool own() const { return cold || written; }
+  };
+  struct Set {
+    std::vector<at::Tensor> storages;  // as bytes
+    Stack arguments;
+  };
+
+  template <class Visit>
+  void for_each_spec(Visit visit) const;
+  void plan(const TensorSpec& spec, size_t argument);
+  at::Tensor new_storage(const StoragePlan& plan) const;
+  at::Tensor tensor(const TensorSpec& spec, const Set& set) const;
+  Stack build(const Set& set) const;
+
+  const Operator& op_;
+  const OpSignature& signature_;
+  NamedCall call_;
+  c10::Device device_;
+  bool has_tensors_ = false;
+  bool writes_ = false;
+  std::vector<StoragePlan> plans_;  // by the storage's number
+  std::vector<Set> sets_;
+  std::vector<at::Tensor> pristine_;  // of written storages, by number
+};
+
+// Empty: it can be called again. Else why not.
+std::string why_not_materialized(const Operator& op, const OpSignature& signature);
+
+}  // namespace nnprof

@@ -1,0 +1,319 @@
+#include "replay/runner.h"
+
+#include <ATen/core/grad_mode.h>
+#include <c10/core/DeviceGuard.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "dispatch/key.h"
+#include "replay/clock.h"
+#include "replay/machine.h"
+#include "replay/materialize.h"
+#include "replay/split.h"
+#include "replay/statistics.h"
+
+namespace nnprof {
+namespace {
+
+constexpr size_t kFewSamples = 10;
+constexpr size_t kMostSamples = 50;
+constexpr size_t kMostSets = 1024;
+constexpr double kPrecision = 0.01;         // of the median
+constexpr double kSmallestInterval = 1e-7;  // seconds
+constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take at first
+constexpr double kLongestVisit = 0.5;
+constexpr int64_t kMostDiscarded = 20;
+constexpr double kUsableMemory = 0.9;
+
+// As the call was recorded: no autograd graph comes of tensors that need no gradient, and casts of
+// autocast are calls of their own. No trace hears of it.
+class RecordedState {
+ public:
+  explicit RecordedState(const CallState& state)
+      : inference_(state.inference_mode), grad_(state.grad_enabled) {}
+
+ private:
+  c10::InferenceMode inference_;
+  c10::AutoGradMode grad_;
+  c10::impl::ExcludeDispatchKeyGuard quiet_{keys_of_the_program()};
+};
+
+bool returns_what_it_got(const ReplayJob& job) {
+  const auto& outputs = job.signature.outputs;
+  if (!job.op->written.empty() || outputs.empty()) return false;
+  return std::all_of(outputs.begin(), outputs.end(), [&](const TensorSpec& output) {
+    return !output.defined || aliases_argument(job.signature, output);
+  });
+}
+
+bool is_collective(std::string_view op) {
+  return op.rfind("c10d::", 0) == 0 || op.rfind("_c10d_functional::", 0) == 0 ||
+         op.rfind("c10d_functional::", 0) == 0 || op.rfind("_c10d_functional_autograd::", 0) == 0;
+}
+
+bool is_tight(const std::vector<double>& samples) {
+  const Summary summary = summarize(samples);
+  const double half = (summary.high - summary.low) / 2;
+  return half <= std::max(kPrecision * summary.median, kSmallestInterval);
+}
+
+bool is_finished(const std::vector<double>& samples) {
+  if (samples.size() >= kMostSamples) return true;
+  return samples.size() >= kFewSamples && is_tight(samples);
+}
+
+// One operator, materialized: warmed up, then sampled.
+class Subject {
+ public:
+  Subject(const ReplayJob& job, const OpSignature& signature, c10::Device device)
+      : job_(job), sets_(*job.op, signature, device) {}
+
+  ArgumentSets& sets() { return sets_; }
+
+  // The warm-up, and how long a call takes, roughly.
+  double warm_up(Clock& clock, RandomData& data) {
+    sets_.make_first(data);
+    prepare(1);
+    call(1);
+    prepare(1);
+    clock.finish();
+    const double start = host_seconds();
+    call(1);
+    clock.finish();
+    return std::max(host_seconds() - start, 1e-7);
+  }
+
+  void call(size_t count) {
+    for (size_t i = 0; i < count; ++i) {
+      Stack& stack = stacks_[i];
+      job_.op->handle.callBoxed(stack);
+      stack.clear();  // the outputs are freed as soon as in the model, or sooner
+    }
+  }
+
+  // Outside of what is timed: the arguments of the next calls, of one set after another.
+  void prepare(size_t count) {
+    stacks_.clear();
+    if (sets_.writes()) sets_.refresh();
+    for (size_t i = 0; i < count; ++i) {
+      stacks_.push_back(sets_.arguments(next_set_));
+      next_set_ = rotating ? (next_set_ + 1) % sets_.size() : 0;
+    }
+  }
+
+  bool rotating = true;
+
+ private:
+  const ReplayJob& job_;
+  ArgumentSets sets_;
+  std::vector<Stack> stacks_;
+  size_t next_set_ = 0;
+};
+
+class Replay {
+ public:
+  Replay(const std::vector<ReplayJob>& jobs, const ReplayOptions& options,
+         const ReplayObserver& observer)
+      : jobs_(jobs), options_(options), observer_(observer), started_(host_seconds()) {
+    report_.measurements.resize(jobs.size());
+  }
+
+  ReplayReport run() {
+    const c10::DeviceGuard device(options_.device);
+    clock_ = make_clock(options_.device, options_.flush_bytes);
+    std::vector<size_t> pending = replayable();
+    // Most expensive first, so that what time does not suffice for matters least. Then in the
+    // model's order, so that heat and power are as in the model and not those of one kernel.
+    std::stable_sort(pending.begin(), pending.end(),
+                     [&](size_t a, size_t b) { return jobs_[a].weight > jobs_[b].weight; });
+    visit_all(pending, kFewSamples);
+    std::erase_if(pending, [&](size_t job) { return is_done(report_.measurements[job]); });
+    std::sort(pending.begin(), pending.end());
+    visit_all(pending, kMostSamples);
+    finish();
+    return std::move(report_);
+  }
+
+ private:
+  std::vector<size_t> replayable() {
+    std::vector<size_t> pending;
+    for (size_t i = 0; i < jobs_.size(); ++i) {
+      const Obstacle obstacle = obstacle_of(jobs_[i]);
+      report_.measurements[i].note = obstacle.note;
+      if (obstacle.status == ReplayStatus::measured) {
+        pending.push_back(i);
+      } else {
+        report_.measurements[i].status = obstacle.status;
+      }
+    }
+    return pending;
+  }
+
+  static bool is_done(const ReplayMeasurement& measurement) {
+    return measurement.seconds.empty() || is_finished(measurement.seconds);
+  }
+
+  void visit_all(const std::vector<size_t>& jobs, size_t samples) {
+    double weight = 0;
+    for (size_t job : jobs) weight += jobs_[job].weight;
+    for (size_t i = 0; i < jobs.size() && going_on(); ++i) {
+      const ReplayJob& job = jobs_[jobs[i]];
+      const double share =
+          weight > 0 ? job.weight / weight : 1 / static_cast<double>(jobs.size() - i);
+      weight -= job.weight;
+      visit_until_ = host_seconds() + std::clamp(share * time_left(), kQuickVisit, kLongestVisit);
+      visit(job, report_.measurements[jobs[i]], samples);
+      if (observer_.progress) observer_.progress(i + 1, jobs.size(), job.signature.op);
+    }
+  }
+
+  double time_left() const { return started_ + options_.time_budget - host_seconds(); }
+
+  bool going_on() {
+    if (!report_.interrupted && !observer_.keep_going()) report_.interrupted = true;
+    return !report_.interrupted && time_left() > 0;
+  }
+
+  void visit(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
+    try {
+      measure(job, measurement, samples);
+    } catch (const std::exception& error) {
+      measurement.status = ReplayStatus::failed;
+      measurement.note = observer_.describe(error);
+    }
+  }
+
+  void measure(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
+    const RecordedState state(job.state);
+    const int64_t usable = usable_memory();
+    const Part part = part_that_fits(job, options_.device, usable);
+    if (part.parts == 0) {
+      measurement.status = ReplayStatus::no_memory;
+      measurement.note = part.note;
+      return;
+    }
+    Subject subject(job, part.signature, options_.device);
+    const double rough = subject.warm_up(*clock_, data_);
+    size_t count = clock_->calls_for(rough);
+    add_sets(subject.sets(), part, usable, count);
+    if (subject.sets().writes()) {
+      count = std::clamp(subject.sets().size() / 2, size_t{1},
+                         count);  // a clock may take twice as many
+    }
+    take_samples(subject, count, samples, part.parts, measurement, measurement.seconds);
+    if (measurement.seconds.empty()) return;
+    measurement.status = part.parts > 1 ? ReplayStatus::scaled : ReplayStatus::measured;
+    if (part.parts > 1) measurement.note = part.note;
+    const bool differs = subject.sets().size() > 1 && !subject.sets().writes();
+    if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty())
+      return;
+    subject.rotating = false;
+    ReplayMeasurement unused;
+    take_samples(subject, count, kFewSamples, part.parts, unused, measurement.warm_seconds);
+  }
+
+  int64_t usable_memory() const {
+    if (options_.memory_limit) return *options_.memory_limit;
+    return static_cast<int64_t>(kUsableMemory *
+                                static_cast<double>(available_memory(options_.device)));
+  }
+
+  // So many that a weight has left the cache when its turn comes again, and that nothing that is
+  // written is written twice before it is put back.
+  void add_sets(ArgumentSets& sets, const Part& part, int64_t usable, size_t count) {
+    const int64_t own = sets.bytes_of_further_set();
+    int64_t wanted = 1;
+    const int64_t cold = sets.cold_bytes();
+    if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
+    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(count));
+    const int64_t room = own > 0 ? (usable - part.bytes) / own : 0;
+    wanted = std::min({wanted, room + 1, static_cast<int64_t>(kMostSets)});
+    while (static_cast<int64_t>(sets.size()) < wanted) sets.add_set();
+    const int64_t further = static_cast<int64_t>(sets.size()) - 1;
+    report_.peak_bytes = std::max(report_.peak_bytes, part.bytes + further * own + clock_->bytes());
+  }
+
+  int64_t cache_bytes() const {
+    return options_.device.is_cpu() ? last_level_cache_bytes() : options_.flush_bytes / 2;
+  }
+
+  void take_samples(Subject& subject, size_t count, size_t most, size_t parts,
+                    ReplayMeasurement& measurement, std::vector<double>& seconds) {
+    const Calls calls{[&](size_t n) { subject.prepare(n); }, [&](size_t n) { subject.call(n); }};
+    const size_t before = seconds.size();
+    int64_t discarded = 0;
+    while (seconds.size() < most && !is_finished(seconds) && going_on()) {
+      if (seconds.size() > before && host_seconds() > visit_until_) return;
+      const std::optional<Sample> sample = clock_->sample(calls, count);
+      const bool patient = discarded < kMostDiscarded && host_seconds() < visit_until_;
+      if (!sample || (sample->disturbed && patient)) {
+        ++discarded;
+        ++measurement.discarded;
+        if (!sample && discarded >= kMostDiscarded) return give_up(measurement);
+        continue;
+      }
+      measurement.disturbed += sample->disturbed;
+      seconds.push_back(sample->seconds * static_cast<double>(parts));
+      measurement.host_seconds.push_back(sample->host_seconds * static_cast<double>(parts));
+      if (!subject.sets().writes()) count = std::max(count, clock_->calls_for(sample->seconds));
+    }
+  }
+
+  static void give_up(ReplayMeasurement& measurement) {
+    measurement.status = ReplayStatus::not_replayable;
+    measurement.note = "the device never lagged behind the host: the operator waits for it";
+  }
+
+  void finish() {
+    report_.took_s = host_seconds() - started_;
+    if (!report_.interrupted) return;
+    for (ReplayMeasurement& measurement : report_.measurements) {
+      if (measurement.status == ReplayStatus::no_time)
+        measurement.status = ReplayStatus::interrupted;
+    }
+  }
+
+  const std::vector<ReplayJob>& jobs_;
+  const ReplayOptions& options_;
+  const ReplayObserver& observer_;
+  double started_;
+  double visit_until_ = 0;
+  std::unique_ptr<Clock> clock_;
+  RandomData data_;
+  ReplayReport report_;
+};
+
+}  // namespace
+
+Obstacle obstacle_of(const ReplayJob& job) {
+  const Rule* rule = job.signature.rule;
+  const bool view = rule != nullptr ? rule->has(kView) : job.op->view;
+  if (view || returns_what_it_got(job)) return {ReplayStatus::view, ""};
+  if (is_collective(job.signature.op)) {
+    return {ReplayStatus::not_replayable, "it talks to other processes"};
+  }
+  const std::string reason = why_not_materialized(*job.op, job.signature);
+  if (!reason.empty()) return {ReplayStatus::not_replayable, reason};
+  return {};
+}
+
+ReplayReport replay(const std::vector<ReplayJob>& jobs, const ReplayOptions& options,
+                    const ReplayObserver& observer) {
+  return Replay(jobs, options, observer).run();
+}
+
+std::vector<c10::IValue> call_once(const ReplayJob& job, c10::Device device) {
+  const c10::DeviceGuard guard(device);
+  const RecordedState state(job.state);
+  RandomData data;
+  ArgumentSets sets(*job.op, job.signature, device);
+  sets.make_first(data);
+  Stack stack = sets.arguments(0);
+  job.op->handle.callBoxed(stack);
+  return stack;
+}
+
+}  // namespace nnprof

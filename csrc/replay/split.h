@@ -1,0 +1,24 @@
+// When the arguments of a call do not fit in memory: the part of the batch that does.
+#pragma once
+
+#include <c10/core/Device.h>
+
+#include <string>
+
+#include "replay/runner.h"
+
+namespace nnprof {
+
+struct Part {
+  OpSignature signature;  // of the call that is made instead
+  size_t parts = 1;       // how many such calls the recorded one is; 0: none fits
+  int64_t bytes = 0;      // arguments, outputs and temporaries of the part
+  std::string note;
+};
+
+Part part_that_fits(const ReplayJob& job, c10::Device device, int64_t usable_bytes);
+
+// Is the output's memory that of an argument?
+bool aliases_argument(const OpSignature& signature, const TensorSpec& output);
+
+}  // namespace nnprof
