@@ -15,10 +15,11 @@ from nnprof import _core
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from os import PathLike
 
     from nnprof.hardware import Hardware
 
-__all__ = ["Estimates", "Timeline", "estimate", "timeline"]
+__all__ = ["Estimates", "Timeline", "estimate", "find_hardware", "timeline"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +99,20 @@ def estimate(
     return Estimates(hardware=hardware, timeline=line, **lists)
 
 
+def find_hardware(
+    hardware: Hardware | PathLike[str] | str | None, device: torch.device | None
+) -> Hardware | None:
+    """What to estimate for: the named one, else the device's own, else nothing.
+
+    Raises `InputError` for a name that is not known.
+    """
+    from nnprof.hardware import find, for_device
+
+    if hardware is not None:
+        return find(hardware)
+    return for_device(device) if device is not None else None
+
+
 def timeline(
     result: _core.TraceResult, hardware: Hardware, seconds: Sequence[float], host_s: Sequence[float]
 ) -> Timeline:
@@ -149,8 +164,8 @@ def _matmul_tf32() -> bool:
 
 
 def _convolution_tf32() -> bool:
+    cudnn: Any = torch.backends.cudnn
     try:
-        return bool(torch.backends.cudnn.allow_tf32)
+        return bool(cudnn.allow_tf32)
     except RuntimeError:
-        precision: Any = torch.backends.cudnn.conv
-        return str(precision.fp32_precision) == "tf32"
+        return str(cudnn.conv.fp32_precision) == "tf32"

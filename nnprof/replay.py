@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -19,7 +18,10 @@ from nnprof import _core
 from nnprof.errors import InputError
 from nnprof.records import plain
 
-__all__ = ["Measurements", "replay"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+__all__ = ["Measurements", "present_device", "replay"]
 
 #: Bytes of the buffer that empties a device's cache, where the cache's size is not known.
 _USUAL_FLUSH_BYTES = 256 << 20
@@ -99,7 +101,7 @@ def replay(
     Raises:
         InputError: the device is not there, or an argument is wrong.
     """
-    device = _checked_device(device)
+    device = present_device(device)
     weights = _weights(result, expected_s)
     if time_budget <= 0:
         raise InputError(f"time_budget is in seconds and must be above 0, not {time_budget}")
@@ -126,7 +128,8 @@ def replay(
     return Measurements(device=str(device), conditions=_conditions(device, seed), **columns)
 
 
-def _checked_device(device: torch.device | str) -> torch.device:
+def present_device(device: torch.device | str) -> torch.device:
+    """`device` with its index; raises `InputError` where there is none of its kind."""
     try:
         device = torch.device(device)
     except RuntimeError as error:
@@ -140,7 +143,8 @@ def _checked_device(device: torch.device | str) -> torch.device:
             f"no {device.type} device is there to measure on: pass device={other}, run where there "
             f"is one, or install a torch built for {device.type} (this one is {torch.__version__})"
         )
-    index = torch.accelerator.current_device_index() if device.index is None else device.index
+    index: Any = device.index  # None where the caller named no number
+    index = torch.accelerator.current_device_index() if index is None else index
     if index >= torch.accelerator.device_count():
         count = torch.accelerator.device_count()
         raise InputError(f"there is no {device}: of {device.type} devices there are {count}")
@@ -220,18 +224,17 @@ def _device_name(device: torch.device) -> str:
         with suppress(Exception):
             return str(getattr(torch, device.type).get_device_name(device))
         return device.type
-    with suppress(OSError):
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+    with suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
 def _cuda_conditions(device: torch.device) -> dict[str, Any]:
     conditions: dict[str, Any] = {
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,

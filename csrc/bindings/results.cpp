@@ -138,6 +138,32 @@ py::dict TraceResult::call_index() const {
   return columns;
 }
 
+py::dict TraceResult::signatures() const {
+  py::list op, inputs, outputs, dtype, contraction, executed;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    Shapes input_shapes, output_shapes;
+    for (const Argument& argument : priced.signature.arguments) {
+      add_shapes(argument.tensors, input_shapes);
+    }
+    add_shapes(priced.signature.outputs, output_shapes);
+    const int64_t flops = priced.cost[FlopKind::contraction];
+    op.append(priced.signature.op);
+    inputs.append(input_shapes);
+    outputs.append(output_shapes);
+    dtype.append(dtype_name(priced.signature));
+    contraction.append(flops);
+    executed.append(flops - priced.cost.flops_skipped);
+  }
+  py::dict columns;
+  columns["op"] = op;
+  columns["input_shapes"] = inputs;
+  columns["output_shapes"] = outputs;
+  columns["dtype"] = dtype;
+  columns["contraction_flops"] = contraction;
+  columns["contraction_flops_executed"] = executed;
+  return columns;
+}
+
 py::list TraceResult::calls_of(const py::args& operators) const {
   std::vector<bool> wanted;
   for (const PricedSignature& priced : aggregate_.signatures) {
@@ -329,6 +355,7 @@ void bind_results(py::module_& m) {
       .def("layers", &TraceResult::layers)
       .def("ops", &TraceResult::ops)
       .def("call_index", &TraceResult::call_index)
+      .def("signatures", &TraceResult::signatures)
       .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)

@@ -72,9 +72,7 @@ def fit(
     try:
         from scipy.optimize import least_squares
     except ImportError as error:
-        raise MissingExtraError(
-            "fitting constants needs scipy: pip install scipy"
-        ) from error
+        raise MissingExtraError("fitting constants needs scipy: pip install scipy") from error
     start = hardware.model_constants()
     times = np.log(np.asarray(measured, dtype=float))
     weight = _PRIOR * np.sqrt(len(times))
