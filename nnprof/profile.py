@@ -69,6 +69,11 @@ class Layer:
         return self.times.measured_s if self.times is not None else None
 
     @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds of those calls that `measured_s` leaves out."""
+        return self.times.unmeasured_s if self.times is not None else None
+
+    @property
     def own_estimated_s(self) -> float | None:
         """Estimated seconds without the children."""
         return self.own_times.estimated_s if self.own_times is not None else None
@@ -77,6 +82,11 @@ class Layer:
     def own_measured_s(self) -> float | None:
         """Measured seconds without the children."""
         return self.own_times.measured_s if self.own_times is not None else None
+
+    @property
+    def own_unmeasured_s(self) -> float | None:
+        """Estimated seconds that `own_measured_s` leaves out."""
+        return self.own_times.unmeasured_s if self.own_times is not None else None
 
     @property
     def bytes(self) -> int:
@@ -392,9 +402,14 @@ class Profile(PhaseCosts):
     def measured_s(self) -> float | None:
         """Seconds that the device took for all calls, each measured alone.
 
-        Of what could be measured: `times.total.unmeasured` is the share that is missing.
+        Of what could be measured: `unmeasured_s` is what is missing.
         """
         return self.times.total.measured_s if self.times is not None else None
+
+    @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds of those calls that `measured_s` leaves out."""
+        return self.times.total.unmeasured_s if self.times is not None else None
 
     @property
     def end_to_end_s(self) -> float | None:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["LayerTimes", "SignatureTimes", "Times", "added"]
 
 _MEASURED = ("measured", "scaled")
+#: A sum has an interval where at most this share of it comes from calls that were timed once.
+_SINGLE_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,9 +44,10 @@ class SignatureTimes:
     bytes: float
     peak: float  #: FLOP/s at most
     measured_s: float | None = None
-    low_s: float | None = None
+    low_s: float | None = None  #: None of a single sample, too
     high_s: float | None = None
     warm_s: float | None = None
+    samples: int = 0  #: that `measured_s` is the median of
     #: "measured", "scaled", "view", "not replayable", "failed", "no memory", "no time",
     #: "interrupted"; "" where nothing was to be measured.
     status: str = ""
@@ -54,6 +57,18 @@ class SignatureTimes:
     def ratio(self) -> float | None:
         """Estimated over measured."""
         return self.estimated_s / self.measured_s if self.measured_s else None
+
+    @property
+    def total_s(self) -> float:
+        """Of all calls: measured where it was, else estimated."""
+        return self.calls * self.seconds
+
+    @property
+    def missed_s(self) -> float:
+        """By which the estimate is off in all calls; 0 where nothing was measured."""
+        if self.measured_s is None:
+            return 0.0
+        return self.calls * abs(self.estimated_s - self.measured_s)
 
     @property
     def operational_intensity(self) -> float | None:
@@ -78,10 +93,12 @@ class LayerTimes:
     estimated_s: float = 0.0
     error_s: float = 0.0  #: by which the estimate is off, typically
     measured_s: float | None = None  #: of those calls that were measured
-    low_s: float | None = None
+    low_s: float | None = None  #: None, too, where single samples make up much of the time
     high_s: float | None = None
     #: Share of the estimated time that was not measured; None where nothing was to be.
     unmeasured: float | None = None
+    #: Statuses of calls that were not measured as they are ("scaled", "failed"...), longest first.
+    flags: tuple[str, ...] = ()
     bound: str = ""  #: of the most of the time
     peak_share: float | None = None  #: of the device's peak, at the measured or estimated time
 
@@ -91,6 +108,11 @@ class LayerTimes:
         if not self.measured_s or self.unmeasured is None:
             return None
         return self.estimated_s * (1 - self.unmeasured) / self.measured_s
+
+    @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds that were not measured."""
+        return self.estimated_s * self.unmeasured if self.unmeasured is not None else None
 
 
 class Times:
@@ -122,6 +144,25 @@ class Times:
         return self.measurements.device if self.measurements is not None else None
 
     @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the measuring."""
+        return self.measurements is not None and self.measurements.interrupted
+
+    @cached_property
+    def of_one_device(self) -> bool:
+        """Whether the estimates are for the kind of device that was measured on: only then are
+        ratios errors of the estimates."""
+        from nnprof.hardware.resolve import by_driver_name
+
+        if self.measurements is None:
+            return True
+        on_cpu = self.measurements.device == "cpu"
+        if on_cpu or self.hardware.kind == "cpu":
+            return on_cpu and self.hardware.kind == "cpu"
+        named = by_driver_name(str(self.measurements.conditions.get("device_name", "")))
+        return named is None or named.name == self.hardware.name
+
+    @property
     def timeline(self) -> Timeline:
         """Host, device and wall time: with measured times where there are some."""
         return self.measured_timeline or self.estimates.timeline
@@ -138,11 +179,14 @@ class Times:
         estimates, measured = self.estimates, self.measurements
         known: dict[str, Any] = {}
         if measured is not None:
+            # One sample has no spread, which is not a spread of nothing.
+            several = measured.samples[number] > 1
             known = {
                 "measured_s": measured.seconds[number],
-                "low_s": measured.low_s[number],
-                "high_s": measured.high_s[number],
+                "low_s": measured.low_s[number] if several else None,
+                "high_s": measured.high_s[number] if several else None,
                 "warm_s": measured.warm_s[number],
+                "samples": measured.samples[number],
                 "status": measured.status[number],
                 "note": measured.notes[number],
             }
@@ -203,7 +247,12 @@ class Times:
 
     @property
     def wall_s(self) -> float:
-        """Of one forward: measured end to end, else from the timeline."""
+        """Of one forward: measured end to end, else from the timeline.
+
+        That of the estimates where they are for another device than was measured on.
+        """
+        if not self.of_one_device:
+            return self.estimates.timeline.wall_s
         real = self.end_to_end.eager_s if self.end_to_end is not None else None
         return real or self.timeline.wall_s
 
@@ -219,25 +268,33 @@ class Times:
 
     @cached_property
     def errors(self) -> dict[str, Errors]:
-        """How far the estimates are off, by class of operator; empty where nothing was measured."""
-        from nnprof.hardware.fit import errors
-
+        """How far the estimates are off, by class of operator; empty where nothing was measured,
+        and where the estimates are for another device."""
         classes: dict[str, list[SignatureTimes]] = {}
-        for times in self.by_signature:
-            if times.status == "measured" and times.measured_s and times.estimated_s:
-                classes.setdefault(times.op_class, []).append(times)
-        return {
-            name: errors([one.estimated_s for one in those], [one.seconds for one in those])
-            for name, those in sorted(classes.items())
-        }
+        for times in self._comparable:
+            classes.setdefault(times.op_class, []).append(times)
+        return {name: _errors(those) for name, those in sorted(classes.items())}
+
+    @cached_property
+    def error(self) -> Errors | None:
+        """How far all estimates are off; None where there are no `errors`."""
+        return _errors(self._comparable) if self._comparable else None
+
+    @cached_property
+    def _comparable(self) -> list[SignatureTimes]:
+        """Those whose estimate can be held against a time that was measured as it is."""
+        if not self.of_one_device:
+            return []
+        return [
+            times
+            for times in self.by_signature
+            if times.status == "measured" and times.measured_s and times.estimated_s
+        ]
 
     def worst(self, count: int = 5) -> list[SignatureTimes]:
-        """The unique calls whose estimates miss the most seconds in all."""
-
-        def missed(times: SignatureTimes) -> float:
-            return times.calls * abs(times.estimated_s - (times.measured_s or times.estimated_s))
-
-        return sorted(self.by_signature, key=missed, reverse=True)[:count]
+        """The unique calls whose estimates miss the most seconds in all; few where few do."""
+        missing = [times for times in self._comparable if times.missed_s]
+        return sorted(missing, key=lambda times: -times.missed_s)[:count]
 
     @cached_property
     def not_measured(self) -> list[SignatureTimes]:
@@ -286,10 +343,10 @@ def added(those: Sequence[LayerTimes]) -> LayerTimes:
     measured = [one for one in those if one.measured_s is not None]
     known: dict[str, Any] = {}
     if measured:
-        known = {
-            name: sum(getattr(one, name) for one in measured)
-            for name in ("measured_s", "low_s", "high_s")
-        }
+        known["measured_s"] = sum(one.measured_s or 0.0 for one in measured)
+        if all(one.low_s is not None for one in measured):
+            known["low_s"] = sum(one.low_s or 0.0 for one in measured)
+            known["high_s"] = sum(one.high_s or 0.0 for one in measured)
     if all(one.unmeasured is not None for one in those):
         left = sum(one.estimated_s * (one.unmeasured or 0.0) for one in those)
         known["unmeasured"] = left / estimated if estimated else 0.0
@@ -297,10 +354,17 @@ def added(those: Sequence[LayerTimes]) -> LayerTimes:
     return LayerTimes(
         estimated_s=estimated,
         error_s=sum(one.error_s for one in those),
+        flags=tuple(dict.fromkeys(flag for one in those for flag in one.flags)),
         bound=longest.bound,
         peak_share=longest.peak_share,
         **known,
     )
+
+
+def _errors(those: Sequence[SignatureTimes]) -> Errors:
+    from nnprof.hardware.fit import errors
+
+    return errors([one.estimated_s for one in those], [one.seconds for one in those])
 
 
 def _listed(values: Any) -> list[int]:
@@ -319,11 +383,11 @@ def _summed(calls: Sequence[tuple[SignatureTimes, int]]) -> LayerTimes:
     known: dict[str, Any] = {}
     if measured:
         middle = sum(count * times.seconds for times, count in measured)
-        known = {
-            "measured_s": middle,
-            "low_s": middle - _spread(measured, "low_s"),
-            "high_s": middle + _spread(measured, "high_s"),
-        }
+        single = sum(count * times.seconds for times, count in measured if times.low_s is None)
+        known = {"measured_s": middle}
+        if single <= _SINGLE_SHARE * middle:
+            known["low_s"] = middle - _spread(measured, "low_s")
+            known["high_s"] = middle + _spread(measured, "high_s")
     if asked and estimated:
         covered = sum(count * times.estimated_s for times, count in measured)
         known["unmeasured"] = max(1 - covered / estimated, 0.0)
@@ -332,10 +396,19 @@ def _summed(calls: Sequence[tuple[SignatureTimes, int]]) -> LayerTimes:
     return LayerTimes(
         estimated_s=estimated,
         error_s=error,
+        flags=_flags(calls),
         bound=max(by_bound, key=lambda bound: by_bound[bound]) if estimated else "",
         peak_share=_peak_share(calls),
         **known,
     )
+
+
+def _flags(calls: Iterable[tuple[SignatureTimes, int]]) -> tuple[str, ...]:
+    longest: dict[str, float] = {}
+    for times, count in calls:
+        if times.status not in ("", "measured", "view"):
+            longest[times.status] = longest.get(times.status, 0.0) + count * times.estimated_s
+    return tuple(sorted(longest, key=lambda status: -longest[status]))
 
 
 def _spread(measured: Iterable[tuple[SignatureTimes, int]], end: str) -> float:
