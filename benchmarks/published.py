@@ -326,7 +326,7 @@ COLLECTIONS = (
         _microseconds,
         _vector_group,
         launched=True,
-        fitted=("bandwidth.elementwise", "bandwidth.normalization", "bandwidth.softmax"),
+        fitted=("bandwidth.elementwise", "bandwidth.layer_norm", "bandwidth.softmax"),
     ),
     Collection(
         "llm_end_to_end_fp32",

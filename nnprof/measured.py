@@ -5,17 +5,16 @@ The forward is timed before and after the replays, so that both saw the same mac
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from nnprof.end_to_end import EndToEnd, RealForward
 from nnprof.estimate import timeline
+from nnprof.progress import shown
 from nnprof.replay import replay
 from nnprof.times import Times
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     import torch
 
@@ -55,7 +54,7 @@ def measured_times(
     try:
         with RealForward(*call, device, autocast=autocast, prepare=prepare) as real:
             real.sample(seconds)
-            with _shown(progress) as told:
+            with shown(progress, "measuring") as told:
                 measurements = _replayed(result, estimates, device, time_budget - 2 * seconds, told)
             if not measurements.interrupted:
                 real.sample(seconds)
@@ -97,27 +96,3 @@ def _measured_timeline(
     # A replay calls from C++: what Python adds is in the estimate alone.
     host = [max(known or 0.0, guess) for known, guess in hosts]
     return timeline(result, estimates.hardware, seconds, host)
-
-
-@contextmanager
-def _shown(
-    progress: Callable[[int, int, str], None] | bool | None,
-) -> Iterator[Callable[[int, int, str], None] | None]:
-    """The function to tell of progress: the caller's, a bar on a terminal's stderr, or none."""
-    if callable(progress):
-        yield progress
-        return
-    wanted = sys.stderr.isatty() if progress is None else progress
-    if not wanted:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("measuring", total=None)
-
-        def show(done: int, of: int, op: str) -> None:
-            bar.update(task, completed=done, total=of, description=f"measuring {op}")
-
-        yield show

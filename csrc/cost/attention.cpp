@@ -120,14 +120,23 @@ double decode_compute(const Shape& shape, const AttentionKernel& kernel, double 
   return shape.batch * shape.kv_heads * tiles * tile_work(shape, rows) / rate;
 }
 
+// The kernel for CPUs goes over tiles of 512 keys: what a causal mask hides of one is computed.
+double cpu_compute(const Subject& subject, const Shape& shape, double rate) {
+  const double skipped = std::max(1 - 512 / shape.keys, 0.0);
+  return (static_cast<double>(subject.cost[FlopKind::contraction]) -
+          skipped * static_cast<double>(subject.cost.flops_skipped)) /
+         rate;
+}
+
 Parts fused_time(const Subject& subject, const Shape& shape, const std::string& name) {
   const Hardware& hardware = subject.hardware;
   const AttentionKernel& kernel = hardware.attention(name);
   const Precision precision = precision_of(shape.dtype, subject.options.matmul_tf32, hardware);
   const double rate = hardware.peak(precision) * share_of(kernel, shape.size);
   const bool decode = is_decode(shape);
-  const double compute = decode ? decode_compute(shape, kernel, rate)
-                                : prefill_compute(shape, kernel, rate, hardware.units());
+  const double compute = hardware.cpu() ? cpu_compute(subject, shape, rate)
+                         : decode       ? decode_compute(shape, kernel, rate)
+                                        : prefill_compute(shape, kernel, rate, hardware.units());
   const double memory = memory_seconds(subject, traffic_of(subject.op, subject.cost));
   const bool split = decode && shape.keys > kBlock;
   const double fixed = kernel.fixed + (split ? kernel.combine : 0);

@@ -68,12 +68,14 @@ Hardware::Hardware(Datasheet datasheet, const Constants& all) : sheet_(std::move
   single_core = constant(all, "single_core");
   convolution = constant(all, "convolution");
   depthwise = constant(all, "depthwise");
+  pooling = constant(all, "pooling");
   step = constant(all, "step_s");
   for (size_t kind = 0; kind < kind_cost.size(); ++kind) {
     kind_cost[kind] = constant(all, std::string("kind.") + kFlopKindNames[kind]);
   }
   for (size_t i = 1; i < kOpClasses; ++i) {
     bandwidth_[i] = sheet_.bandwidth * constant(all, std::string("bandwidth.") + kOpClassNames[i]);
+    fixed[i] = launch * constant(all, std::string("launches.") + kOpClassNames[i]);
     error[i] = constant(all, std::string("error.") + kOpClassNames[i]);
   }
   const double matrix_share = constant(all, "matrix_share");

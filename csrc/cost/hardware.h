@@ -93,10 +93,12 @@ class Hardware {
   // CPU: sizes at which half the peak is reached, threads' start, elements worth a second thread.
   double half_rows = 0, half_columns = 0, half_depth = 0;
   double fork = 0, grain = 0, single_core = 1;
-  double convolution = 1;  // share of the product's peak that convolutions reach
-  double depthwise = 1;
+  double convolution = 1;              // share of a product's rate that convolutions reach
+  double depthwise = 1;                // share of the ordinary units' rate, of depthwise ones
+  double pooling = 1;                  // and of pooling
   double step = 0;                     // a recurrent step's synchronisation
   std::array<double, 11> kind_cost{};  // FlopKind but int_ops: multiplications that one is worth
+  std::array<double, kOpClasses> fixed{};  // seconds that a call takes at least, by class
   std::array<double, kOpClasses> error{};  // what is known of the estimate's error, by class
 
  private:

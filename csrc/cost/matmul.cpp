@@ -70,7 +70,9 @@ Parts cpu_product(const Subject& subject, const Product& product, const Traffic&
                         (product.depth + hardware.half_depth);
   const double compute = work / (hardware.sustained(product.precision) * filled);
   const double memory = memory_seconds(subject, traffic);
-  return {hardware.launch + hardware.fork + overlapped(compute, memory), compute, memory};
+  return {hardware.fixed[static_cast<size_t>(subject.op_class)] + hardware.fork +
+              overlapped(compute, memory),
+          compute, memory};
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <string_view>
 
 namespace nnprof {
 namespace {
@@ -59,31 +60,46 @@ double compute_seconds(const Subject& subject) {
   }
   const Precision precision =
       computed_dtype(subject.op) == c10::ScalarType::Double ? Precision::fp64 : Precision::fp32;
-  return work / subject.hardware.vector_sustained(precision);
+  // A window is gone through element by element.
+  const double share = subject.op_class == OpClass::pooling ? subject.hardware.pooling : 1.0;
+  return work / (subject.hardware.vector_sustained(precision) * share);
+}
+
+// A CPU reads a line before it writes to it; in place that is read anyway.
+double in_place_share(const Subject& subject) {
+  if (!subject.hardware.cpu() || subject.op.outputs.empty()) return 1;
+  const TensorSpec& input = subject.op.tensor(0);
+  const TensorSpec& output = subject.op.output();
+  return input.defined && input.storage == output.storage ? 2.0 / 3 : 1.0;
+}
+
+// Elements that a kernel goes through.
+double elements(const OpSignature& op) {
+  int64_t most = 0;
+  for (const TensorSpec& output : op.outputs) most = std::max(most, output.numel());
+  if (!op.arguments.empty() && op.tensor(0).defined) most = std::max(most, op.tensor(0).numel());
+  return static_cast<double>(most);
 }
 
 // A CPU's second thread starts where there is enough to do; until then one core does it.
-double threading(const Subject& subject, const Traffic& traffic, double& seconds) {
+double threaded(const Subject& subject, double compute, double memory) {
   const Hardware& hardware = subject.hardware;
-  if (!hardware.cpu()) return 0;
-  const double elements = traffic.bytes() / 8;
-  if (elements > hardware.grain) return hardware.fork;
-  seconds /= hardware.single_core;
-  return 0;
+  if (!hardware.cpu()) return overlapped(compute, memory);
+  if (elements(subject.op) > hardware.grain) return hardware.fork + overlapped(compute, memory);
+  return overlapped(compute * hardware.units(), memory / hardware.single_core);
 }
 
 }  // namespace
 
 Parts memory_bound_time(const Subject& subject) {
-  Traffic traffic = traffic_of(subject.op, subject.cost);
+  const Traffic traffic = traffic_of(subject.op, subject.cost);
   const double again = reads_again(subject);
-  const double once = memory_seconds(subject, traffic);
+  const double once = in_place_share(subject) * memory_seconds(subject, traffic);
   const double bytes = std::max(traffic.bytes(), 1.0);
   const double memory = once * (bytes + again * traffic.read) / bytes;
   const double compute = compute_seconds(subject);
-  double seconds = overlapped(compute, memory);
-  const double fork = threading(subject, traffic, seconds);
-  return {subject.hardware.launch + fork + seconds, compute, memory};
+  const double fixed = subject.hardware.fixed[static_cast<size_t>(subject.op_class)];
+  return {fixed + threaded(subject, compute, memory), compute, memory};
 }
 
 }  // namespace nnprof

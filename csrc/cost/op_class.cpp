@@ -23,7 +23,7 @@ constexpr FamilyClass kFamilies[] = {
     {"embedding", OpClass::gather},
     {"factory", OpClass::copy},
     {"indexing", OpClass::gather},
-    {"layer_norm", OpClass::normalization},
+    {"layer_norm", OpClass::layer_norm},
     {"linear", OpClass::matmul},
     {"loss", OpClass::reduction},
     {"matmul", OpClass::matmul},
@@ -51,6 +51,12 @@ OpClass by_family(const OpSignature& op) {
   return OpClass::other;
 }
 
+// A pooling to one value a channel is a mean or a maximum over all.
+bool pools_everything(const OpSignature& op) {
+  const TensorSpec& output = op.output();
+  return output.dim() > 2 && output.numel() == output.size(0) * output.size(1);
+}
+
 bool has_own_model(OpClass op_class) {
   return op_class == OpClass::matmul || op_class == OpClass::convolution ||
          op_class == OpClass::attention || op_class == OpClass::recurrent;
@@ -63,6 +69,7 @@ OpClass op_class(const OpSignature& op, const Cost& cost) {
   const OpClass named = by_family(op);
   if (cost.macs > 0 && !has_own_model(named)) return OpClass::matmul;
   if (cost.macs == 0 && named == OpClass::matmul) return OpClass::elementwise;
+  if (named == OpClass::pooling && pools_everything(op)) return OpClass::reduction;
   return named;
 }
 

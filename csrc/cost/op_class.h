@@ -17,7 +17,8 @@ enum class OpClass : uint8_t {
   attention,
   recurrent,
   elementwise,
-  normalization,
+  normalization,  // of batches: the statistics are known
+  layer_norm,     // of rows: they are computed first
   softmax,
   reduction,
   pooling,
@@ -26,10 +27,11 @@ enum class OpClass : uint8_t {
   sort,
   other,
 };
-inline constexpr size_t kOpClasses = 14;
+inline constexpr size_t kOpClasses = 15;
 inline constexpr std::array<const char*, kOpClasses> kOpClassNames = {
-    "free",    "matmul",    "convolution", "attention", "recurrent", "elementwise", "normalization",
-    "softmax", "reduction", "pooling",     "copy",      "gather",    "sort",        "other"};
+    "free",        "matmul",        "convolution", "attention", "recurrent",
+    "elementwise", "normalization", "layer_norm",  "softmax",   "reduction",
+    "pooling",     "copy",          "gather",      "sort",      "other"};
 
 OpClass op_class(const OpSignature& op, const Cost& cost);
 

@@ -52,6 +52,48 @@ def show(device: str) -> None:
     click.echo("\n".join(_lines(find(device))))
 
 
+@hardware.command()
+@click.argument("device", metavar="cpu|cuda", default="cpu")
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(1, 60),
+    default=60.0,
+    show_default=True,
+    help="Seconds for measuring, at most.",
+)
+@click.option(
+    "--output", metavar="PATH", help="Write the JSON there; default: the user's cache directory."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show no progress.")
+@options.traceback
+def calibrate(device: str, time_budget: float, output: str | None, quiet: bool) -> None:
+    """Time calls on a device that is here, and fit the time model to them.
+
+    What it finds is used from then on wherever times are estimated for this device. Leave the
+    machine alone meanwhile: what else runs there is fitted too.
+    """
+    from nnprof.hardware.calibrate import calibrate as measure
+    from nnprof.hardware.calibrate import save
+    from nnprof.progress import shown
+
+    with shown(False if quiet else None, "calibrating") as told:
+        fitted = measure(device, time_budget=time_budget, progress=told)
+    if output is not None:
+        fitted.save(output)
+    path = output or save(fitted, device)
+    click.echo("\n".join(_residual_lines(fitted)))
+    click.echo(f"written to {path}")
+
+
+def _residual_lines(fitted: Hardware) -> Iterator[str]:
+    yield f"{fitted.title}: errors that remain, of the calls that were timed"
+    for name, found in sorted(fitted.residuals.items()):
+        yield (
+            f"  {name:14} {found['n']:4.0f} calls, mean {100 * found['mape']:5.1f} %, "
+            f"90 % below {100 * found['p90']:5.1f} %"
+        )
+
+
 def _table(every: Iterable[Hardware]) -> Table:
     from rich import box
     from rich.table import Table
