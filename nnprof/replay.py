@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnprof import _core
 from nnprof.errors import InputError
 from nnprof.records import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["Measurements", "replay"]
 
@@ -140,7 +142,9 @@ def _checked_device(device: torch.device | str) -> torch.device:
             f"no {device.type} device is there to measure on: pass device={other}, run where there "
             f"is one, or install a torch built for {device.type} (this one is {torch.__version__})"
         )
-    index = torch.accelerator.current_device_index() if device.index is None else device.index
+    index: Any = device.index  # torch's stubs do not know that it may be None
+    if index is None:
+        index = torch.accelerator.current_device_index()
     if index >= torch.accelerator.device_count():
         count = torch.accelerator.device_count()
         raise InputError(f"there is no {device}: of {device.type} devices there are {count}")
@@ -220,18 +224,17 @@ def _device_name(device: torch.device) -> str:
         with suppress(Exception):
             return str(getattr(torch, device.type).get_device_name(device))
         return device.type
-    with suppress(OSError):
-        with open("/proc/cpuinfo") as lines:
-            for line in lines:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
+    with suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
 
 
 def _cuda_conditions(device: torch.device) -> dict[str, Any]:
     conditions: dict[str, Any] = {
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
         "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,

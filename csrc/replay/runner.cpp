@@ -23,10 +23,16 @@ constexpr size_t kMostSamples = 50;
 constexpr size_t kMostSets = 1024;
 constexpr double kPrecision = 0.01;         // of the median
 constexpr double kSmallestInterval = 1e-7;  // seconds
-constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take at first
+constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take
+constexpr double kFirstPass = 0.4;          // of the time, so that each operator has a sample soon
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+
+// The model would have warned itself.
+class Silent final : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
 
 // As the call was recorded: no autograd graph comes of tensors that need no gradient, and casts of
 // autocast are calls of their own. No trace hears of it.
@@ -38,6 +44,8 @@ class RecordedState {
  private:
   c10::InferenceMode inference_;
   c10::AutoGradMode grad_;
+  Silent silent_handler_;
+  c10::WarningUtils::WarningHandlerGuard silent_{&silent_handler_};
   c10::impl::ExcludeDispatchKeyGuard quiet_{keys_of_the_program()};
 };
 
@@ -129,10 +137,10 @@ class Replay {
     // model's order, so that heat and power are as in the model and not those of one kernel.
     std::stable_sort(pending.begin(), pending.end(),
                      [&](size_t a, size_t b) { return jobs_[a].weight > jobs_[b].weight; });
-    visit_all(pending, kFewSamples);
+    visit_all(pending, kFewSamples, kFirstPass * time_left());
     std::erase_if(pending, [&](size_t job) { return is_done(report_.measurements[job]); });
     std::sort(pending.begin(), pending.end());
-    visit_all(pending, kMostSamples);
+    visit_all(pending, kMostSamples, time_left());
     finish();
     return std::move(report_);
   }
@@ -141,7 +149,7 @@ class Replay {
   std::vector<size_t> replayable() {
     std::vector<size_t> pending;
     for (size_t i = 0; i < jobs_.size(); ++i) {
-      const Obstacle obstacle = obstacle_of(jobs_[i]);
+      const Obstacle obstacle = obstacle_of(jobs_[i], options_.device);
       report_.measurements[i].note = obstacle.note;
       if (obstacle.status == ReplayStatus::measured) {
         pending.push_back(i);
@@ -156,7 +164,9 @@ class Replay {
     return measurement.seconds.empty() || is_finished(measurement.seconds);
   }
 
-  void visit_all(const std::vector<size_t>& jobs, size_t samples) {
+  // Each gets its share of `seconds`, by weight; what one leaves over is for those after it.
+  void visit_all(const std::vector<size_t>& jobs, size_t samples, double seconds) {
+    const double until = host_seconds() + seconds;
     double weight = 0;
     for (size_t job : jobs) weight += jobs_[job].weight;
     for (size_t i = 0; i < jobs.size() && going_on(); ++i) {
@@ -164,7 +174,8 @@ class Replay {
       const double share =
           weight > 0 ? job.weight / weight : 1 / static_cast<double>(jobs.size() - i);
       weight -= job.weight;
-      visit_until_ = host_seconds() + std::clamp(share * time_left(), kQuickVisit, kLongestVisit);
+      const double now = host_seconds();
+      visit_until_ = now + std::clamp(share * (until - now), kQuickVisit, kLongestVisit);
       visit(job, report_.measurements[jobs[i]], samples);
       if (observer_.progress) observer_.progress(i + 1, jobs.size(), job.signature.op);
     }
@@ -172,10 +183,12 @@ class Replay {
 
   double time_left() const { return started_ + options_.time_budget - host_seconds(); }
 
-  bool going_on() {
+  bool is_wanted() {
     if (!report_.interrupted && !observer_.keep_going()) report_.interrupted = true;
-    return !report_.interrupted && time_left() > 0;
+    return !report_.interrupted;
   }
+
+  bool going_on() { return is_wanted() && time_left() > 0; }
 
   void visit(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     try {
@@ -245,8 +258,10 @@ class Replay {
     const Calls calls{[&](size_t n) { subject.prepare(n); }, [&](size_t n) { subject.call(n); }};
     const size_t before = seconds.size();
     int64_t discarded = 0;
-    while (seconds.size() < most && !is_finished(seconds) && going_on()) {
-      if (seconds.size() > before && host_seconds() > visit_until_) return;
+    while (seconds.size() < most && !is_finished(seconds) && is_wanted()) {
+      // What was materialized gets a sample, however late it is.
+      const bool late = time_left() <= 0 || host_seconds() > visit_until_;
+      if (seconds.size() > before && late) return;
       const std::optional<Sample> sample = clock_->sample(calls, count);
       const bool patient = discarded < kMostDiscarded && host_seconds() < visit_until_;
       if (!sample || (sample->disturbed && patient)) {
@@ -288,12 +303,15 @@ class Replay {
 
 }  // namespace
 
-Obstacle obstacle_of(const ReplayJob& job) {
+Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
   const Rule* rule = job.signature.rule;
   const bool view = rule != nullptr ? rule->has(kView) : job.op->view;
   if (view || returns_what_it_got(job)) return {ReplayStatus::view, ""};
   if (is_collective(job.signature.op)) {
     return {ReplayStatus::not_replayable, "it talks to other processes"};
+  }
+  if (!job.op->has_kernel_for(device)) {
+    return {ReplayStatus::not_replayable, "it has no kernel for " + device.str()};
   }
   const std::string reason = why_not_materialized(*job.op, job.signature);
   if (!reason.empty()) return {ReplayStatus::not_replayable, reason};
