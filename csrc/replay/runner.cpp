@@ -20,7 +20,7 @@ namespace {
 
 constexpr size_t kFewSamples = 10;
 constexpr size_t kMostSamples = 50;
-constexpr size_t kMostSets = 1024;
+constexpr int64_t kMostSets = 1024;
 constexpr double kPrecision = 0.01;         // of the median
 constexpr double kSmallestInterval = 1e-7;  // seconds
 constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take
@@ -28,6 +28,9 @@ constexpr double kFirstPass = 0.4;          // of the time, so that each operato
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr const char* kNeverLagged =
+    "the device never lagged behind the host: the operator waits for it, or takes the host too "
+    "long";
 
 // The model would have warned itself.
 class Silent final : public c10::WarningHandler {
@@ -193,93 +196,123 @@ class Replay {
   void visit(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     try {
       measure(job, measurement, samples);
+    } catch (const c10::OutOfMemoryError&) {
+      set_status(measurement, ReplayStatus::no_memory,
+                 "the allocator had no more, though it was free");
     } catch (const std::exception& error) {
-      measurement.status = ReplayStatus::failed;
-      measurement.note = observer_.describe(error);
+      set_status(measurement, ReplayStatus::failed, observer_.describe(error));
     }
+  }
+
+  // Of what yields no samples. Samples of an earlier visit stay what they are.
+  static void set_status(ReplayMeasurement& measurement, ReplayStatus status,
+                         const std::string& note) {
+    if (!measurement.seconds.empty()) return;
+    measurement.status = status;
+    measurement.note = note;
   }
 
   void measure(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     const RecordedState state(job.state);
     const int64_t usable = usable_memory();
     const Part part = part_that_fits(job, options_.device, usable);
-    if (part.parts == 0) {
-      measurement.status = ReplayStatus::no_memory;
-      measurement.note = part.note;
-      return;
-    }
+    if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
     Subject subject(job, part.signature, options_.device);
-    const double rough = subject.warm_up(*clock_, data_);
-    size_t count = clock_->calls_for(rough);
-    add_sets(subject.sets(), part, usable, count);
-    if (subject.sets().writes()) {
-      count = std::clamp(subject.sets().size() / 2, size_t{1},
-                         count);  // a clock may take twice as many
-    }
-    take_samples(subject, count, samples, part.parts, measurement, measurement.seconds);
+    Visit visit{.subject = subject, .part = part, .usable = usable};
+    visit.seconds_a_call = subject.warm_up(*clock_, data_);
+    set_count(visit);
+    take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
     measurement.status = part.parts > 1 ? ReplayStatus::scaled : ReplayStatus::measured;
     if (part.parts > 1) measurement.note = part.note;
     const bool differs = subject.sets().size() > 1 && !subject.sets().writes();
-    if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty())
+    if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty()) {
       return;
+    }
     subject.rotating = false;
     ReplayMeasurement unused;
-    take_samples(subject, count, kFewSamples, part.parts, unused, measurement.warm_seconds);
+    take_samples(visit, kFewSamples, unused, measurement.warm_seconds);
   }
 
   int64_t usable_memory() const {
-    if (options_.memory_limit) return *options_.memory_limit;
-    return static_cast<int64_t>(kUsableMemory *
-                                static_cast<double>(available_memory(options_.device)));
+    if (options_.memory_limit) return *options_.memory_limit - clock_->bytes();
+    const auto available = static_cast<double>(available_memory(options_.device));
+    return static_cast<int64_t>(kUsableMemory * available);
+  }
+
+  // One materialized call while it is sampled.
+  struct Visit {
+    Subject& subject;
+    const Part& part;
+    int64_t usable = 0;
+    double seconds_a_call = 0;
+    size_t count = 1;  // calls a sample
+  };
+
+  // As many calls a sample as the clock wants, and sets of arguments for them.
+  void set_count(Visit& visit) {
+    ArgumentSets& sets = visit.subject.sets();
+    visit.count = clock_->calls_for(visit.seconds_a_call);
+    add_sets(visit);
+    if (!sets.writes()) return;
+    visit.count =
+        std::clamp(sets.size() / 2, size_t{1}, visit.count);  // clocks take up to twice it
   }
 
   // So many that a weight has left the cache when its turn comes again, and that nothing that is
   // written is written twice before it is put back.
-  void add_sets(ArgumentSets& sets, const Part& part, int64_t usable, size_t count) {
+  void add_sets(const Visit& visit) {
+    ArgumentSets& sets = visit.subject.sets();
     const int64_t own = sets.bytes_of_further_set();
-    int64_t wanted = 1;
     const int64_t cold = sets.cold_bytes();
+    int64_t wanted = 1;
     if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
-    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(count));
-    const int64_t room = own > 0 ? (usable - part.bytes) / own : 0;
-    wanted = std::min({wanted, room + 1, static_cast<int64_t>(kMostSets)});
-    while (static_cast<int64_t>(sets.size()) < wanted) sets.add_set();
-    const int64_t further = static_cast<int64_t>(sets.size()) - 1;
-    report_.peak_bytes = std::max(report_.peak_bytes, part.bytes + further * own + clock_->bytes());
+    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
+    const int64_t room = own > 0 ? (visit.usable - visit.part.bytes) / own : 0;
+    wanted = std::min({wanted, room + 1, kMostSets});
+    while (sets.count() < wanted) sets.add_set();
+    const int64_t bytes = visit.part.bytes + (sets.count() - 1) * own + clock_->bytes();
+    report_.peak_bytes = std::max(report_.peak_bytes, bytes);
   }
 
   int64_t cache_bytes() const {
     return options_.device.is_cpu() ? last_level_cache_bytes() : options_.flush_bytes / 2;
   }
 
-  void take_samples(Subject& subject, size_t count, size_t most, size_t parts,
-                    ReplayMeasurement& measurement, std::vector<double>& seconds) {
+  void take_samples(Visit& visit, size_t most, ReplayMeasurement& measurement,
+                    std::vector<double>& seconds) {
+    Subject& subject = visit.subject;
     const Calls calls{[&](size_t n) { subject.prepare(n); }, [&](size_t n) { subject.call(n); }};
+    const auto parts = static_cast<double>(visit.part.parts);
     const size_t before = seconds.size();
     int64_t discarded = 0;
     while (seconds.size() < most && !is_finished(seconds) && is_wanted()) {
       // What was materialized gets a sample, however late it is.
       const bool late = time_left() <= 0 || host_seconds() > visit_until_;
       if (seconds.size() > before && late) return;
-      const std::optional<Sample> sample = clock_->sample(calls, count);
-      const bool patient = discarded < kMostDiscarded && host_seconds() < visit_until_;
-      if (!sample || (sample->disturbed && patient)) {
-        ++discarded;
+      const std::optional<Sample> sample = clock_->sample(calls, visit.count);
+      if (sample) visit.seconds_a_call = sample->seconds;
+      if (!sample || (sample->disturbed && !late && discarded < kMostDiscarded)) {
         ++measurement.discarded;
-        if (!sample && discarded >= kMostDiscarded) return give_up(measurement);
+        if (++discarded >= kMostDiscarded && !sample) {
+          return set_status(measurement, ReplayStatus::not_replayable, kNeverLagged);
+        }
+        if (!sample) set_count(visit);
         continue;
       }
+      if (is_too_short(visit)) continue;
       measurement.disturbed += sample->disturbed;
-      seconds.push_back(sample->seconds * static_cast<double>(parts));
-      measurement.host_seconds.push_back(sample->host_seconds * static_cast<double>(parts));
-      if (!subject.sets().writes()) count = std::max(count, clock_->calls_for(sample->seconds));
+      seconds.push_back(sample->seconds * parts);
+      measurement.host_seconds.push_back(sample->host_seconds * parts);
     }
   }
 
-  static void give_up(ReplayMeasurement& measurement) {
-    measurement.status = ReplayStatus::not_replayable;
-    measurement.note = "the device never lagged behind the host: the operator waits for it";
+  // The first guess of how long a call takes has the host's time in it: take more of them.
+  bool is_too_short(Visit& visit) {
+    const size_t before = visit.count;
+    if (clock_->calls_for(visit.seconds_a_call) <= 2 * before) return false;
+    set_count(visit);
+    return visit.count > before;
   }
 
   void finish() {
