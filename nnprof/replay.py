@@ -143,8 +143,9 @@ def present_device(device: torch.device | str) -> torch.device:
             f"no {device.type} device is there to measure on: pass device={other}, run where there "
             f"is one, or install a torch built for {device.type} (this one is {torch.__version__})"
         )
-    index: Any = device.index  # None where the caller named no number
-    index = torch.accelerator.current_device_index() if index is None else index
+    index: Any = device.index  # torch's stubs do not know that it may be None
+    if index is None:
+        index = torch.accelerator.current_device_index()
     if index >= torch.accelerator.device_count():
         count = torch.accelerator.device_count()
         raise InputError(f"there is no {device}: of {device.type} devices there are {count}")

@@ -21,22 +21,27 @@ namespace {
 constexpr double kMemoryBoundFlopsPerByte = 16;
 constexpr double kSecondsBetweenSignalChecks = 0.02;
 
+// Without the state of its calls.
+ReplayJob job_of(const TraceResult& result, size_t number) {
+  const PricedSignature& priced = result.aggregate().signatures[number];
+  const auto words = result.session().signatures().words(static_cast<uint32_t>(number));
+  const auto bytes = static_cast<double>(priced.cost.bytes_read + priced.cost.bytes_written);
+  const auto flops = static_cast<double>(priced.cost.flops());
+  ReplayJob job;
+  job.op = &operator_numbered(static_cast<uint32_t>(words[0]));
+  job.signature = priced.signature;
+  job.memory_bound = flops < kMemoryBoundFlopsPerByte * bytes;
+  return job;
+}
+
 // The state and temporaries are those of the first call that was recorded.
 std::vector<ReplayJob> jobs_of(const TraceResult& result) {
-  const Session& session = result.session();
   std::vector<ReplayJob> jobs;
-  for (const PricedSignature& priced : result.aggregate().signatures) {
-    const auto number = static_cast<uint32_t>(jobs.size());
-    const auto op = static_cast<uint32_t>(session.signatures().words(number)[0]);
-    const auto bytes = static_cast<double>(priced.cost.bytes_read + priced.cost.bytes_written);
-    const auto flops = static_cast<double>(priced.cost.flops());
-    ReplayJob job;
-    job.op = &operator_numbered(op);
-    job.signature = priced.signature;
-    job.memory_bound = flops < kMemoryBoundFlopsPerByte * bytes;
-    jobs.push_back(std::move(job));
+  for (size_t i = 0; i < result.aggregate().signatures.size(); ++i) {
+    jobs.push_back(job_of(result, i));
   }
-  for (auto record = session.records().rbegin(); record != session.records().rend(); ++record) {
+  const auto& records = result.session().records();
+  for (auto record = records.rbegin(); record != records.rend(); ++record) {
     jobs[record->signature].state = record->state;
     jobs[record->signature].temporary_bytes = record->temporary_bytes;
   }
@@ -71,11 +76,11 @@ py::list recorded_outputs(const TraceResult& result, size_t number) {
 
 py::list replayed_outputs(const TraceResult& result, size_t number, const std::string& device) {
   signature_of(result, number);
-  const std::vector<ReplayJob> jobs = jobs_of(result);
+  const ReplayJob job = job_of(result, number);
   std::vector<c10::IValue> made;
   {
     const py::gil_scoped_release release;
-    made = call_once(jobs[number], c10::Device(device));
+    made = call_once(job, c10::Device(device));
   }
   py::list outputs;
   for (const c10::IValue& value : made) {
@@ -87,10 +92,10 @@ py::list replayed_outputs(const TraceResult& result, size_t number, const std::s
 }
 
 // Per signature (status, note).
-py::list obstacles(const TraceResult& result) {
+py::list obstacles(const TraceResult& result, const std::string& device) {
   py::list all;
-  for (const ReplayJob& job : jobs_of(result)) {
-    const Obstacle obstacle = obstacle_of(job);
+  for (size_t i = 0; i < result.aggregate().signatures.size(); ++i) {
+    const Obstacle obstacle = obstacle_of(job_of(result, i), c10::Device(device));
     all.append(
         py::make_tuple(kReplayStatusNames[static_cast<size_t>(obstacle.status)], obstacle.note));
   }

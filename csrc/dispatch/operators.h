@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/TensorOptions.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -74,6 +75,12 @@ struct Operator {
   // Can it be computed? An accelerator's operator may have no other kernel than the meta one.
   bool has_cpu_kernel() const {
     return handle.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU);
+  }
+
+  // The same of any device, for operators that run on tensors of it.
+  bool has_kernel_for(c10::Device device) const {
+    return handle.hasComputedKernelForDispatchKey(
+        c10::computeDispatchKey(std::nullopt, std::nullopt, device));
   }
 
   bool writes(size_t argument) const {

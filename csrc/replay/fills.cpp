@@ -122,6 +122,20 @@ Fill shares_of(const NamedCall& call, const FillRule& rule, const TensorSpec& sp
                   std::max<int64_t>(spec.numel(), 1));
 }
 
+// Step by step, how many of the packed sequences are that long.
+Fill sizes_of_packed(const NamedCall& call, const FillRule& rule, const TensorSpec& spec, size_t) {
+  const int64_t rows = size_or_one(call.tensor(rule.of), 0);
+  const int64_t steps = std::max<int64_t>(spec.numel(), 1);
+  const TensorSpec& state = call.tensor("hx");
+  const int64_t batch = state.defined ? size_or_one(state, 1) : (rows + steps - 1) / steps;
+  return {.data = Data::packed, .low = batch, .high = rows};
+}
+
+// Rows are swapped with themselves.
+Fill pivots(const NamedCall&, const FillRule&, const TensorSpec& spec, size_t) {
+  return {.data = Data::cycle, .low = 1, .high = size_or_one(spec, -1) + 1};
+}
+
 Fill starts_within(const NamedCall& call, const FillRule& rule, const TensorSpec&, size_t) {
   const bool last = call.integer("include_last_offset", 0) != 0 || rule.number < 0;
   const int64_t count = size_or_one(call.tensor(rule.of), std::max<int64_t>(rule.number, 0));
@@ -155,6 +169,15 @@ Fill as_many_as_source(const NamedCall& call, const FillRule& rule, const Tensor
 // As many different values as the recorded output has.
 Fill as_different_as_output(const NamedCall& call, const FillRule&, const TensorSpec&, size_t) {
   return {.data = Data::cycle, .low = 0, .high = size_or_one(call.signature().output(), 0)};
+}
+
+// The same of rows along `dim`: where all are different, no two elements need be equal.
+Fill as_different_rows_as_output(const NamedCall& call, const FillRule&, const TensorSpec& spec,
+                                 size_t) {
+  const int64_t dim = call.integer("dim", 0);
+  const bool single = spec.numel() == size_or_one(spec, dim);
+  const int64_t rows = size_or_one(call.signature().output(), dim);
+  return {.data = Data::cycle, .low = 0, .high = single ? rows : spec.numel()};
 }
 
 // The largest is there, for it decides the size of the output.
@@ -240,7 +263,7 @@ constexpr std::array kFillRules = {
     FillRule{"aten::argwhere", "self", as_many_as_output},
     FillRule{"aten::_unique", "self", as_different_as_output},
     FillRule{"aten::_unique2", "self", as_different_as_output},
-    FillRule{"aten::unique_dim", "self", as_different_as_output},
+    FillRule{"aten::unique_dim", "self", as_different_rows_as_output},
     FillRule{"aten::unique_consecutive", "self", as_different_as_output},
     FillRule{"aten::one_hot", "self", classes_of_output},
     FillRule{"aten::bincount", "self", classes_of_output},
@@ -289,7 +312,7 @@ constexpr std::array kFillRules = {
     FillRule{"aten::_ctc_loss", "target_lengths", label_lengths},
     FillRule{"aten::_ctc_loss_backward", "targets", labels, "log_probs"},
     // Sequences.
-    FillRule{"*", "batch_sizes", shares_of, "data"},
+    FillRule{"*", "batch_sizes", sizes_of_packed, "data"},
     FillRule{"aten::_pack_padded_sequence", "lengths", as_long_as, "input", 0},
     FillRule{"aten::_flash_attention_forward", "cum_seq_q", starts_within, "query", -1},
     FillRule{"aten::_flash_attention_forward", "cum_seq_k", starts_within, "key", -1},
@@ -333,6 +356,9 @@ constexpr std::array kFillRules = {
     FillRule{"aten::linalg_solve", "A", as_data, "", kWellPosed},
     FillRule{"aten::linalg_solve_triangular", "self", as_data, "", kWellPosed},
     FillRule{"aten::triangular_solve", "A", as_data, "", kWellPosed},
+    FillRule{"aten::_linalg_check_errors", "info", always, "", 0},
+    FillRule{"*", "pivots", pivots},
+    FillRule{"*", "LU_pivots", pivots},
     FillRule{"*", "running_var", as_data, "", kPositive},
     FillRule{"*", "save_invstd", as_data, "", kPositive},
     FillRule{"*", "rstd", as_data, "", kPositive},

@@ -22,6 +22,7 @@ enum class Data : uint8_t {
   ascending,   // in equal steps from low to high along the last dimension, both reached
   ends,        // likewise, but the first step is taken: ends of equal groups
   cycle,       // low, low + 1, ..., high - 1, low, ...
+  packed,      // whole numbers up to low, never rising, that add up to high
   first_true,  // ones in the first `high` elements, zeros in the rest
   boxes,       // (left, top, right, bottom), none overlapping another
   regions,     // (image, left, top, right, bottom) inside of `high` images of scale x scale

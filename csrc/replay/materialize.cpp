@@ -96,6 +96,12 @@ at::Tensor wrapped_number(c10::ScalarType dtype) {
   return number;
 }
 
+at::Tensor copy_of(const at::Tensor& storage) {
+  at::Tensor copy = at::empty(storage.sizes(), storage.options());
+  copy_bytes(copy, storage);
+  return copy;
+}
+
 bool is_cold(Role role) {
   return role == Role::parameter || role == Role::buffer || role == Role::input;
 }
@@ -225,7 +231,7 @@ void ArgumentSets::make_first(RandomData& data) {
   set.arguments = build(set);
   sets_.push_back(std::move(set));
   for (size_t i = 0; i < plans_.size(); ++i) {
-    pristine_.push_back(plans_[i].written ? sets_[0].storages[i].clone() : at::Tensor());
+    pristine_.push_back(plans_[i].written ? copy_of(sets_[0].storages[i]) : at::Tensor());
   }
 }
 
@@ -233,7 +239,7 @@ void ArgumentSets::add_set() {
   Set set;
   for (size_t i = 0; i < plans_.size(); ++i) {
     const at::Tensor& first = sets_[0].storages[i];
-    set.storages.push_back(plans_[i].own() ? first.clone() : first);
+    set.storages.push_back(plans_[i].own() ? copy_of(first) : first);
   }
   set.arguments = build(set);
   sets_.push_back(std::move(set));
@@ -242,7 +248,7 @@ void ArgumentSets::add_set() {
 void ArgumentSets::refresh() {
   for (Set& set : sets_) {
     for (size_t i = 0; i < plans_.size(); ++i) {
-      if (plans_[i].written) set.storages[i].copy_(pristine_[i]);
+      if (plans_[i].written) copy_bytes(set.storages[i], pristine_[i]);
     }
   }
 }

@@ -32,6 +32,7 @@ class ArgumentSets {
   void make_first(RandomData& data);
   void add_set();
   size_t size() const { return sets_.size(); }
+  int64_t count() const { return static_cast<int64_t>(sets_.size()); }
   // The arguments, to be copied: a call takes them off its stack.
   const Stack& arguments(size_t set) const { return sets_[set].arguments; }
   // What calls wrote in place is put back: over and over, a product would run to zero or infinity.

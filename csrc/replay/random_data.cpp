@@ -7,6 +7,7 @@
 #include <ATen/ops/tensor.h>
 
 #include <algorithm>
+#include <cstring>
 
 namespace nnprof {
 namespace {
@@ -32,6 +33,12 @@ at::Tensor by_place(const Fill& fill, const at::Tensor& tensor) {
       return ((place.remainder(row) + 1) * range).floor_divide(row).add(fill.low);
     case Data::cycle:
       return place.remainder(std::max<int64_t>(range, 1)).add(fill.low);
+    case Data::packed: {
+      // Each step takes one row at least; as many as can be are full, and the next takes the rest.
+      const int64_t spare = std::max<int64_t>(fill.high - tensor.numel(), 0);
+      const int64_t above_one = std::max<int64_t>(fill.low - 1, 1);
+      return place.mul(-above_one).add(spare).clamp(0, fill.low - 1).add(1);
+    }
     case Data::first_true:
       return place.lt(fill.high);
     case Data::boxes: {
@@ -65,10 +72,10 @@ at::Tensor without_expansion(const at::Tensor& tensor) {
 void tile(const at::Tensor& elements, const at::Tensor& pattern) {
   const int64_t count = elements.numel();
   int64_t filled = std::min(count, pattern.numel());
-  elements.narrow(0, 0, filled).copy_(pattern.narrow(0, 0, filled));
+  copy_bytes(elements.narrow(0, 0, filled), pattern.narrow(0, 0, filled));
   while (filled < count) {
     const int64_t more = std::min(filled, count - filled);
-    elements.narrow(0, filled, more).copy_(elements.narrow(0, 0, more));
+    copy_bytes(elements.narrow(0, filled, more), elements.narrow(0, 0, more));
     filled += more;
   }
 }
@@ -122,6 +129,14 @@ void RandomData::fill(const at::Tensor& elements, const at::Tensor& tensor, cons
   if (fill.data == Data::well_posed && tensor.dim() >= 2) {
     tensor.diagonal(0, -2, -1).add_(tensor.size(-1));
   }
+}
+
+void copy_bytes(const at::Tensor& to, const at::Tensor& from) {
+  if (!to.is_cpu() || !from.is_cpu()) {
+    to.copy_(from);
+    return;
+  }
+  std::memcpy(to.mutable_data_ptr(), from.const_data_ptr(), static_cast<size_t>(to.nbytes()));
 }
 
 void fill_with(const at::Tensor& tensor, const std::vector<int64_t>& values) {

@@ -24,6 +24,10 @@ class RandomData {
   int64_t position_ = 0;
 };
 
+// Copies bytes between storages of one device. On the CPU by this thread alone: waking others for
+// each of many small copies takes longer than the copies, where cores are shared.
+void copy_bytes(const at::Tensor& to, const at::Tensor& from);
+
 // Copies known values.
 void fill_with(const at::Tensor& tensor, const std::vector<int64_t>& values);
 

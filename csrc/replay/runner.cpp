@@ -20,13 +20,22 @@ namespace {
 
 constexpr size_t kFewSamples = 10;
 constexpr size_t kMostSamples = 50;
-constexpr size_t kMostSets = 1024;
+constexpr int64_t kMostSets = 1024;
 constexpr double kPrecision = 0.01;         // of the median
 constexpr double kSmallestInterval = 1e-7;  // seconds
-constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take at first
+constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take
+constexpr double kFirstPass = 0.4;          // of the time, so that each operator has a sample soon
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr const char* kNeverLagged =
+    "the device never lagged behind the host: the operator waits for it, or takes the host too "
+    "long";
+
+// The model would have warned itself.
+class Silent final : public c10::WarningHandler {
+  void process(const c10::Warning&) override {}
+};
 
 // As the call was recorded: no autograd graph comes of tensors that need no gradient, and casts of
 // autocast are calls of their own. No trace hears of it.
@@ -38,6 +47,8 @@ class RecordedState {
  private:
   c10::InferenceMode inference_;
   c10::AutoGradMode grad_;
+  Silent silent_handler_;
+  c10::WarningUtils::WarningHandlerGuard silent_{&silent_handler_};
   c10::impl::ExcludeDispatchKeyGuard quiet_{keys_of_the_program()};
 };
 
@@ -129,10 +140,10 @@ class Replay {
     // model's order, so that heat and power are as in the model and not those of one kernel.
     std::stable_sort(pending.begin(), pending.end(),
                      [&](size_t a, size_t b) { return jobs_[a].weight > jobs_[b].weight; });
-    visit_all(pending, kFewSamples);
+    visit_all(pending, kFewSamples, kFirstPass * time_left());
     std::erase_if(pending, [&](size_t job) { return is_done(report_.measurements[job]); });
     std::sort(pending.begin(), pending.end());
-    visit_all(pending, kMostSamples);
+    visit_all(pending, kMostSamples, time_left());
     finish();
     return std::move(report_);
   }
@@ -141,7 +152,7 @@ class Replay {
   std::vector<size_t> replayable() {
     std::vector<size_t> pending;
     for (size_t i = 0; i < jobs_.size(); ++i) {
-      const Obstacle obstacle = obstacle_of(jobs_[i]);
+      const Obstacle obstacle = obstacle_of(jobs_[i], options_.device);
       report_.measurements[i].note = obstacle.note;
       if (obstacle.status == ReplayStatus::measured) {
         pending.push_back(i);
@@ -156,7 +167,9 @@ class Replay {
     return measurement.seconds.empty() || is_finished(measurement.seconds);
   }
 
-  void visit_all(const std::vector<size_t>& jobs, size_t samples) {
+  // Each gets its share of `seconds`, by weight; what one leaves over is for those after it.
+  void visit_all(const std::vector<size_t>& jobs, size_t samples, double seconds) {
+    const double until = host_seconds() + seconds;
     double weight = 0;
     for (size_t job : jobs) weight += jobs_[job].weight;
     for (size_t i = 0; i < jobs.size() && going_on(); ++i) {
@@ -164,7 +177,8 @@ class Replay {
       const double share =
           weight > 0 ? job.weight / weight : 1 / static_cast<double>(jobs.size() - i);
       weight -= job.weight;
-      visit_until_ = host_seconds() + std::clamp(share * time_left(), kQuickVisit, kLongestVisit);
+      const double now = host_seconds();
+      visit_until_ = now + std::clamp(share * (until - now), kQuickVisit, kLongestVisit);
       visit(job, report_.measurements[jobs[i]], samples);
       if (observer_.progress) observer_.progress(i + 1, jobs.size(), job.signature.op);
     }
@@ -172,99 +186,133 @@ class Replay {
 
   double time_left() const { return started_ + options_.time_budget - host_seconds(); }
 
-  bool going_on() {
+  bool is_wanted() {
     if (!report_.interrupted && !observer_.keep_going()) report_.interrupted = true;
-    return !report_.interrupted && time_left() > 0;
+    return !report_.interrupted;
   }
+
+  bool going_on() { return is_wanted() && time_left() > 0; }
 
   void visit(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     try {
       measure(job, measurement, samples);
+    } catch (const c10::OutOfMemoryError&) {
+      set_status(measurement, ReplayStatus::no_memory,
+                 "the allocator had no more, though it was free");
     } catch (const std::exception& error) {
-      measurement.status = ReplayStatus::failed;
-      measurement.note = observer_.describe(error);
+      set_status(measurement, ReplayStatus::failed, observer_.describe(error));
     }
+  }
+
+  // Of what yields no samples. Samples of an earlier visit stay what they are.
+  static void set_status(ReplayMeasurement& measurement, ReplayStatus status,
+                         const std::string& note) {
+    if (!measurement.seconds.empty()) return;
+    measurement.status = status;
+    measurement.note = note;
   }
 
   void measure(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     const RecordedState state(job.state);
     const int64_t usable = usable_memory();
     const Part part = part_that_fits(job, options_.device, usable);
-    if (part.parts == 0) {
-      measurement.status = ReplayStatus::no_memory;
-      measurement.note = part.note;
-      return;
-    }
+    if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
     Subject subject(job, part.signature, options_.device);
-    const double rough = subject.warm_up(*clock_, data_);
-    size_t count = clock_->calls_for(rough);
-    add_sets(subject.sets(), part, usable, count);
-    if (subject.sets().writes()) {
-      count = std::clamp(subject.sets().size() / 2, size_t{1},
-                         count);  // a clock may take twice as many
-    }
-    take_samples(subject, count, samples, part.parts, measurement, measurement.seconds);
+    Visit visit{.subject = subject, .part = part, .usable = usable};
+    visit.seconds_a_call = subject.warm_up(*clock_, data_);
+    set_count(visit);
+    take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
     measurement.status = part.parts > 1 ? ReplayStatus::scaled : ReplayStatus::measured;
     if (part.parts > 1) measurement.note = part.note;
     const bool differs = subject.sets().size() > 1 && !subject.sets().writes();
-    if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty())
+    if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty()) {
       return;
+    }
     subject.rotating = false;
     ReplayMeasurement unused;
-    take_samples(subject, count, kFewSamples, part.parts, unused, measurement.warm_seconds);
+    take_samples(visit, kFewSamples, unused, measurement.warm_seconds);
   }
 
   int64_t usable_memory() const {
-    if (options_.memory_limit) return *options_.memory_limit;
-    return static_cast<int64_t>(kUsableMemory *
-                                static_cast<double>(available_memory(options_.device)));
+    if (options_.memory_limit) return *options_.memory_limit - clock_->bytes();
+    const auto available = static_cast<double>(available_memory(options_.device));
+    return static_cast<int64_t>(kUsableMemory * available);
+  }
+
+  // One materialized call while it is sampled.
+  struct Visit {
+    Subject& subject;
+    const Part& part;
+    int64_t usable = 0;
+    double seconds_a_call = 0;
+    size_t count = 1;  // calls a sample
+  };
+
+  // As many calls a sample as the clock wants, and sets of arguments for them.
+  void set_count(Visit& visit) {
+    ArgumentSets& sets = visit.subject.sets();
+    visit.count = clock_->calls_for(visit.seconds_a_call);
+    add_sets(visit);
+    if (!sets.writes()) return;
+    visit.count =
+        std::clamp(sets.size() / 2, size_t{1}, visit.count);  // clocks take up to twice it
   }
 
   // So many that a weight has left the cache when its turn comes again, and that nothing that is
   // written is written twice before it is put back.
-  void add_sets(ArgumentSets& sets, const Part& part, int64_t usable, size_t count) {
+  void add_sets(const Visit& visit) {
+    ArgumentSets& sets = visit.subject.sets();
     const int64_t own = sets.bytes_of_further_set();
-    int64_t wanted = 1;
     const int64_t cold = sets.cold_bytes();
+    int64_t wanted = 1;
     if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
-    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(count));
-    const int64_t room = own > 0 ? (usable - part.bytes) / own : 0;
-    wanted = std::min({wanted, room + 1, static_cast<int64_t>(kMostSets)});
-    while (static_cast<int64_t>(sets.size()) < wanted) sets.add_set();
-    const int64_t further = static_cast<int64_t>(sets.size()) - 1;
-    report_.peak_bytes = std::max(report_.peak_bytes, part.bytes + further * own + clock_->bytes());
+    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
+    const int64_t room = own > 0 ? (visit.usable - visit.part.bytes) / own : 0;
+    wanted = std::min({wanted, room + 1, kMostSets});
+    while (sets.count() < wanted) sets.add_set();
+    const int64_t bytes = visit.part.bytes + (sets.count() - 1) * own + clock_->bytes();
+    report_.peak_bytes = std::max(report_.peak_bytes, bytes);
   }
 
   int64_t cache_bytes() const {
     return options_.device.is_cpu() ? last_level_cache_bytes() : options_.flush_bytes / 2;
   }
 
-  void take_samples(Subject& subject, size_t count, size_t most, size_t parts,
-                    ReplayMeasurement& measurement, std::vector<double>& seconds) {
+  void take_samples(Visit& visit, size_t most, ReplayMeasurement& measurement,
+                    std::vector<double>& seconds) {
+    Subject& subject = visit.subject;
     const Calls calls{[&](size_t n) { subject.prepare(n); }, [&](size_t n) { subject.call(n); }};
+    const auto parts = static_cast<double>(visit.part.parts);
     const size_t before = seconds.size();
     int64_t discarded = 0;
-    while (seconds.size() < most && !is_finished(seconds) && going_on()) {
-      if (seconds.size() > before && host_seconds() > visit_until_) return;
-      const std::optional<Sample> sample = clock_->sample(calls, count);
-      const bool patient = discarded < kMostDiscarded && host_seconds() < visit_until_;
-      if (!sample || (sample->disturbed && patient)) {
-        ++discarded;
+    while (seconds.size() < most && !is_finished(seconds) && is_wanted()) {
+      // What was materialized gets a sample, however late it is.
+      const bool late = time_left() <= 0 || host_seconds() > visit_until_;
+      if (seconds.size() > before && late) return;
+      const std::optional<Sample> sample = clock_->sample(calls, visit.count);
+      if (sample) visit.seconds_a_call = sample->seconds;
+      if (!sample || (sample->disturbed && !late && discarded < kMostDiscarded)) {
         ++measurement.discarded;
-        if (!sample && discarded >= kMostDiscarded) return give_up(measurement);
+        if (++discarded >= kMostDiscarded && !sample) {
+          return set_status(measurement, ReplayStatus::not_replayable, kNeverLagged);
+        }
+        if (!sample) set_count(visit);
         continue;
       }
+      if (is_too_short(visit)) continue;
       measurement.disturbed += sample->disturbed;
-      seconds.push_back(sample->seconds * static_cast<double>(parts));
-      measurement.host_seconds.push_back(sample->host_seconds * static_cast<double>(parts));
-      if (!subject.sets().writes()) count = std::max(count, clock_->calls_for(sample->seconds));
+      seconds.push_back(sample->seconds * parts);
+      measurement.host_seconds.push_back(sample->host_seconds * parts);
     }
   }
 
-  static void give_up(ReplayMeasurement& measurement) {
-    measurement.status = ReplayStatus::not_replayable;
-    measurement.note = "the device never lagged behind the host: the operator waits for it";
+  // The first guess of how long a call takes has the host's time in it: take more of them.
+  bool is_too_short(Visit& visit) {
+    const size_t before = visit.count;
+    if (clock_->calls_for(visit.seconds_a_call) <= 2 * before) return false;
+    set_count(visit);
+    return visit.count > before;
   }
 
   void finish() {
@@ -288,12 +336,15 @@ class Replay {
 
 }  // namespace
 
-Obstacle obstacle_of(const ReplayJob& job) {
+Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
   const Rule* rule = job.signature.rule;
   const bool view = rule != nullptr ? rule->has(kView) : job.op->view;
   if (view || returns_what_it_got(job)) return {ReplayStatus::view, ""};
   if (is_collective(job.signature.op)) {
     return {ReplayStatus::not_replayable, "it talks to other processes"};
+  }
+  if (!job.op->has_kernel_for(device)) {
+    return {ReplayStatus::not_replayable, "it has no kernel for " + device.str()};
   }
   const std::string reason = why_not_materialized(*job.op, job.signature);
   if (!reason.empty()) return {ReplayStatus::not_replayable, reason};

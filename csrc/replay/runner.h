@@ -88,6 +88,6 @@ struct Obstacle {
   ReplayStatus status = ReplayStatus::measured;
   std::string note;
 };
-Obstacle obstacle_of(const ReplayJob& job);
+Obstacle obstacle_of(const ReplayJob& job, c10::Device device);
 
 }  // namespace nnprof
