@@ -63,23 +63,33 @@ bool is_half(c10::ScalarType dtype) {
   return dtype == c10::ScalarType::Half || dtype == c10::ScalarType::BFloat16;
 }
 
-// As aten/src/ATen/native/transformers/cuda/sdp_utils.cpp orders them: cuDNN first on Hopper and
-// Blackwell data-center cards, then flash, memory-efficient and math.
+bool whole(double size, double alignment) { return std::fmod(size, alignment) == 0; }
+
+// What each kernel takes, and the order they are asked in: torch 2.13's
+// aten/src/ATen/native/transformers/cuda/sdp_utils.cpp. cuDNN comes first on the data-center cards
+// of Hopper and Blackwell.
+const char* accelerator_kernel(const std::string& architecture, const Shape& shape) {
+  const bool before_ampere = architecture == "volta" || architecture == "turing" ||
+                             architecture == "turing-geforce" || architecture == "pascal";
+  const bool half = is_half(shape.dtype);
+  const bool one_size = shape.size == shape.value_size && shape.size <= 256;
+  const bool prefers_cudnn = architecture == "hopper" || architecture == "blackwell";
+  if (prefers_cudnn && half && one_size && whole(shape.size, 8) && shape.keys > 1) return "cudnn";
+  const bool square = !shape.causal || shape.queries == shape.keys;
+  if (!before_ampere && half && one_size && !shape.masked && square) return "fa2";
+  const bool has_dtype = half ? !(before_ampere && shape.dtype == c10::ScalarType::BFloat16)
+                              : shape.dtype == c10::ScalarType::Float;
+  const double alignment = half && !before_ampere ? 8 : 4;
+  const bool aligned = whole(shape.size, alignment) && whole(shape.value_size, alignment);
+  return has_dtype && aligned ? "efficient" : "math";
+}
+
 std::string picked_kernel(const Subject& subject, const Shape& shape) {
-  const std::string& architecture = subject.hardware.architecture();
   if (subject.hardware.cpu()) return shape.size == shape.value_size ? "cpu" : "math";
   for (const NamedKernel& named : kNamedKernels) {
     if (subject.op.op.find(named.part) != std::string::npos) return named.kernel;
   }
-  const bool old = architecture == "volta" || architecture == "turing";
-  if (is_half(shape.dtype) && !old) {
-    const bool aligned = std::fmod(shape.size, 8) == 0 && std::fmod(shape.value_size, 8) == 0;
-    const bool cudnn = architecture == "hopper" || architecture == "blackwell";
-    if (cudnn && aligned && shape.size <= 256 && shape.queries > 1) return "cudnn";
-    if (!shape.masked && shape.size <= 256 && shape.size == shape.value_size) return "fa2";
-  }
-  const bool known = is_half(shape.dtype) || shape.dtype == c10::ScalarType::Float;
-  return known ? "efficient" : "math";
+  return accelerator_kernel(subject.hardware.architecture(), shape);
 }
 
 std::string kernel_of(const Subject& subject, const Shape& shape) {
