@@ -306,6 +306,7 @@ def _notes(row: Result) -> Iterator[str]:
     if row.get("reason") is not None:
         return
     yield from (row["end_to_end"] or {}).get("notes", ())
+    yield from row.get("notes", ())
     if row.get("expected_params") not in (None, row["params"]):
         yield f"{row['params']:,} parameters, and not {row['expected_params']:,} as published"
 

@@ -115,13 +115,14 @@ class Worker:
 
         case = self.cases[model]
         start = time.perf_counter()
-        forget_peak(self.device)
+        before = forget_peak(self.device)
         with torch.no_grad():
             built, call = case.build(), case.call()
             build_s = time.perf_counter() - start
             budget = min(_MEASURING_SHARE * seconds, case.most_s or seconds)
             in_forward: list[Result] = []
-            with _watched(in_forward):
+            notes: list[str] = []
+            with _watched(in_forward, notes):
                 profile = nnprof.measure(
                     built,
                     **call,
@@ -131,8 +132,8 @@ class Worker:
                     progress=False,
                 )
         peak = peak_bytes(self.device)
-        found = self._of_profile(profile) | {"build_s": build_s}
-        found["memory"]["device_peak_bytes"] = peak
+        found = self._of_profile(profile) | {"build_s": build_s, "notes": notes}
+        found["memory"]["device_peak_bytes"] = None if peak is None else peak - before
         found["operators_in_forward"] = beside_forward(found["operators"], in_forward)
         found["took_s"] = time.perf_counter() - start
         return found
@@ -268,8 +269,10 @@ def _bytes(inputs: list[list[int]], outputs: list[list[int]], dtype: str) -> int
 
 
 @contextmanager
-def _watched(found: list[Result]) -> Iterator[None]:
+def _watched(found: list[Result], notes: list[str]) -> Iterator[None]:
     """Adds to `found` what a profiler sees of each operator, of a real forward inside.
+
+    Where it fails, nothing is compared, and `notes` tell why.
 
     The copy that the forward runs on is made and freed within `measure`, so this goes along where
     that asks the profiler for the time that the device was busy.
@@ -280,8 +283,10 @@ def _watched(found: list[Result]) -> Iterator[None]:
 
     def busy_seconds(accelerator: Any, run: Callable[[], object]) -> float | None:
         busy = asked(accelerator, run)
-        with suppress(Exception):  # without it, nothing is compared
+        try:
             found.extend(_profiled(accelerator, run))
+        except Exception as error:
+            notes.append(f"its operators were not profiled: {_text_of(error)}")
         return busy
 
     forward.busy_seconds = busy_seconds
@@ -374,11 +379,14 @@ def beside_forward(operators: list[Result], in_forward: list[Result]) -> list[Re
 # --- the device ----------------------------------------------------------------------------------
 
 
-def forget_peak(device: str) -> None:
-    if device.startswith("cuda"):
-        import torch
+def forget_peak(device: str) -> int:
+    """The bytes that torch has allocated now, from where `peak_bytes` starts anew."""
+    if not device.startswith("cuda"):
+        return 0
+    import torch
 
-        torch.cuda.reset_peak_memory_stats(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return int(torch.cuda.memory_allocated(device))
 
 
 def peak_bytes(device: str) -> int | None:

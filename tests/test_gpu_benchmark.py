@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from nnprof.end_to_end import forward
 
@@ -179,12 +180,27 @@ def test_calibrated_hardware_is_handed_on(
     assert fresh.calibrated == find("h100")
 
 
-def test_profiler_is_asked_where_the_worker_looks(modules: SimpleNamespace) -> None:
+@pytest.mark.filterwarnings("ignore:CUDA is not available:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*profil.*:UserWarning")
+def test_profiler_is_asked_where_the_worker_looks(
+    modules: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert list(inspect.signature(forward.busy_seconds).parameters) == ["accelerator", "run"]
+    monkeypatch.setattr(forward, "busy_seconds", lambda accelerator, run: 0.5)
     asked = forward.busy_seconds
-    with modules.worker._watched([]):
-        assert forward.busy_seconds is not asked
+    found: list[dict[str, Any]] = []
+    notes: list[str] = []
+    accelerator = SimpleNamespace(synchronize=lambda: None)
+    with modules.worker._watched(found, notes):
+        model, x = torch.nn.Linear(3, 2), torch.ones(4, 3)
+        assert forward.busy_seconds(accelerator, lambda: model(x)) == 0.5
     assert forward.busy_seconds is asked
+    assert notes == []
+    assert [(one["op"], one["calls"]) for one in found] == [("aten::linear", 1)]
+
+    with modules.worker._watched(found, notes):
+        forward.busy_seconds(accelerator, lambda: 1 / 0)
+    assert notes == ["its operators were not profiled: ZeroDivisionError: division by zero"]
 
 
 def event(name: str, shapes: list[Any], microseconds: float, parent: Any = None) -> SimpleNamespace:
