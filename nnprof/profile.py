@@ -396,7 +396,7 @@ class Profile(PhaseCosts):
     @property
     def estimated_s(self) -> float | None:
         """Seconds that the device should compute, in all calls."""
-        return self.times.total.estimated_s if self.times is not None else None
+        return self.times.estimates.timeline.device_s if self.times is not None else None
 
     @property
     def measured_s(self) -> float | None:
