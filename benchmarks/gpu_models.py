@@ -83,6 +83,10 @@ def _llama_3_8b_generating() -> nn.Module:
     Those of 64 prompts of 2048 tokens, which the prefill before a decode step reads, are 34 GB.
     """
     import torch
+
+    from nnprof.models import import_torchvision
+
+    import_torchvision()  # transformers imports it, and may not be able to on its own
     import transformers
 
     base = transformers.LlamaForCausalLM
