@@ -7,7 +7,7 @@ bandwidth. FLOPs and bytes are counted here, from the shapes.
 from __future__ import annotations
 
 from itertools import pairwise
-from math import inf, log2
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -226,7 +226,7 @@ def test_more_work_takes_no_less(device: str) -> None:
 BATCHED: dict[str, Callable[[int], tuple[Any, ...]]] = {
     "conv2d": lambda n: (F.conv2d, meta(n, 64, 28, 28), meta(64, 64, 3, 3)),
     "bmm": lambda n: (torch.bmm, meta(n, 196, 64), meta(n, 64, 196)),
-    "linear": lambda n: (linear(768, 768, torch.float32), meta(n, 768)),
+    "linear": lambda n: (linear(768, 768, torch.float32), meta(n, 197, 768)),
     "attention": lambda n: (
         F.scaled_dot_product_attention,
         *(meta(n, 12, 197, 64) for _ in range(3)),
@@ -244,7 +244,7 @@ BATCHED: dict[str, Callable[[int], tuple[Any, ...]]] = {
 @pytest.mark.parametrize("name", BATCHED)
 def test_a_larger_batch_takes_no_less(device: str, name: str) -> None:
     known = find(device)
-    sizes = [1, 2, 3, 7, 16, 64, 100, 256, 1024]
+    sizes = [1, 2, 3, 7, 16, 64, 100, 256, 1 << 15, 1 << 16]
     found = [
         sum(one.estimated_s for one in times(call, *arguments, on=known))
         for call, *arguments in map(BATCHED[name], sizes)
@@ -252,5 +252,5 @@ def test_a_larger_batch_takes_no_less(device: str, name: str) -> None:
     # The CPU's first thread alone may be faster than two of them: at most 15 % are lost there.
     assert all(after > 0.85 * before for before, after in pairwise(found))
     assert found[-1] > 4 * found[0]
-    # In the long run, time grows no slower than the batch.
-    assert log2(found[-1] / found[-2]) > 1.7
+    # Once the device is busy, twice the batch takes about twice as long.
+    assert found[-1] > 1.7 * found[-2]
