@@ -1,6 +1,5 @@
 #include "replay/machine.h"
 
-#include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
 #include <unistd.h>

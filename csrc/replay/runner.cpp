@@ -28,6 +28,7 @@ constexpr double kFirstPass = 0.4;          // of the time, so that each operato
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr const char* kOtherSizes = "on random data its output is of another size than recorded";
 constexpr const char* kNeverLagged =
     "the device never lagged behind the host: the operator waits for it, or takes the host too "
     "long";
@@ -80,7 +81,7 @@ bool is_finished(const std::vector<double>& samples) {
 class Subject {
  public:
   Subject(const ReplayJob& job, const OpSignature& signature, c10::Device device)
-      : job_(job), sets_(*job.op, signature, device) {}
+      : job_(job), signature_(signature), sets_(*job.op, signature, device) {}
 
   ArgumentSets& sets() { return sets_; }
 
@@ -101,7 +102,8 @@ class Subject {
     for (size_t i = 0; i < count; ++i) {
       Stack& stack = stacks_[i];
       job_.op->handle.callBoxed(stack);
-      stack.clear();  // the outputs are freed as soon as in the model, or sooner
+      std::swap(stack, outputs_);
+      stack.clear();
     }
   }
 
@@ -115,12 +117,24 @@ class Subject {
     }
   }
 
+  // Values may decide how large outputs are: has the last call made what was recorded? Of several
+  // outputs the first one is looked at; the others differ between devices.
+  bool made_what_was_recorded() const {
+    if (signature_.outputs.empty() || outputs_.empty() || !outputs_[0].isTensor()) return true;
+    const at::Tensor& made = outputs_[0].toTensor();
+    return !made.defined() || made.sizes() == at::IntArrayRef(signature_.outputs[0].sizes);
+  }
+
   bool rotating = true;
 
  private:
   const ReplayJob& job_;
+  const OpSignature& signature_;
   ArgumentSets sets_;
   std::vector<Stack> stacks_;
+  // Kept until the next call has made its own: in a model, an output does not go where that of the
+  // same operator still is in the cache.
+  Stack outputs_;
   size_t next_set_ = 0;
 };
 
@@ -220,6 +234,9 @@ class Replay {
     Subject subject(job, part.signature, options_.device);
     Visit visit{.subject = subject, .part = part, .usable = usable};
     visit.seconds_a_call = subject.warm_up(*clock_, data_);
+    if (!subject.made_what_was_recorded()) {
+      return set_status(measurement, ReplayStatus::not_replayable, kOtherSizes);
+    }
     set_count(visit);
     take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
