@@ -59,6 +59,14 @@ int64_t available_memory(c10::Device device) {
   return device.is_cpu() ? available_host_memory() : available_device_memory(device);
 }
 
+void release_cached_memory(c10::Device device) {
+  if (device.is_cpu()) return;
+  try {
+    at::getDeviceAllocator(device.type())->emptyCache();
+  } catch (const std::exception&) {  // a backend without a caching allocator has nothing to release
+  }
+}
+
 // The kernel is asked and not sysconf(): glibc's answer for a virtual machine is that of the host.
 int64_t last_level_cache_bytes() {
   int64_t bytes = 0;

@@ -228,8 +228,13 @@ class Replay {
 
   void measure(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     const RecordedState state(job.state);
-    const int64_t usable = usable_memory();
-    const Part part = part_that_fits(job, options_.device, usable);
+    int64_t usable = usable_memory();
+    Part part = part_that_fits(job, options_.device, usable);
+    if (part.parts != 1) {
+      release_cached_memory(options_.device);
+      usable = usable_memory();
+      part = part_that_fits(job, options_.device, usable);
+    }
     if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
     Subject subject(job, part.signature, options_.device);
     Visit visit{.subject = subject, .part = part, .usable = usable};
