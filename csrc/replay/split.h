@@ -5,7 +5,7 @@
 
 #include <string>
 
-#include "replay/runner.h"
+#include "replay/job.h"
 
 namespace nnprof {
 
