@@ -42,13 +42,15 @@ MEMORY_LIMIT = 24 * 2**30  # bytes of weights that are tried on the CPU
 CELL_SECONDS = 4.0  # repeat a call for about so long...
 CELL_RUNS = 15  # ...but no more often than this
 ROUNDS = 9
-SHORT_CALLS = 7  # a round's calls of nnprof and of the bare forward, in turns
+SHORT = ("nnprof", "estimate", "bare")
+SHORT_CALLS = 7  # a round's calls of each of these, in turns
 MEMORY_MODEL = "Llama-405B at 8192"
 
 # The bars: what each number has to be.
 EACH_SPEEDUP = 30.0
 MEDIAN_SPEEDUP = 50.0
 OVERHEAD = 1.3
+ESTIMATE_OVERHEAD = 1.2
 MEMORY_GROWTH = 100e6
 
 
@@ -101,7 +103,12 @@ def ratios(model_name: str) -> Result:
     """
     benchmark = BENCHMARK_MODELS[model_name]
     model, x = benchmark.build("meta"), benchmark.example("meta")
-    calls = {"nnprof": tools.nnprof, "bare": tools.bare, "FlopCounterMode": tools.flop_counter_mode}
+    calls = {
+        "nnprof": tools.nnprof,
+        "estimate": tools.nnprof_with_estimate,
+        "bare": tools.bare,
+        "FlopCounterMode": tools.flop_counter_mode,
+    }
     rounds: list[dict[str, float]] = []
     with torch.no_grad():
         for warm_up in calls.values():
@@ -110,7 +117,7 @@ def ratios(model_name: str) -> Result:
             gc.collect()
             times: dict[str, list[float]] = {name: [] for name in calls}
             for _ in range(SHORT_CALLS):
-                for name in ("nnprof", "bare"):
+                for name in SHORT:
                     times[name].append(seconds(functools.partial(calls[name], model, x)))
             flop_counter = functools.partial(calls["FlopCounterMode"], model, x)
             times["FlopCounterMode"] = [seconds(flop_counter)]
@@ -118,6 +125,7 @@ def ratios(model_name: str) -> Result:
     result = {f"{name}_s": statistics.median(r[name] for r in rounds) for name in calls}
     result["speedup"] = statistics.median(r["FlopCounterMode"] / r["nnprof"] for r in rounds)
     result["overhead"] = statistics.median(r["nnprof"] / r["bare"] for r in rounds)
+    result["estimate"] = statistics.median(r["estimate"] / r["nnprof"] for r in rounds)
     return result
 
 
@@ -187,6 +195,10 @@ def bars(all_ratios: dict[str, Result], growth: Result) -> list[Result]:
             speedups.append(speedup)
         found.append(bar(f"{model}: FlopCounterMode / nnprof", speedup, ">=", EACH_SPEEDUP, "x"))
         found.append(bar(f"{model}: nnprof / bare forward", overhead, "<=", OVERHEAD, "x"))
+        estimate = result.get("estimate")
+        found.append(
+            bar(f"{model}: with estimate / without", estimate, "<=", ESTIMATE_OVERHEAD, "x")
+        )
     median = statistics.median(speedups) if speedups else None
     found.append(bar("median FlopCounterMode / nnprof", median, ">=", MEDIAN_SPEEDUP, "x"))
     if growth:

@@ -10,6 +10,7 @@ check_build(torch.__version__)
 
 from nnprof import _core, errors  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
+from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
 from nnprof.profile import Layer, OpTable, Profile  # noqa: E402
 from nnprof.rules import register_rule  # noqa: E402
@@ -18,4 +19,13 @@ from nnprof.trace import trace  # noqa: E402
 _core.set_error_types(errors)
 
 __version__: str = _core.version
-__all__ = ["Layer", "NnprofError", "OpTable", "Profile", "measure", "register_rule", "trace"]
+__all__ = [
+    "Hardware",
+    "Layer",
+    "NnprofError",
+    "OpTable",
+    "Profile",
+    "measure",
+    "register_rule",
+    "trace",
+]

@@ -6,17 +6,22 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
+from nnprof.estimate import find_hardware
 from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.inputs import make_inputs
+from nnprof.measured import measured_times
 from nnprof.modules import looked_through
 from nnprof.phases import language_call
+from nnprof.replay import present_device
 from nnprof.run import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from os import PathLike
 
     import torch
 
+    from nnprof.hardware import Hardware
     from nnprof.profile import Profile
 
 __all__ = ["measure"]
@@ -29,6 +34,8 @@ def measure(
     inputs: Any = None,
     kwargs: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str | None = None,
+    device: torch.device | str | None = None,
+    hardware: Hardware | PathLike[str] | str | None = None,
     autocast: torch.dtype | str | None = None,
     phase: str | None = None,
     batch: int | None = None,
@@ -36,8 +43,10 @@ def measure(
     context: int | None = None,
     assume: float | Mapping[str, float] | None = None,
     strict: bool = False,
+    time_budget: float = 60.0,
+    progress: Callable[[int, int, str], None] | bool | None = None,
 ) -> Profile:
-    """What one forward of `model` costs, counted without computing it.
+    """What one forward of `model` costs, counted without computing it, and how long it takes.
 
     The model runs once with shapes only: nothing is computed, weights may be real or on the meta
     device, and the model is left exactly as it was. Train or eval is as the model stands; counts
@@ -51,6 +60,11 @@ def measure(
             keyword arguments; real or meta tensors, in any nesting.
         kwargs: more keyword arguments of `forward`, passed as they are.
         dtype: of the made inputs. Default: the first floating parameter's; int64 for token ids.
+        device: measure there too ("cpu", "cuda", a torch.device): each unique call is replayed
+            alone, on random inputs, and the whole forward runs on a copy where it fits. Default:
+            nothing is run.
+        hardware: estimate times for it: a name ("h200", "NVIDIA A100-SXM4-80GB"), a data file, or
+            a `Hardware`. Default: the device's own; without a device, no times.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
         phase: of a language model of transformers: "prefill", the whole prompt in one call, or
             "decode", one token of each sequence with the cache that the model's own prefill of
@@ -62,14 +76,22 @@ def measure(
         assume: what a value reads that only a real run would know: one number for every such
             question, or numbers by module path.
         strict: raise where an operator has no rule or a guess was made.
+        time_budget: seconds for measuring on `device`. What gets no time is estimated and named.
+        progress: a function that is told after each measured operator how many are done, of how
+            many, and its name; True or False for a bar or none. Default: a bar on a terminal.
+
+    Ctrl-C while measuring ends it and keeps what was measured.
 
     Raises:
-        InputError: an argument is wrong; the message says which and what to pass.
+        InputError: an argument is wrong; the message says which and what to pass. So is a device
+            that is not there.
         ShapeError, OutOfRangeError, BadTypeError...: PyTorch would refuse the input; these are
             also the RuntimeError, IndexError, TypeError... that PyTorch raises.
         DataDependentError: the forward depends on a value that nothing was computed for.
         NestedTraceError: called while another measure or trace runs in this thread.
     """
+    present = present_device(device) if device is not None else None
+    estimated_for = find_hardware(hardware, present)
     target = looked_through(model)
     sizes = Sizes(batch, sequence)
     language = None
@@ -83,7 +105,18 @@ def measure(
     running, output = run(
         target, arguments, keywords, autocast=autocast, assume=assume, prepare=prepare
     )
-    profile = running.profile(strict=strict)
+    profile = running.profile(hardware=estimated_for, strict=strict)
+    if present is not None and profile.times is not None:
+        profile.times = measured_times(
+            running.result,
+            profile.times,
+            (target, arguments, keywords),
+            present,
+            autocast=autocast,
+            prepare=prepare,
+            time_budget=time_budget,
+            progress=progress,
+        )
     if language is not None:
         profile.facts = replace(profile.facts, **language.facts(output))
     return profile

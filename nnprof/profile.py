@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from nnprof.hardware import Hardware
     from nnprof.report.compare import Comparison
+    from nnprof.times import LayerTimes, Times
 
 __all__ = ["Coverage", "Layer", "Memory", "OpTable", "PhaseCosts", "Profile"]
 
@@ -52,6 +54,39 @@ class Layer:
     input_shapes: Shapes
     output_shapes: Shapes
     children: list[Layer] = field(default_factory=list, repr=False)
+    #: Seconds of all calls, children included, and without them; None where no time is known.
+    times: LayerTimes | None = field(default=None, repr=False)
+    own_times: LayerTimes | None = field(default=None, repr=False)
+
+    @property
+    def estimated_s(self) -> float | None:
+        """Seconds that the calls should take on `profile.hardware`, children included."""
+        return self.times.estimated_s if self.times is not None else None
+
+    @property
+    def measured_s(self) -> float | None:
+        """Seconds that the calls took on `profile.device`, each measured alone."""
+        return self.times.measured_s if self.times is not None else None
+
+    @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds of those calls that `measured_s` leaves out."""
+        return self.times.unmeasured_s if self.times is not None else None
+
+    @property
+    def own_estimated_s(self) -> float | None:
+        """Estimated seconds without the children."""
+        return self.own_times.estimated_s if self.own_times is not None else None
+
+    @property
+    def own_measured_s(self) -> float | None:
+        """Measured seconds without the children."""
+        return self.own_times.measured_s if self.own_times is not None else None
+
+    @property
+    def own_unmeasured_s(self) -> float | None:
+        """Estimated seconds that `own_measured_s` leaves out."""
+        return self.own_times.unmeasured_s if self.own_times is not None else None
 
     @property
     def bytes(self) -> int:
@@ -65,19 +100,22 @@ class Layer:
 
 
 # What a layer's row and a `Layer` both have. A row has `parent` besides, which became `children`.
-_ROW_FIELDS = tuple(name for name in Layer.__slots__ if name != "children")
+_ROW_FIELDS = tuple(
+    name for name in Layer.__slots__ if name not in ("children", "times", "own_times")
+)
 # Added up when the same module was called from several parents; all else is the module's own.
 _COSTS = ("macs", "flops", "bytes_read", "bytes_written")
 _SUMMED_FIELDS = ("calls", *_COSTS, *(f"own_{name}" for name in _COSTS))
 
 
-def _make_layers(rows: Sequence[dict[str, Any]]) -> list[Layer]:
+def _make_layers(rows: Sequence[dict[str, Any]], times: Times | None) -> list[Layer]:
     """One layer a row, joined to their parents."""
     up = int(_is_shell(rows))
     layers: list[Layer] = []
-    for row in rows:
+    for index, row in enumerate(rows):
         values = {name: row[name] for name in _ROW_FIELDS}
-        layer = Layer(**values | {"depth": row["depth"] - up})
+        inside, alone = times.rows[index] if times is not None else (None, None)
+        layer = Layer(**values | {"depth": row["depth"] - up}, times=inside, own_times=alone)
         if row["parent"] >= 0:
             layers[row["parent"]].children.append(layer)
         layers.append(layer)
@@ -109,7 +147,19 @@ def _combine(layers: Sequence[Layer]) -> Layer:
     for layer in layers:
         for child in layer.children:
             by_path.setdefault(child.path, []).append(child)
-    return Layer(**values, children=[_combine(children) for children in by_path.values()])
+    return Layer(
+        **values,
+        children=[_combine(children) for children in by_path.values()],
+        times=_added([layer.times for layer in layers]),
+        own_times=_added([layer.own_times for layer in layers]),
+    )
+
+
+def _added(times: Sequence[LayerTimes | None]) -> LayerTimes | None:
+    from nnprof.times import added
+
+    known = [one for one in times if one is not None]
+    return added(known) if known else None
 
 
 class PhaseCosts:
@@ -204,11 +254,13 @@ class OpTable:
     """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
 
     Columns: op, scope (the module's path), phase, signature (equal numbers are equal calls), macs,
-    flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled.
+    flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled; where times
+    are known also op_class, estimated_s, bound, measured_s (NaN where not measured), status.
     """
 
-    def __init__(self, data: TraceData) -> None:
+    def __init__(self, data: TraceData, times: Times | None = None) -> None:
         self._data = data
+        self._times = times
 
     @cached_property
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -219,6 +271,8 @@ class OpTable:
         if len(self._data.layers()):
             columns["scope"] = paths[columns["scope"].astype("int64")]
         columns["bytes"] = columns["bytes_read"] + columns["bytes_written"]
+        if self._times is not None:
+            columns |= _time_columns(self._times, columns["signature"])
         return columns
 
     def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
@@ -242,6 +296,25 @@ class OpTable:
         return pd.DataFrame({name: list(column) for name, column in self.columns.items()})
 
 
+def _time_columns(
+    times: Times, signatures: np.ndarray[Any, Any]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """What is known of the time of each call, which is that of its signature."""
+    import numpy as np
+
+    each = times.by_signature
+    number = signatures.astype("int64")
+    nan = float("nan")
+    measured = [nan if one.measured_s is None else one.measured_s for one in each]
+    return {
+        "op_class": np.asarray([one.op_class for one in each])[number],
+        "estimated_s": np.asarray([one.estimated_s for one in each])[number],
+        "bound": np.asarray([one.bound for one in each])[number],
+        "measured_s": np.asarray(measured)[number],
+        "status": np.asarray([one.status for one in each])[number],
+    }
+
+
 def _column(values: Any) -> np.ndarray[Any, Any]:
     """An array of one dimension, also where the values are lists (shapes)."""
     import numpy as np
@@ -259,11 +332,15 @@ class Profile(PhaseCosts):
     `str(profile)` is a table by module; `profile["layer1.0.conv1"]` is one `Layer`.
     """
 
-    def __init__(self, data: TraceData, facts: ModelFacts, trace_s: float) -> None:
+    def __init__(
+        self, data: TraceData, facts: ModelFacts, trace_s: float, times: Times | None = None
+    ) -> None:
         super().__init__(data)
         self.facts = facts
         #: Seconds that the trace took.
         self.trace_s = trace_s
+        #: Estimated and measured seconds in detail; None where no hardware was named.
+        self.times = times
 
     # Of the model, whatever was called.
 
@@ -304,6 +381,52 @@ class Profile(PhaseCosts):
             facts.kv_cache_layer_bytes,
         )
 
+    # Of time: None where neither a device nor hardware was named.
+
+    @property
+    def hardware(self) -> Hardware | None:
+        """What the times are estimated for."""
+        return self.times.hardware if self.times is not None else None
+
+    @property
+    def device(self) -> str | None:
+        """Where the times were measured."""
+        return self.times.device if self.times is not None else None
+
+    @property
+    def estimated_s(self) -> float | None:
+        """Seconds that the device should compute, in all calls."""
+        return self.times.estimates.timeline.device_s if self.times is not None else None
+
+    @property
+    def measured_s(self) -> float | None:
+        """Seconds that the device took for all calls, each measured alone.
+
+        Of what could be measured: `unmeasured_s` is what is missing.
+        """
+        return self.times.total.measured_s if self.times is not None else None
+
+    @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds of those calls that `measured_s` leaves out."""
+        return self.times.total.unmeasured_s if self.times is not None else None
+
+    @property
+    def end_to_end_s(self) -> float | None:
+        """Wall seconds of one real forward of a copy; None where it could not run."""
+        real = self.times.end_to_end if self.times is not None else None
+        return real.eager_s if real is not None else None
+
+    @property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilization: what products need at the device's peak, over the wall time."""
+        return self.times.mfu if self.times is not None else None
+
+    @property
+    def hfu(self) -> float | None:
+        """Hardware FLOPs utilization: the same, of the FLOPs that kernels execute."""
+        return self.times.hfu if self.times is not None else None
+
     # Of the calls.
 
     @property
@@ -327,7 +450,7 @@ class Profile(PhaseCosts):
 
     @cached_property
     def _layers_by_row(self) -> list[Layer]:
-        return _make_layers(self._data.layers())
+        return _make_layers(self._data.layers(), self.times)
 
     @cached_property
     def _layers_by_path(self) -> dict[str, list[Layer]]:
@@ -358,7 +481,7 @@ class Profile(PhaseCosts):
     @cached_property
     def ops(self) -> OpTable:
         """One row a recorded operator call."""
-        return OpTable(self._data)
+        return OpTable(self._data, self.times)
 
     @cached_property
     def coverage(self) -> Coverage:

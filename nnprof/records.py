@@ -46,6 +46,17 @@ class TraceData(Protocol):
         """
         ...
 
+    def call_index(self) -> dict[str, Any]:
+        """The columns of `ops()` that are whole numbers: scope, signature, phase (in `PHASES`)."""
+        ...
+
+    def signatures(self) -> dict[str, Any]:
+        """Columns by signature number: op, input_shapes, output_shapes, dtype, contraction_flops
+        (2 x MACs; 8 x of complex numbers) and contraction_flops_executed, without those that
+        kernels skip.
+        """
+        ...
+
     def module_calls(self) -> dict[str, Any]:
         """Columns, one entry a finished module call in the order they finish (children first).
 
@@ -118,6 +129,7 @@ class StoredTrace:
             "flops_by_kind": {phase or "all": data.flops_by_kind(phase) for phase in phases},
             "layers": data.layers(),
             "ops": data.ops(),
+            "signatures": data.signatures(),
             "module_calls": data.module_calls(),
             "coverage": data.coverage(),
             "assumptions": data.assumptions(),
@@ -135,6 +147,14 @@ class StoredTrace:
 
     def ops(self) -> dict[str, Any]:
         return dict(self._stored["ops"])
+
+    def call_index(self) -> dict[str, Any]:
+        ops = self._stored["ops"]
+        phases = [PHASES.index(phase) for phase in ops["phase"]]
+        return {"scope": ops["scope"], "signature": ops["signature"], "phase": phases}
+
+    def signatures(self) -> dict[str, Any]:
+        return dict(self._stored["signatures"])
 
     def module_calls(self) -> dict[str, Any]:
         return dict(self._stored["module_calls"])

@@ -21,7 +21,7 @@ from nnprof.records import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Measurements", "replay"]
+__all__ = ["Measurements", "present_device", "replay"]
 
 #: Bytes of the buffer that empties a device's cache, where the cache's size is not known.
 _USUAL_FLUSH_BYTES = 256 << 20
@@ -101,7 +101,7 @@ def replay(
     Raises:
         InputError: the device is not there, or an argument is wrong.
     """
-    device = _checked_device(device)
+    device = present_device(device)
     weights = _weights(result, expected_s)
     if time_budget <= 0:
         raise InputError(f"time_budget is in seconds and must be above 0, not {time_budget}")
@@ -128,7 +128,8 @@ def replay(
     return Measurements(device=str(device), conditions=_conditions(device, seed), **columns)
 
 
-def _checked_device(device: torch.device | str) -> torch.device:
+def present_device(device: torch.device | str) -> torch.device:
+    """`device` with its index; raises `InputError` where there is none of its kind."""
     try:
         device = torch.device(device)
     except RuntimeError as error:

@@ -24,9 +24,12 @@ from nnprof.records import ModelFacts
 from nnprof.scopes import install_scopes, uninstall_scopes
 
 if TYPE_CHECKING:
+    from os import PathLike
     from types import TracebackType
 
+    from nnprof.hardware import Hardware
     from nnprof.profile import Profile
+    from nnprof.times import Times
 
 __all__ = ["bare", "trace"]
 
@@ -153,19 +156,29 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         """The value of an integer tensor above `integer_limit` was asked for."""
         return self._tracer is not None and self._tracer.rerun_wanted
 
-    def profile(self, *, strict: bool = False) -> Profile:
-        """What the code inside cost.
+    @property
+    def result(self) -> _core.TraceResult:
+        """What the core recorded; raises InputError before the trace has ended well."""
+        if self._result is None:
+            raise InputError("the trace has no result: call profile() after the with block ended")
+        return self._result
 
-        Raises InputError when the trace has not ended, or ended with an error, and with `strict`
-        where an operator has no rule or a guess was made.
+    def profile(
+        self, *, hardware: Hardware | PathLike[str] | str | None = None, strict: bool = False
+    ) -> Profile:
+        """What the code inside cost; with `hardware` also how long it should take there.
+
+        Raises InputError when the trace has not ended, or ended with an error, when `hardware` is
+        not known, and with `strict` where an operator has no rule or a guess was made.
         """
         from nnprof.profile import Profile
 
-        if self._result is None or self._facts is None:
-            raise InputError("the trace has no result: call profile() after the with block ended")
-        profile = Profile(self._result, self._facts, self.trace_s)
+        result = self.result
+        assert self._facts is not None  # made with the result
+        times = _estimated(result, hardware) if hardware is not None else None
+        profile = Profile(result, self._facts, self.trace_s, times)
         if strict:
-            _check_strict(self._result)
+            _check_strict(result)
         return profile
 
 
@@ -192,6 +205,14 @@ _DATA_ERRORS = (
 def wants_data(error: BaseException) -> bool:
     """Was it raised because the program read a tensor's data directly (tolist, numpy)?"""
     return any(text in str(error) for text in _DATA_ERRORS)
+
+
+def _estimated(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:
+    from nnprof.estimate import estimate
+    from nnprof.hardware import find
+    from nnprof.times import Times
+
+    return Times(result, estimate(result, find(hardware)))
 
 
 def _check_strict(result: _core.TraceResult) -> None:

@@ -118,6 +118,52 @@ py::dict TraceResult::ops() const {
   return columns;
 }
 
+py::dict TraceResult::call_index() const {
+  const auto& records = session_->records();
+  const auto count = static_cast<py::ssize_t>(records.size());
+  const std::vector<uint32_t> order = preorder();
+  std::vector<int64_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  py::array_t<int64_t> scope(count), signature(count), phase(count);
+  for (py::ssize_t i = 0; i < count; ++i) {
+    const OpRecord& record = records[static_cast<size_t>(i)];
+    scope.mutable_at(i) = row_of[record.scope];
+    signature.mutable_at(i) = record.signature;
+    phase.mutable_at(i) = static_cast<int64_t>(record.phase);
+  }
+  py::dict columns;
+  columns["scope"] = scope;
+  columns["signature"] = signature;
+  columns["phase"] = phase;
+  return columns;
+}
+
+py::dict TraceResult::signatures() const {
+  py::list op, inputs, outputs, dtype, contraction, executed;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    Shapes input_shapes, output_shapes;
+    for (const Argument& argument : priced.signature.arguments) {
+      add_shapes(argument.tensors, input_shapes);
+    }
+    add_shapes(priced.signature.outputs, output_shapes);
+    const int64_t flops = priced.cost[FlopKind::contraction];
+    op.append(priced.signature.op);
+    inputs.append(input_shapes);
+    outputs.append(output_shapes);
+    dtype.append(dtype_name(priced.signature));
+    contraction.append(flops);
+    executed.append(flops - priced.cost.flops_skipped);
+  }
+  py::dict columns;
+  columns["op"] = op;
+  columns["input_shapes"] = inputs;
+  columns["output_shapes"] = outputs;
+  columns["dtype"] = dtype;
+  columns["contraction_flops"] = contraction;
+  columns["contraction_flops_executed"] = executed;
+  return columns;
+}
+
 py::list TraceResult::calls_of(const py::args& operators) const {
   std::vector<bool> wanted;
   for (const PricedSignature& priced : aggregate_.signatures) {
@@ -308,6 +354,8 @@ void bind_results(py::module_& m) {
       .def("flops_by_kind", &TraceResult::flops_by_kind, py::arg("phase") = py::none())
       .def("layers", &TraceResult::layers)
       .def("ops", &TraceResult::ops)
+      .def("call_index", &TraceResult::call_index)
+      .def("signatures", &TraceResult::signatures)
       .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)

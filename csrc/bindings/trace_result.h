@@ -25,6 +25,11 @@ class TraceResult {
   pybind11::dict flops_by_kind(const std::optional<std::string>& phase) const;
   pybind11::list layers() const;
   pybind11::dict ops() const;
+  // The columns of `ops` that are numbers alone: scope, signature, phase.
+  pybind11::dict call_index() const;
+  // Columns by signature number: op, input_shapes, output_shapes, dtype, contraction_flops, and
+  // those of them that kernels execute.
+  pybind11::dict signatures() const;
 
   // The calls of some operators, one tuple each: path and number of calls of the module, operator,
   // sizes of its first input and of its first output.

@@ -74,6 +74,7 @@ struct Argument {
 struct OpSignature {
   std::string op;              // "aten::add.Tensor"
   const Rule* rule = nullptr;  // null: priced generically
+  const char* family = "";     // of the rule
   std::vector<Argument> arguments;
   size_t outs = 0;  // the last so many arguments are out=: written, never read
   std::vector<TensorSpec> outputs;

@@ -32,6 +32,12 @@ const Policies& accelerator_policies() {
           AT_FORALL_FP32_SET_OPT_DTYPE(NNPROF_OPT)
               AT_FORALL_PROMOTE(NNPROF_PROMOTE){"aten::norm.Scalar", CastPolicy::fp32_append_dtype},
       {"aten::norm.ScalarOpt_dim", CastPolicy::fp32_append_dtype},
+      // Made of convolutions that autocast casts one level further down.
+      {"aten::conv1d.padding", CastPolicy::lower_precision},
+      {"aten::conv2d.padding", CastPolicy::lower_precision},
+      {"aten::conv3d.padding", CastPolicy::lower_precision},
+      {"aten::_convolution_mode", CastPolicy::lower_precision},
+      {"aten::convolution", CastPolicy::lower_precision},
       // cuDNN's layers: autocast casts their inputs, weights and states one level further down.
       {"aten::lstm.input", CastPolicy::lower_precision},
       {"aten::lstm.data", CastPolicy::lower_precision},

@@ -16,6 +16,7 @@ PricedSignature price_signature(c10::ArrayRef<int64_t> words) {
   const Operator& op = operator_numbered(decode_signature(words, priced.signature));
   priced.signature.op = op.name;
   priced.signature.rule = op.rule;
+  priced.signature.family = op.family;
   priced.signature.outs = op.outs;
   CustomCost formula;
   priced.ruled = op.rule != nullptr || has_custom_cost(op.name);

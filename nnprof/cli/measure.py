@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,9 @@ from nnprof.report.metrics import METRICS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import torch
+
+    from nnprof import Hardware
     from nnprof.profile import Profile
     from nnprof.report import Report
 
@@ -38,8 +43,9 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @click.command(
-    help=f"What one forward of MODEL costs, without computing it.\n\n{MODEL_HELP}",
-    epilog="Example: nnprof measure torchvision:resnet50 --shape 1,3,224,224",
+    help=f"What one forward of MODEL costs, without computing it, and how long it takes.\n\n"
+    f"{MODEL_HELP}",
+    epilog="Example: nnprof measure torchvision:resnet50 --shape 1,3,224,224 --hardware h200",
 )
 @model_options
 @click.option(
@@ -64,6 +70,23 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     help="What to print: " + "; ".join(f"{r.name}, {r.help}" for r in _READ) + ".",
 )
 @_file_options
+@click.option(
+    "--hardware",
+    metavar="NAME|PATH",
+    help="Estimate times for this device, which need not be here: see `nnprof hardware list`. "
+    "Default: that of --device.",
+)
+@click.option(
+    "--device",
+    metavar="cpu|cuda",
+    help="Measure times here, too: of each unique call alone, and of the whole forward.",
+)
+@click.option(
+    "--time-budget",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    help="For measuring on --device; what gets no time is estimated. Default: 60.",
+)
 @click.option("--strict", is_flag=True, help="Fail where an operator has no rule or was guessed.")
 @click.option("-q", "--quiet", is_flag=True, help="Print no report and no progress.")
 @options.traceback
@@ -74,38 +97,82 @@ def measure(
     depth: int | None,
     sort: str | None,
     report: str,
+    hardware: str | None,
+    device: str | None,
+    time_budget: float | None,
     strict: bool,
     quiet: bool,
     **files: str | None,
 ) -> None:
-    """Measures, writes the files, prints the report."""
-    profile = _profile(asked, phase, context, strict=strict, quiet=quiet)
+    """Measures, writes the files, prints the report.
+
+    Raises `click.Abort` in the end where Ctrl-C cut the measuring short.
+    """
+    if time_budget is not None and device is None:
+        raise click.UsageError("--time-budget is for measuring: give --device too")
+    wanted = _Wanted(phase, context, strict, _hardware(hardware), _device(device), time_budget)
+    profile = _profile(asked, wanted, quiet=quiet)
     chosen = TableOptions(depth, sort)
     for written in _WRITTEN:
         _write(written, profile, chosen, files[written.name])
     if not quiet and _STDOUT not in files.values():
         _print(next(r for r in _READ if r.name == report), profile, chosen)
+    if profile.times is not None and profile.times.interrupted:
+        raise click.Abort
 
 
-def _profile(
-    asked: Asked, phase: str | None, context: int | None, *, strict: bool, quiet: bool
-) -> Profile:
+@dataclass(frozen=True)
+class _Wanted:
+    """What `nnprof.measure` is told besides the model and its inputs."""
+
+    phase: str | None
+    context: int | None
+    strict: bool
+    hardware: Hardware | None
+    device: torch.device | None
+    time_budget: float | None
+
+
+# Both are looked up before a model is built, which may take long: a wrong name is said at once.
+
+
+def _hardware(name: str | None) -> Hardware | None:
+    from nnprof.hardware import find
+
+    return find(name) if name is not None else None
+
+
+def _device(name: str | None) -> torch.device | None:
+    from nnprof.replay import present_device
+
+    return present_device(name) if name is not None else None
+
+
+def _profile(asked: Asked, wanted: _Wanted, *, quiet: bool) -> Profile:
     from nnprof import measure as measure_model
 
     shape, sizes = asked.shape(), asked.sizes()
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
-    with options.progress(f"tracing {asked.model}", quiet=quiet):
-        return measure_model(
-            model,
-            shape,
-            dtype=dtype,
-            phase=phase,
-            batch=sizes.batch,
-            sequence=sizes.sequence,
-            context=context,
-            strict=strict,
-        )
+    told = partial(
+        measure_model,
+        model,
+        shape,
+        dtype=dtype,
+        phase=wanted.phase,
+        batch=sizes.batch,
+        sequence=sizes.sequence,
+        context=wanted.context,
+        strict=wanted.strict,
+        hardware=wanted.hardware,
+    )
+    if wanted.device is None:
+        with options.progress(f"tracing {asked.model}", quiet=quiet):
+            return told()
+    if wanted.time_budget is not None:
+        told = partial(told, time_budget=wanted.time_budget)
+    with options.progress_bar(f"measuring {asked.model}", quiet=quiet) as progress:
+        return told(device=wanted.device, progress=progress)
 
 
 def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | None) -> None:

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import torch
     from rich.console import RenderableType
 
-__all__ = ["TRACEBACK", "Dtype", "NamedShape", "Shape", "print_document", "progress", "traceback"]
+__all__ = [
+    "TRACEBACK",
+    "Dtype",
+    "NamedShape",
+    "Shape",
+    "print_document",
+    "progress",
+    "progress_bar",
+    "traceback",
+]
 
 TRACEBACK = "--traceback"
 
@@ -72,6 +83,25 @@ def progress(message: str, *, quiet: bool) -> AbstractContextManager[Any]:
     from rich.console import Console
 
     return Console(stderr=True).status(message)
+
+
+@contextmanager
+def progress_bar(message: str, *, quiet: bool) -> Iterator[Callable[[int, int, str], None] | bool]:
+    """A bar on a terminal's stderr, as a function that is told how many are done, of how many, and
+    the name of the last; False where nothing is shown."""
+    if quiet or not sys.stderr.isatty():
+        yield False
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(message, total=None)
+
+        def show(done: int, of: int, name: str) -> None:
+            bar.update(task, completed=done, total=of, description=f"{message}: {name}")
+
+        yield show
 
 
 def print_document(document: RenderableType) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.report.metrics import METRICS, Metric
+from nnprof.report.metrics import METRICS, Metric, known
 from nnprof.report.units import format_value
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Difference"]
 
 _LINES_SHOWN = 40
+#: Shares below which two times are taken for one: no two measurements agree.
+_NOISE = 0.05
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Comparison:
         self.totals = [
             Difference("", metric, metric.of(before), metric.of(after))
             for metric in METRICS
-            if metric.in_table
+            if metric.in_table and (metric in known(before) or metric in known(after))
         ]
         self.layers = list(_changed(before, after))
 
@@ -67,13 +69,21 @@ class Comparison:
 
 def _changed(before: Profile, after: Profile) -> Iterator[Difference]:
     paths = dict.fromkeys(layer.path for layer in [*before.layers, *after.layers] if layer.path)
-    known = ({layer.path for layer in before.layers}, {layer.path for layer in after.layers})
+    called = ({layer.path for layer in before.layers}, {layer.path for layer in after.layers})
     for path in paths:
-        pair = [p[path] if path in k else None for p, k in zip((before, after), known, strict=True)]
+        pair = [
+            p[path] if path in k else None for p, k in zip((before, after), called, strict=True)
+        ]
         for metric in (metric for metric in METRICS if metric.in_table):
             values = [_value(metric, layer) for layer in pair]
-            if values[0] != values[1]:
+            if _differ(metric, *values):
                 yield Difference(path, metric, *values)
+
+
+def _differ(metric: Metric, before: float | None, after: float | None) -> bool:
+    if metric.exact or before is None or after is None:
+        return before != after
+    return abs(before - after) > _NOISE * max(before, after)
 
 
 def _value(metric: Metric, layer: Layer | None) -> float | None:

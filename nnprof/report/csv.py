@@ -6,7 +6,7 @@ import csv
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from nnprof.report.metrics import METRICS
+from nnprof.report.metrics import Metric, known
 from nnprof.report.units import format_shape
 
 if TYPE_CHECKING:
@@ -17,22 +17,26 @@ __all__ = ["render"]
 
 
 def render(profile: Profile, options: TableOptions | None = None) -> str:
-    """The layers in call order as CSV with a title line; every depth, whatever the options."""
+    """The layers in call order as CSV with a title line; every depth, whatever the options.
+
+    Times have columns where the profile has any.
+    """
+    metrics = known(profile)
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_titles())
-    writer.writerows(_row(layer) for layer in profile.layers)
+    writer.writerow(_titles(metrics))
+    writer.writerows(_row(layer, metrics) for layer in profile.layers)
     return text.getvalue()
 
 
-def _titles() -> list[str]:
+def _titles(metrics: list[Metric]) -> list[str]:
     titles = ["path", "type", "depth", "calls", "input_shape", "output_shape"]
-    titles += [metric.name for metric in METRICS]
-    titles += [f"own_{metric.name}" for metric in METRICS]
+    titles += [metric.name for metric in metrics]
+    titles += [f"own_{metric.name}" for metric in metrics]
     return titles
 
 
-def _row(layer: Layer) -> list[str | float]:
+def _row(layer: Layer, metrics: list[Metric]) -> list[str | float | None]:
     shapes = [format_shape(layer.input_shapes), format_shape(layer.output_shapes)]
-    values = [metric.of(layer) for metric in METRICS] + [metric.own(layer) for metric in METRICS]
+    values = [metric.of(layer) for metric in metrics] + [metric.own(layer) for metric in metrics]
     return [layer.path, layer.type, layer.depth, layer.calls, *shapes, *values]

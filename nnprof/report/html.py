@@ -6,7 +6,6 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from nnprof.report import table
-from nnprof.report.metrics import METRICS
 from nnprof.report.options import TableOptions
 
 if TYPE_CHECKING:
@@ -21,15 +20,15 @@ def render(profile: Profile, options: TableOptions | None = None) -> str:
     body = "\n".join(_row(line) for line in lines)
     notes = "\n".join(_note(title, text) for title, text in table.notes(profile))
     return (
-        f"<table>\n<thead>{_head()}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
+        f"<table>\n<thead>{_head(profile)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
         f"<table>\n<tbody>\n{notes}\n</tbody>\n</table>\n"
     )
 
 
-def _head() -> str:
+def _head(profile: Profile) -> str:
     titles = ["Module", "Type", "Output shape"]
-    for metric in METRICS:
-        titles += [metric.title, "%"] if metric.in_table else []
+    for metric in table.columns(profile):
+        titles += [metric.title, "%"]
     return "<tr>" + "".join(f"<th>{escape(title)}</th>" for title in titles) + "</tr>"
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nnprof.profile import Profile
 
-__all__ = ["METRICS", "Aggregation", "Metric", "find_metric"]
+__all__ = ["METRICS", "Aggregation", "Metric", "find_metric", "known"]
 
 
 class Aggregation(Enum):
@@ -40,12 +40,16 @@ class Metric:
     help: str
     in_table: bool = True  # or only in files: a table has room for the main ones
     note: Callable[[Profile], str] | None = None  # what is said beside the total of a profile
+    #: A count, the same at every run and for equal modules; else seconds, which may not be known.
+    exact: bool = True
+    #: The metric that says how much this one leaves out.
+    missing: str | None = None
 
-    def of(self, owner: Any) -> float:
-        """The value of a `Profile`, a `PhaseCosts` or a `Layer` (children included)."""
+    def of(self, owner: Any) -> float | None:
+        """The value of a `Profile` or a `Layer` (children included); None: not known."""
         return getattr(owner, self.name)  # type: ignore[no-any-return]
 
-    def own(self, layer: Any) -> float:
+    def own(self, layer: Any) -> float | None:
         """The value of a `Layer` without its children."""
         return getattr(layer, f"own_{self.name}")  # type: ignore[no-any-return]
 
@@ -107,7 +111,38 @@ METRICS = (
     Metric(
         "bytes_written", "Written", Unit.BYTES, Aggregation.SUM, "bytes written", in_table=False
     ),
+    Metric(
+        "estimated_s",
+        "Estimated",
+        Unit.SECONDS,
+        Aggregation.SUM,
+        "seconds that the device should take",
+        exact=False,
+    ),
+    Metric(
+        "measured_s",
+        "Measured",
+        Unit.SECONDS,
+        Aggregation.SUM,
+        "seconds that the device took, of what was measured",
+        exact=False,
+        missing="unmeasured_s",
+    ),
+    Metric(
+        "unmeasured_s",
+        "Not measured",
+        Unit.SECONDS,
+        Aggregation.SUM,
+        "estimated seconds of what was not measured",
+        in_table=False,
+        exact=False,
+    ),
 )
+
+
+def known(profile: Profile) -> list[Metric]:
+    """The metrics whose value the profile has."""
+    return [metric for metric in METRICS if metric.of(profile) is not None]
 
 
 def find_metric(name: str) -> Metric:

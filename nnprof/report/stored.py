@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nnprof.errors import InputError
 from nnprof.profile import Profile
 from nnprof.records import ModelFacts, StoredTrace
+from nnprof.times import Times
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -30,6 +31,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
         "model": profile.facts.to_dict(),
         "trace_s": profile.trace_s,
         **StoredTrace.to_dict(profile._data),
+        "times": profile.times.to_dict() if profile.times is not None else None,
     }
 
 
@@ -42,7 +44,10 @@ def from_dict(stored: Any) -> Profile:
             f"this profile has form {stored['version']}, newer than the {VERSION} known here: "
             "update nnprof"
         )
-    return Profile(StoredTrace(stored), ModelFacts.from_dict(stored["model"]), stored["trace_s"])
+    data = StoredTrace(stored)
+    times = stored.get("times")
+    known = Times.from_dict(data, times) if times else None
+    return Profile(data, ModelFacts.from_dict(stored["model"]), stored["trace_s"], known)
 
 
 def load(path: str | PathLike[str]) -> Profile:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from nnprof.report import tree
-from nnprof.report.metrics import METRICS, Metric
+from nnprof.report import time_notes, tree
+from nnprof.report.metrics import Metric, known
 from nnprof.report.options import TableOptions
 from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
 
@@ -22,13 +22,15 @@ if TYPE_CHECKING:
 
     from nnprof.profile import Memory, Profile
 
-__all__ = ["document", "notes", "render", "tree_rows"]
+__all__ = ["columns", "document", "module_cell", "note_text", "notes", "render", "tree_rows"]
 
 # Wide enough for any table: a pipe has no width.
 _NO_LIMIT = 1000
 # Left out in this order where the terminal is too narrow for all.
 _SPARE_COLUMNS = ("Output shape", "Type", "%")
 _NAMES_SHOWN = 8
+# A missing share of a value that is not marked: it would round to 0.0%.
+_NOTHING = 0.0005
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,10 @@ def document(profile: Profile, options: TableOptions, width: int = _NO_LIMIT) ->
     from rich.console import Group
     from rich.text import Text
 
-    return Group(_fitting_table(profile, options, width), Text(), *map(_note_text, notes(profile)))
+    return Group(_fitting_table(profile, options, width), Text(), *map(note_text, notes(profile)))
 
 
-def _note_text(note: tuple[str, str]) -> Table:
+def note_text(note: tuple[str, str]) -> Table:
     """A title and its text, the text's further lines below its first."""
     from rich.table import Table
     from rich.text import Text
@@ -87,15 +89,21 @@ def tree_rows(profile: Profile, options: TableOptions) -> Iterator[Line]:
     depth = tree.best_depth(root) if options.depth is None else options.depth
     for row in tree.rows(root, depth):
         yield Line(
-            module=_guides(row.last) + (_label(row.node) if row.last else profile.facts.name),
+            module=module_cell(row, profile),
             type=row.node.type,
             shape=format_shape(row.node.output_shapes),
-            cells=tuple(_cells(metric, row.node, profile) for metric in _columns()),
+            cells=tuple(_cells(metric, row.node, profile) for metric in columns(profile)),
         )
 
 
-def _columns() -> list[Metric]:
-    return [metric for metric in METRICS if metric.in_table]
+def columns(profile: Profile) -> list[Metric]:
+    """The metrics of the table: those that the profile has."""
+    return [metric for metric in known(profile) if metric.in_table]
+
+
+def module_cell(row: tree.Row, profile: Profile) -> str:
+    """The guides of the tree and the module's label."""
+    return _guides(row.last) + (_label(row.node) if row.last else profile.facts.name)
 
 
 def _label(node: tree.Node) -> str:
@@ -115,10 +123,12 @@ def _guides(last: tuple[bool, ...]) -> str:
 
 def _cells(metric: Metric, node: tree.Node, profile: Profile) -> tuple[str, str]:
     value = node.values[metric.name]
+    left_out = node.values[metric.missing] if metric.missing else None
     if not value:
-        return "", ""
-    percent = format_percent(value, metric.of(profile))
-    return format_value(value, metric.unit, with_unit=False), percent
+        return "-" if left_out else "", ""
+    percent = format_percent(value, metric.of(profile) or 0)
+    text = format_value(value, metric.unit, with_unit=False)
+    return f"> {text}" if left_out and left_out > _NOTHING * value else text, percent
 
 
 def _fitting_table(profile: Profile, options: TableOptions, width: int) -> Table:
@@ -126,17 +136,18 @@ def _fitting_table(profile: Profile, options: TableOptions, width: int) -> Table
     from rich.console import Console
 
     lines = list(tree_rows(profile, options))
+    metrics = columns(profile)
     if width >= _NO_LIMIT:
-        return _table(lines, ())
+        return _table(lines, metrics, ())
     measure = Console(file=StringIO(), width=_NO_LIMIT)
     for left_out in range(len(_SPARE_COLUMNS) + 1):
-        table = _table(lines, _SPARE_COLUMNS[:left_out])
+        table = _table(lines, metrics, _SPARE_COLUMNS[:left_out])
         if measure.measure(table).maximum <= width:
             break
     return table
 
 
-def _table(lines: list[Line], without: tuple[str, ...]) -> Table:
+def _table(lines: list[Line], metrics: list[Metric], without: tuple[str, ...]) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -147,7 +158,7 @@ def _table(lines: list[Line], without: tuple[str, ...]) -> Table:
     for title in ("Type", "Output shape"):
         if title not in without:
             table.add_column(title, overflow="ellipsis", no_wrap=True)
-    for index, metric in enumerate(_columns()):
+    for index, metric in enumerate(metrics):
         # Only labels may be cut: half a number is a wrong number.
         widest = max(len(line.cells[index][0]) for line in lines)
         table.add_column(metric.title, justify="right", no_wrap=True, min_width=widest)
@@ -169,8 +180,10 @@ def _table(lines: list[Line], without: tuple[str, ...]) -> Table:
 
 def notes(profile: Profile) -> Iterator[tuple[str, str]]:
     """Title and text of each line under the table. They do not depend on the depth shown."""
-    for metric in _columns():
-        yield metric.title, _total(metric, profile)
+    for metric in columns(profile):
+        if metric.exact:
+            yield metric.title, _total(metric, profile)
+    yield from time_notes.notes(profile)
     if profile.tokens is not None:
         yield "Tokens", f"{profile.tokens:,} ({profile.facts.language_phase})"
         yield "KV cache", _kv_cache(profile.memory)
@@ -184,7 +197,7 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
 
 def _total(metric: Metric, profile: Profile) -> str:
     """Every digit for who wants to check, the rounded value for who wants to talk about it."""
-    value = int(metric.of(profile))
+    value = int(metric.of(profile) or 0)
     text = format_exact(value, metric.unit)
     if value >= 1000:
         text += f" ({format_value(value, metric.unit)})"

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nnprof.report.metrics import METRICS, Aggregation, Metric, find_metric
+from nnprof.times import added
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from nnprof.profile import Layer
+    from nnprof.times import LayerTimes
 
 __all__ = ["Node", "Row", "best_depth", "build", "rows"]
 
@@ -35,11 +37,13 @@ class Node:
     type: str
     calls: int  # of one module
     output_shapes: list[list[int]]
-    values: dict[str, float]  # metric name -> value, children included
-    own: dict[str, float]
+    values: dict[str, float | None]  # metric name -> value, children included; None: not known
+    own: dict[str, float | None]
     count: int = 1  # modules in the group
     children: list[Node] = field(default_factory=list)
     signature: int = 0  # equal numbers: equal subtrees
+    times: LayerTimes | None = None  # children included
+    own_times: LayerTimes | None = None
 
 
 @dataclass(frozen=True)
@@ -60,11 +64,12 @@ def _node(layer: Layer, label: str, sort: Metric | None, known: dict[object, int
     values = {metric.name: metric.of(layer) for metric in METRICS}
     own = {metric.name: metric.own(layer) for metric in METRICS}
     node = Node(label, layer.type, layer.calls, layer.output_shapes, values, own)
+    node.times, node.own_times = layer.times, layer.own_times
     node.children = _fold(
         [_node(child, _label(child, layer.path), sort, known) for child in layer.children]
     )
     if sort:
-        node.children.sort(key=lambda child: -child.values[sort.name])
+        node.children.sort(key=lambda child: -(child.values[sort.name] or 0))
     node.signature = known.setdefault(_content(node), len(known))
     return node
 
@@ -76,13 +81,13 @@ def _label(layer: Layer, parent: str) -> str:
 
 
 def _content(node: Node) -> object:
-    """All that two modules must share to be folded into one row."""
+    """All that two modules must share to be folded into one row. Times differ by chance."""
     return (
         node.type,
         node.calls,
         tuple(map(tuple, node.output_shapes)),
-        tuple(node.values.values()),
-        tuple(node.own.values()),
+        tuple(node.values[metric.name] for metric in METRICS if metric.exact),
+        tuple(node.own[metric.name] for metric in METRICS if metric.exact),
         tuple((child.label, child.signature) for child in node.children),
     )
 
@@ -110,7 +115,7 @@ def _fold(siblings: Sequence[Node]) -> list[Node]:
 def _group(members: Sequence[Node]) -> Node:
     if len(members) == 1:
         return members[0]
-    node = _times(members[0], len(members))
+    node = _sum(members)
     matches = [_NUMBERED.fullmatch(member.label) for member in members]
     numbers = [int(match["number"]) for match in matches if match]
     head, tail = (matches[0]["head"], matches[0]["tail"]) if matches[0] else ("", "")
@@ -119,19 +124,38 @@ def _group(members: Sequence[Node]) -> Node:
     return node
 
 
-def _times(node: Node, factor: int) -> Node:
-    """The same subtree, its values those of `factor` such subtrees."""
+def _sum(members: Sequence[Node]) -> Node:
+    """A subtree like each of these, its values those of all of them."""
+    first = members[0]
     return Node(
-        label=node.label,
-        type=node.type,
-        calls=node.calls,
-        output_shapes=node.output_shapes,
-        values={name: factor * value for name, value in node.values.items()},
-        own={name: factor * value for name, value in node.own.items()},
-        count=node.count,
-        children=[_times(child, factor) for child in node.children],
-        signature=node.signature,
+        label=first.label,
+        type=first.type,
+        calls=first.calls,
+        output_shapes=first.output_shapes,
+        values=_sum_values([node.values for node in members]),
+        own=_sum_values([node.own for node in members]),
+        count=first.count,
+        children=[
+            _sum(children) for children in zip(*(node.children for node in members), strict=True)
+        ],
+        signature=first.signature,
+        times=_sum_times([node.times for node in members]),
+        own_times=_sum_times([node.own_times for node in members]),
     )
+
+
+def _sum_values(values: Sequence[dict[str, float | None]]) -> dict[str, float | None]:
+    """Of what is known; None where nothing is."""
+    summed: dict[str, float | None] = {}
+    for name in values[0]:
+        found = [value for one in values if (value := one[name]) is not None]
+        summed[name] = sum(found) if found else None
+    return summed
+
+
+def _sum_times(times: Sequence[LayerTimes | None]) -> LayerTimes | None:
+    found = [one for one in times if one is not None]
+    return added(found) if found else None
 
 
 def _ranges(numbers: Sequence[int]) -> str:
@@ -165,7 +189,9 @@ def rows(root: Node, depth: int) -> Iterator[Row]:
     yield from _rows(root, depth, (), root.values)
 
 
-def _rows(node: Node, depth: int, last: tuple[bool, ...], whole: dict[str, float]) -> Iterator[Row]:
+def _rows(
+    node: Node, depth: int, last: tuple[bool, ...], whole: dict[str, float | None]
+) -> Iterator[Row]:
     yield Row(node, last)
     if len(last) >= depth or not node.children:
         return
@@ -174,9 +200,11 @@ def _rows(node: Node, depth: int, last: tuple[bool, ...], whole: dict[str, float
         yield from _rows(child, depth, (*last, child is children[-1]), whole)
 
 
-def _itself(node: Node, whole: dict[str, float]) -> list[Node]:
+def _itself(node: Node, whole: dict[str, float | None]) -> list[Node]:
     """A line for what a module does between its children, so that the lines below it add up."""
     summed = [m.name for m in METRICS if m.in_table and m.aggregation is Aggregation.SUM]
-    if not any(node.own[name] > OWN_SHARE * whole[name] for name in summed):
+    if not any((node.own[name] or 0) > OWN_SHARE * (whole[name] or 0) for name in summed):
         return []
-    return [Node("(itself)", "", node.calls, [], node.own, node.own)]
+    itself = Node("(itself)", "", node.calls, [], node.own, node.own)
+    itself.times = itself.own_times = node.own_times
+    return [itself]

@@ -116,11 +116,39 @@ class FakeTrace:
             "op": [f"aten::{self.rows[row]['type'].lower()}" for row in rows],
             "scope": rows,
             "phase": ["forward"] * len(rows),
-            "signature": list(range(len(rows))),
+            "signature": self._numbers(),
             "input_shapes": [self.rows[row]["input_shapes"] for row in rows],
             "output_shapes": [self.rows[row]["output_shapes"] for row in rows],
             "dtype": ["float32"] * len(rows),
             "ruled": [True] * len(rows),
+        }
+
+    def _numbers(self) -> list[int]:
+        """The signature of each call: modules of one type and cost make equal calls."""
+        known: dict[tuple[Any, ...], int] = {}
+        names = ("type", "own_macs", "own_flops", "own_bytes_read", "own_bytes_written")
+        keys = [tuple(self.rows[row][name] for name in names) for row in self._costly()]
+        return [known.setdefault(key, len(known)) for key in keys]
+
+    def call_index(self) -> dict[str, Any]:
+        rows = self._costly()
+        return {
+            "scope": np.array(rows),
+            "signature": np.array(self._numbers()),
+            "phase": np.zeros(len(rows), dtype="int64"),
+        }
+
+    def signatures(self) -> dict[str, Any]:
+        ops, numbers = self.ops(), self._numbers()
+        first = [numbers.index(number) for number in range(max(numbers) + 1)]
+        columns = {
+            name: [ops[name][call] for call in first]
+            for name in ("op", "input_shapes", "output_shapes", "dtype")
+        }
+        products = [2 * int(ops["macs"][call]) for call in first]
+        return columns | {
+            "contraction_flops": products,
+            "contraction_flops_executed": [flops - flops // 10 for flops in products],
         }
 
     def module_calls(self) -> dict[str, Any]:

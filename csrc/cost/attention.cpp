@@ -1,0 +1,191 @@
+// Attention by a flash kernel: a block computes 128 query rows of one head against all keys, by
+// tiles of 128 keys.
+//
+//   compute = max(all tiles / P, longest block * SM / P), P = peak * share of the head size
+//   memory  = (Q + K + V + O bytes) / bandwidth
+//
+// A causal block skips the tiles above the diagonal. Where a few query rows meet many keys
+// (decode), heads that share keys are packed into one block and the keys are split over blocks.
+// The kernel is the one that PyTorch picks for the device, dtype and arguments.
+#include "cost/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string_view>
+
+#include "cost/memory_bound.h"
+
+namespace nnprof {
+namespace {
+
+constexpr double kBlock = 128;  // query rows, and keys, of a tile
+
+struct Shape {
+  double batch, heads, kv_heads, queries, keys, size, value_size;
+  bool causal;
+  bool masked;
+  c10::ScalarType dtype;
+};
+
+double extent(const TensorSpec& tensor, int64_t from_end) {
+  return tensor.dim() >= from_end ? static_cast<double>(tensor.size(-from_end)) : 1.0;
+}
+
+Shape shape_of(const Subject& subject) {
+  const OpSignature& op = subject.op;
+  const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
+  Shape shape{};
+  shape.heads = extent(query, 3);
+  shape.kv_heads = std::max(extent(key, 3), 1.0);
+  shape.queries = std::max(extent(query, 2), 1.0);
+  shape.keys = std::max(extent(key, 2), 1.0);
+  shape.size = std::max(extent(query, 1), 1.0);
+  shape.value_size = std::max(extent(value, 1), 1.0);
+  shape.batch = static_cast<double>(query.numel()) / shape.heads / shape.queries / shape.size;
+  shape.causal = subject.cost.flops_skipped > 0;
+  shape.masked = op.arguments.size() > 3 && op.arguments[3].kind == Argument::Kind::tensor &&
+                 op.tensor(3).defined;
+  shape.dtype = query.dtype;
+  return shape;
+}
+
+struct NamedKernel {
+  std::string_view part;  // of the operator's name
+  const char* kernel;
+};
+constexpr NamedKernel kNamedKernels[] = {
+    {"cudnn_attention", "cudnn"},       {"efficient_attention", "efficient"},
+    {"flash_attention_for_cpu", "cpu"}, {"flash_attention", "fa2"},
+    {"attention_math", "math"},
+};
+
+bool is_half(c10::ScalarType dtype) {
+  return dtype == c10::ScalarType::Half || dtype == c10::ScalarType::BFloat16;
+}
+
+bool whole(double size, double alignment) { return std::fmod(size, alignment) == 0; }
+
+// What each kernel takes, and the order they are asked in: torch 2.13's
+// aten/src/ATen/native/transformers/cuda/sdp_utils.cpp. cuDNN comes first on the data-center cards
+// of Hopper and Blackwell.
+const char* accelerator_kernel(const std::string& architecture, const Shape& shape) {
+  const bool before_ampere = architecture == "volta" || architecture == "turing" ||
+                             architecture == "turing-geforce" || architecture == "pascal";
+  const bool half = is_half(shape.dtype);
+  const bool one_size = shape.size == shape.value_size && shape.size <= 256;
+  const bool prefers_cudnn = architecture == "hopper" || architecture == "blackwell";
+  if (prefers_cudnn && half && one_size && whole(shape.size, 8) && shape.keys > 1) return "cudnn";
+  const bool square = !shape.causal || shape.queries == shape.keys;
+  if (!before_ampere && half && one_size && !shape.masked && square) return "fa2";
+  const bool has_dtype = half ? !(before_ampere && shape.dtype == c10::ScalarType::BFloat16)
+                              : shape.dtype == c10::ScalarType::Float;
+  const double alignment = half && !before_ampere ? 8 : 4;
+  const bool aligned = whole(shape.size, alignment) && whole(shape.value_size, alignment);
+  return has_dtype && aligned ? "efficient" : "math";
+}
+
+std::string picked_kernel(const Subject& subject, const Shape& shape) {
+  if (subject.hardware.cpu()) return shape.size == shape.value_size ? "cpu" : "math";
+  for (const NamedKernel& named : kNamedKernels) {
+    if (subject.op.op.find(named.part) != std::string::npos) return named.kernel;
+  }
+  return accelerator_kernel(subject.hardware.architecture(), shape);
+}
+
+std::string kernel_of(const Subject& subject, const Shape& shape) {
+  return subject.options.attention.empty() ? picked_kernel(subject, shape)
+                                           : subject.options.attention;
+}
+
+bool is_decode(const Shape& shape) {
+  return shape.queries * shape.heads / shape.kv_heads < kBlock / 2;
+}
+
+double share_of(const AttentionKernel& kernel, double size) {
+  const size_t index = size <= 64 ? 0 : size <= 128 ? 1 : size <= 192 ? 2 : 3;
+  return kernel.share[index];
+}
+
+// Work of `rows` query rows against one tile of keys.
+double tile_work(const Shape& shape, double rows) {
+  return 2 * rows * kBlock * (shape.size + shape.value_size);
+}
+
+double prefill_compute(const Shape& shape, const AttentionKernel& kernel, double rate,
+                       double units) {
+  const double blocks = std::ceil(shape.queries / kBlock);
+  const double tiles = std::ceil(shape.keys / kBlock);
+  const double seen = shape.causal ? blocks * tiles - blocks * (blocks - 1) / 2 : blocks * tiles;
+  const double one = tile_work(shape, std::min(kBlock, std::max(shape.queries, 64.0)));
+  const double all =
+      shape.batch * shape.heads * (std::max(seen, blocks) + blocks * kernel.setup) * one;
+  const double longest = (tiles + kernel.setup) * one;
+  return std::max(all, longest * units) / rate;
+}
+
+double decode_compute(const Shape& shape, const AttentionKernel& kernel, double rate) {
+  const double packed = shape.queries * shape.heads / shape.kv_heads;
+  const double rows = std::max(kernel.decode_rows, packed);
+  const double tiles = std::ceil(shape.keys / kBlock) + kernel.setup;
+  return shape.batch * shape.kv_heads * tiles * tile_work(shape, rows) / rate;
+}
+
+// The kernel for CPUs goes over tiles of 512 keys: what a causal mask hides of one is computed.
+double cpu_compute(const Subject& subject, const Shape& shape, double rate) {
+  const double skipped = std::max(1 - 512 / shape.keys, 0.0);
+  return (static_cast<double>(subject.cost[FlopKind::contraction]) -
+          skipped * static_cast<double>(subject.cost.flops_skipped)) /
+         rate;
+}
+
+Parts fused_time(const Subject& subject, const Shape& shape, const std::string& name) {
+  const Hardware& hardware = subject.hardware;
+  const AttentionKernel& kernel = hardware.attention(name);
+  const Precision precision = precision_of(shape.dtype, subject.options.matmul_tf32, hardware);
+  const double rate = hardware.peak(precision) * share_of(kernel, shape.size);
+  const bool decode = is_decode(shape);
+  const double compute = hardware.cpu() ? cpu_compute(subject, shape, rate)
+                         : decode       ? decode_compute(shape, kernel, rate)
+                                        : prefill_compute(shape, kernel, rate, hardware.units());
+  const double memory = memory_seconds(subject, traffic_of(subject.op, subject.cost));
+  const bool split = decode && shape.keys > kBlock;
+  const double fixed = kernel.fixed + (split ? kernel.combine : 0);
+  return {fixed + overlapped(compute, memory), compute, memory};
+}
+
+// Two products with the scores in memory between them, and what is done to the scores there.
+Parts math_time(const Subject& subject, const Shape& shape) {
+  const Hardware& hardware = subject.hardware;
+  const double element = static_cast<double>(c10::elementSize(shape.dtype));
+  const double batch = shape.batch * shape.heads;
+  const double scores = batch * shape.queries * shape.keys * element;
+  Product product;
+  product.precision = precision_of(shape.dtype, subject.options.matmul_tf32, hardware);
+  product.batch = batch;
+  product.rows = shape.queries;
+  product.columns = shape.keys;
+  product.depth = shape.size;
+  const Traffic first = {0, batch * (shape.queries + shape.keys) * shape.size * element, scores};
+  Parts total = product_time(subject, product, first);
+  const Traffic second = {0, scores + batch * shape.keys * shape.value_size * element,
+                          batch * shape.queries * shape.value_size * element};
+  product.columns = shape.value_size;
+  product.depth = shape.keys;
+  const Parts last = product_time(subject, product, second);
+  // The scores pass through memory for the softmax, and once more for a mask.
+  const double passes = shape.masked || shape.causal ? 2 : 1;
+  const Traffic between = {0, scores, scores};
+  const double softmax = passes * (hardware.launch + memory_seconds(subject, between));
+  return {total.seconds + last.seconds + softmax, total.compute + last.compute,
+          total.memory + last.memory + softmax};
+}
+
+}  // namespace
+
+Parts attention_time(const Subject& subject) {
+  const Shape shape = shape_of(subject);
+  const std::string kernel = kernel_of(subject, shape);
+  return kernel == "math" ? math_time(subject, shape) : fused_time(subject, shape, kernel);
+}
+
+}  // namespace nnprof

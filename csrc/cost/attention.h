@@ -1,0 +1,10 @@
+// Scaled dot-product attention, fused or not.
+#pragma once
+
+#include "cost/matmul.h"
+
+namespace nnprof {
+
+Parts attention_time(const Subject& subject);
+
+}  // namespace nnprof

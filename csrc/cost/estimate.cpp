@@ -1,0 +1,105 @@
+#include "cost/estimate.h"
+
+#include <algorithm>
+
+#include "cost/attention.h"
+#include "cost/memory_bound.h"
+#include "cost/recurrent.h"
+
+namespace nnprof {
+namespace {
+
+double model_weights(const Session& session) {
+  const auto& storages = session.storages();
+  std::vector<bool> counted(storages.size(), false);
+  double bytes = 0;
+  for (uint32_t storage : session.touched_storages()) {
+    const StorageInfo& info = storages[storage];
+    if (counted[storage] || (info.role != Role::parameter && info.role != Role::buffer)) continue;
+    counted[storage] = true;
+    bytes += static_cast<double>(info.bytes);
+  }
+  return bytes;
+}
+
+Parts parts_of(const Subject& subject) {
+  switch (subject.op_class) {
+    case OpClass::free:
+      return {};
+    case OpClass::matmul:
+      return matmul_time(subject);
+    case OpClass::convolution:
+      return convolution_time(subject);
+    case OpClass::attention:
+      return attention_time(subject);
+    case OpClass::recurrent:
+      return recurrent_time(subject);
+    default:
+      return memory_bound_time(subject);
+  }
+}
+
+Bound bound_of(const Parts& parts, double launch) {
+  if (parts.seconds == 0) return Bound::none;
+  if (launch >= parts.seconds / 2) return Bound::launch;
+  return parts.compute > parts.memory ? Bound::compute : Bound::memory;
+}
+
+double peak_of(const Subject& subject) {
+  const bool convolution = subject.op_class == OpClass::convolution;
+  const bool tf32 = convolution ? subject.options.convolution_tf32 : subject.options.matmul_tf32;
+  if (subject.cost.macs == 0) return subject.hardware.peak(Precision::fp32);
+  return subject.hardware.peak(precision_of(computed_dtype(subject.op), tf32, subject.hardware));
+}
+
+Estimate estimate_one(const Subject& subject) {
+  const Hardware& hardware = subject.hardware;
+  const Parts parts = parts_of(subject);
+  Estimate made;
+  made.op_class = subject.op_class;
+  made.seconds = parts.seconds;
+  made.compute = parts.compute;
+  made.memory = parts.memory;
+  made.bound = bound_of(parts, hardware.launch);
+  made.host = subject.op_class == OpClass::free ? hardware.host_view : hardware.host;
+  made.flops = static_cast<double>(subject.cost.flops() - subject.cost.flops_skipped);
+  made.bytes = static_cast<double>(subject.cost.bytes_read + subject.cost.bytes_written);
+  made.peak = peak_of(subject);
+  made.error = hardware.error[static_cast<size_t>(subject.op_class)];
+  return made;
+}
+
+}  // namespace
+
+std::vector<Estimate> estimate(const Session& session, const Aggregate& aggregate,
+                               const Hardware& hardware, const EstimateOptions& options) {
+  const double weights = model_weights(session);
+  std::vector<Estimate> estimates;
+  estimates.reserve(aggregate.signatures.size());
+  for (const PricedSignature& priced : aggregate.signatures) {
+    estimates.push_back(estimate_one({priced.signature, priced.cost, hardware, options, weights,
+                                      op_class(priced.signature, priced.cost)}));
+  }
+  return estimates;
+}
+
+Timeline timeline(const Session& session, const std::vector<double>& seconds,
+                  const std::vector<double>& host, double launch_latency, bool synchronous) {
+  Timeline line;
+  double done = 0;
+  for (const OpRecord& record : session.records()) {
+    const double busy = seconds[record.signature];
+    line.device += busy;
+    line.host += host[record.signature];
+    if (busy == 0) continue;
+    if (synchronous) {
+      done += busy;
+    } else {
+      done = std::max(done, line.host + launch_latency) + busy;
+    }
+  }
+  line.wall = synchronous ? done + line.host : std::max(done, line.host);
+  return line;
+}
+
+}  // namespace nnprof

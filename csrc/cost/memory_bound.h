@@ -1,0 +1,10 @@
+// Operators whose time is that of moving bytes, or of computing an element, whichever is longer.
+#pragma once
+
+#include "cost/matmul.h"
+
+namespace nnprof {
+
+Parts memory_bound_time(const Subject& subject);
+
+}  // namespace nnprof

@@ -1,0 +1,81 @@
+#include "cost/recurrent.h"
+
+#include <algorithm>
+
+namespace nnprof {
+namespace {
+
+bool is_cell(const OpSignature& op) { return op.op.find("_cell") != std::string::npos; }
+
+// Matrices among the weights: of the input and of the state, in turns.
+std::vector<const TensorSpec*> matrices(const OpSignature& op) {
+  std::vector<const TensorSpec*> found;
+  for (size_t i = 1; i < op.arguments.size(); ++i) {
+    for (const TensorSpec& tensor : op.arguments[i].tensors) {
+      if (tensor.defined && tensor.dim() == 2 && tensor.role == Role::parameter) {
+        found.push_back(&tensor);
+      }
+    }
+  }
+  return found;
+}
+
+Product product_with(const TensorSpec& weight, double rows, Precision precision) {
+  Product product;
+  product.precision = precision;
+  product.rows = rows;
+  product.columns = static_cast<double>(weight.size(0));
+  product.depth = static_cast<double>(weight.size(1));
+  return product;
+}
+
+Traffic traffic_with(const TensorSpec& weight, double rows) {
+  const auto element = static_cast<double>(weight.element_size());
+  return {static_cast<double>(weight.distinct_bytes()),
+          rows * static_cast<double>(weight.size(1)) * element,
+          rows * static_cast<double>(weight.size(0)) * element};
+}
+
+void add(Parts& total, const Parts& part, double times = 1) {
+  total.seconds += times * part.seconds;
+  total.compute += times * part.compute;
+  total.memory += times * part.memory;
+}
+
+}  // namespace
+
+Parts recurrent_time(const Subject& subject) {
+  const Hardware& hardware = subject.hardware;
+  const Precision precision =
+      precision_of(computed_dtype(subject.op), subject.options.convolution_tf32, hardware);
+  const auto weights = matrices(subject.op);
+  const TensorSpec& input = subject.op.tensor(0);
+  double macs_a_row = 0;
+  for (const TensorSpec* weight : weights) {
+    macs_a_row += static_cast<double>(weight->numel());
+  }
+  if (macs_a_row == 0 || input.dim() == 0) return matmul_time(subject);
+  // A row of the input goes once through every matrix.
+  const double rows = static_cast<double>(subject.cost.macs) / macs_a_row;
+  const bool cell = is_cell(subject.op) || input.dim() < 2;
+  const bool batch_first = !subject.op.arguments.empty() &&
+                           subject.op.arguments.back().kind == Argument::Kind::boolean &&
+                           subject.op.arguments.back().integer != 0;
+  const double steps =
+      cell ? 1 : static_cast<double>(std::max<int64_t>(input.size(batch_first ? 1 : 0), 1));
+  Parts total;
+  for (size_t i = 0; i < weights.size(); ++i) {
+    const bool of_state = i % 2 == 1;
+    const double at_once = of_state ? rows / steps : rows;
+    Traffic traffic = traffic_with(*weights[i], at_once);
+    // The state's matrix stays in caches and registers from step to step.
+    if (of_state && steps > 1) traffic.weights /= steps;
+    Parts part = product_time(subject, product_with(*weights[i], at_once, precision), traffic);
+    if (of_state) part.seconds += hardware.step - (hardware.cpu() ? 0 : hardware.launch);
+    add(total, part, of_state ? steps : 1);
+  }
+  total.seconds += hardware.launch;
+  return total;
+}
+
+}  // namespace nnprof

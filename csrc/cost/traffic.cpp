@@ -1,0 +1,42 @@
+#include "cost/traffic.h"
+
+#include <algorithm>
+
+namespace nnprof {
+namespace {
+
+bool is_weight(const TensorSpec& tensor) {
+  return tensor.defined && !tensor.wrapped_number &&
+         (tensor.role == Role::parameter || tensor.role == Role::buffer);
+}
+
+double activation_bytes(const Traffic& traffic) { return traffic.read + traffic.written; }
+
+}  // namespace
+
+Traffic traffic_of(const OpSignature& op, const Cost& cost) {
+  Traffic traffic;
+  for (const Argument& argument : op.inputs()) {
+    for (const TensorSpec& tensor : argument.tensors) {
+      if (is_weight(tensor)) traffic.weights += static_cast<double>(tensor.distinct_bytes());
+    }
+  }
+  // Of an embedding's table only some rows are read.
+  traffic.weights = std::min(traffic.weights, static_cast<double>(cost.bytes_read));
+  traffic.read = static_cast<double>(cost.bytes_read) - traffic.weights;
+  traffic.written = static_cast<double>(cost.bytes_written);
+  return traffic;
+}
+
+double memory_seconds(const Subject& subject, const Traffic& traffic) {
+  const double activations = activation_bytes(traffic);
+  const double footprint = std::max(subject.model_weights, traffic.weights) + activations;
+  return traffic.weights * subject.hardware.seconds_per_byte(subject.op_class, footprint) +
+         activations * subject.hardware.seconds_per_byte(subject.op_class, traffic.bytes());
+}
+
+double store_seconds(const Subject& subject, const Traffic& traffic) {
+  return traffic.written * subject.hardware.seconds_per_byte(subject.op_class, traffic.bytes());
+}
+
+}  // namespace nnprof

@@ -1,0 +1,171 @@
+"""How long a trace would take on a device: from a hardware model, without the device.
+
+The model is in C++ (csrc/cost); docs/estimate.md says what is in it and how far to trust it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnprof import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from os import PathLike
+
+    from nnprof.hardware import Hardware
+
+__all__ = ["Estimates", "Timeline", "estimate", "find_hardware", "timeline"]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Host and device side by side, in seconds."""
+
+    device_s: float  #: the device computes
+    host_s: float  #: the host queues (or, on a CPU, spends outside of the kernels)
+    wall_s: float  #: until the last result is there
+
+    @property
+    def verdict(self) -> str:
+        """ "device-bound", "host-bound", or "mixed" where neither waits much for the other."""
+        if self.device_s > 1.2 * self.host_s:
+            return "device-bound"
+        return "host-bound" if self.device_s < 0.8 * self.host_s else "mixed"
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds that the device waits for the host."""
+        return max(self.wall_s - self.device_s, 0.0)
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What the time model says of each signature of a trace; lists are indexed by signature."""
+
+    hardware: Hardware
+    op_class: list[str]
+    bound: list[str]  #: "compute", "memory", "launch", "" where nothing is done
+    seconds: list[float]
+    compute_s: list[float]  #: were there no memory to wait for
+    memory_s: list[float]  #: were there nothing to compute
+    host_s: list[float]  #: the host's part of a call
+    flops: list[float]  #: executed: without what a causal kernel skips
+    bytes: list[float]
+    peak: list[float]  #: FLOP/s at most, in the precision of the call
+    error: list[float]  #: share of `seconds` that it is off by, typically
+    timeline: Timeline
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold."""
+        from dataclasses import asdict
+
+        return asdict(self) | {"hardware": self.hardware.to_dict()}
+
+    @classmethod
+    def from_dict(cls, stored: dict[str, Any]) -> Estimates:
+        """The inverse of `to_dict`."""
+        from nnprof.hardware import Hardware
+
+        values = dict(stored)
+        values["hardware"] = Hardware.from_dict(values["hardware"])
+        values["timeline"] = Timeline(**values["timeline"])
+        return cls(**values)
+
+
+def estimate(
+    result: _core.TraceResult, hardware: Hardware, *, attention: str | None = None
+) -> Estimates:
+    """What each call of `result` takes on `hardware`.
+
+    `attention`: the kernel of scaled dot-product attention ("fa2", "fa3", "cudnn", "efficient",
+    "math"); default: the one that PyTorch picks on that device. Whether float32 products may use
+    TF32 is as the process has it set.
+    """
+    core = _core_hardware(hardware)
+    columns = _core.estimate(
+        result,
+        core,
+        matmul_tf32=_matmul_tf32(),
+        convolution_tf32=_convolution_tf32(),
+        attention=attention or "",
+    )
+    line = timeline(result, hardware, columns["seconds"], columns["host_s"])
+    lists = {n: v if isinstance(v, list) else v.tolist() for n, v in columns.items()}
+    return Estimates(hardware=hardware, timeline=line, **lists)
+
+
+def find_hardware(
+    hardware: Hardware | PathLike[str] | str | None, device: torch.device | None
+) -> Hardware | None:
+    """What to estimate for: the named one, else the device's own, else nothing.
+
+    Raises `InputError` for a name that is not known.
+    """
+    from nnprof.hardware import find, for_device
+
+    if hardware is not None:
+        return find(hardware)
+    return for_device(device) if device is not None else None
+
+
+def timeline(
+    result: _core.TraceResult, hardware: Hardware, seconds: Sequence[float], host_s: Sequence[float]
+) -> Timeline:
+    """The calls one after the other; `seconds` and `host_s` are of each signature."""
+    latency = hardware.model_constants()["launch_latency_s"]
+    return Timeline(*_core.timeline(result, seconds, host_s, latency, hardware.kind == "cpu"))
+
+
+def _core_hardware(hardware: Hardware) -> _core.Hardware:
+    return _made(_Key(hardware))
+
+
+class _Key:
+    """A Hardware as a key of a cache: it holds dicts, so it is told by identity."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self.hardware = hardware
+
+    def __hash__(self) -> int:
+        return id(self.hardware)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and other.hardware is self.hardware
+
+
+@lru_cache(maxsize=8)
+def _made(key: _Key) -> _core.Hardware:
+    hardware = key.hardware
+    vector = dict(hardware.vector_flops)
+    # A peak that is that of the ordinary units tells of no matrix unit.
+    matrix = {name: peak for name, peak in hardware.flops.items() if vector.get(name) != peak}
+    return _core.Hardware(
+        architecture=hardware.architecture,
+        cpu=hardware.kind == "cpu",
+        compute_units=hardware.compute_units,
+        cache_bytes=hardware.cache_bytes,
+        bandwidth=hardware.bandwidth,
+        flops=matrix,
+        vector_flops=vector,
+        constants=hardware.model_constants(),
+    )
+
+
+def _matmul_tf32() -> bool:
+    try:
+        return bool(torch.backends.cuda.matmul.allow_tf32)
+    except RuntimeError:  # set by the newer names, of which this one does not want to know
+        return str(torch.backends.cuda.matmul.fp32_precision) == "tf32"
+
+
+def _convolution_tf32() -> bool:
+    cudnn: Any = torch.backends.cudnn
+    try:
+        return bool(cudnn.allow_tf32)
+    except RuntimeError:
+        return str(cudnn.conv.fp32_precision) == "tf32"

@@ -1,0 +1,7 @@
+"""What devices can do: one data file each, found by name or by asking the device that is here."""
+
+from nnprof.hardware.detect import calibration_path, for_device, identity
+from nnprof.hardware.resolve import find, names
+from nnprof.hardware.spec import Hardware, load
+
+__all__ = ["Hardware", "calibration_path", "find", "for_device", "identity", "load", "names"]

@@ -1,0 +1,151 @@
+"""Calibration: times a hundred and more calls on a device, and fits the time model to them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from nnprof.errors import InputError
+from nnprof.hardware.detect import calibration_path, for_device, identity
+from nnprof.hardware.fit import Errors, errors, fit
+from nnprof.hardware.probes import Probe, Probes, groups
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from nnprof import _core
+    from nnprof.hardware.probes import Group
+    from nnprof.hardware.spec import Hardware
+    from nnprof.replay import Measurements
+
+__all__ = ["calibrate", "save"]
+
+#: Fewer measured probes than this tell nothing of a group's constants.
+_FEWEST = 3
+
+
+def calibrate(
+    device: torch.device | str,
+    *,
+    time_budget: float = 60.0,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Hardware:
+    """The device that is here with the time model's constants fitted to it.
+
+    Takes `time_budget` seconds at most for measuring, and some for the fit. The result has the
+    errors that remain by class of operator in `residuals`, and what it was measured under in
+    `calibration`; `save` puts it where `for_device` finds it.
+
+    Raises:
+        InputError: there is no such device, or nothing could be measured on it.
+        MissingExtraError: scipy is not installed.
+    """
+    from nnprof.replay import present_device, replay
+    from nnprof.trace import trace
+
+    present = present_device(device)
+    start = for_device(present, calibrated=False)
+    probed = groups(start)
+    probes = [probe for group in probed for probe in group.probes]
+    with torch.no_grad(), trace(model := Probes(probes)) as running:
+        model()
+    result = running.result
+    measured = replay(result, present, time_budget=time_budget, warm=False, progress=progress)
+    if measured.interrupted:
+        raise KeyboardInterrupt
+    fitted = _fitted(start, probed, _signatures(result, probes), result, measured)
+    return replace(fitted, calibration={**_conditions(measured), **identity(present)})
+
+
+def save(hardware: Hardware, device: torch.device | str) -> Path:
+    """Writes a calibration where `for_device` looks for it, and returns the path."""
+    path = calibration_path(hardware, device)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hardware.save(path)
+    return path
+
+
+def _signatures(result: _core.TraceResult, probes: Sequence[Probe]) -> list[int]:
+    """The signature of each probe's call: the last one that it made."""
+    index = result.call_index()["signature"].tolist()
+    names = result.signatures()["op"]
+    costly = [number for number in index if names[number] not in _FACTORIES]
+    if len(costly) != len(probes):
+        raise AssertionError(f"{len(probes)} probes made {len(costly)} calls")
+    return costly
+
+
+#: What probes make their inputs with.
+_FACTORIES = ("aten::empty.memory_format", "aten::zeros", "aten::expand")
+
+
+def _fitted(
+    hardware: Hardware,
+    probed: Sequence[Group],
+    signatures: Sequence[int],
+    result: _core.TraceResult,
+    measured: Measurements,
+) -> Hardware:
+    from nnprof.estimate import estimate
+
+    first = 0
+    for group in probed:
+        numbers = signatures[first : first + len(group.probes)]
+        first += len(group.probes)
+        known = [n for n in numbers if measured.seconds[n] is not None]
+        if len(known) < max(_FEWEST, len(group.constants)):
+            continue
+
+        def estimated(trial: Hardware, known: list[int] = known) -> list[float]:
+            seconds = estimate(result, trial).seconds
+            return [seconds[number] for number in known]
+
+        seconds = [measured.seconds[number] or 0.0 for number in known]
+        names = [name for name in group.constants if hardware.model_constants()[name] > 0]
+        hardware = fit(hardware, names, estimated, seconds)
+    return _with_residuals(hardware, result, measured)
+
+
+def _with_residuals(
+    hardware: Hardware, result: _core.TraceResult, measured: Measurements
+) -> Hardware:
+    from nnprof.estimate import estimate
+
+    estimates = estimate(result, hardware)
+    pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for name, guess, seconds in zip(
+        estimates.op_class, estimates.seconds, measured.seconds, strict=True
+    ):
+        if seconds and guess:
+            pairs[name].append((guess, seconds))
+    if not pairs:
+        raise InputError(f"nothing could be measured: {_reasons(measured)}")
+    found: dict[str, Errors] = {
+        name: errors(*zip(*those, strict=True)) for name, those in pairs.items()
+    }
+    constants = {f"error.{name}": one.mape for name, one in found.items() if name != "free"}
+    return replace(
+        hardware,
+        source="measured",
+        constants={**hardware.constants, **constants},
+        residuals={name: one.to_dict() for name, one in found.items()},
+    )
+
+
+def _reasons(measured: Measurements) -> str:
+    told = zip(measured.status, measured.notes, strict=True)
+    return "; ".join(sorted({f"{status}: {note}" for status, note in told})[:5])
+
+
+def _conditions(measured: Measurements) -> dict[str, str | float]:
+    """What it was measured under, as texts and numbers."""
+    known: dict[str, Any] = {**measured.conditions, "took_s": measured.took_s}
+    return {
+        name: float(value) if type(value) in (int, float) else str(value)
+        for name, value in known.items()
+        if value is not None
+    }

@@ -1,0 +1,127 @@
+"""Names of devices: data files, aliases, what drivers call them, paths."""
+
+from __future__ import annotations
+
+import os
+import re
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nnprof.errors import InputError
+from nnprof.hardware.spec import Hardware, load
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["DEVICES", "by_driver_name", "find", "names"]
+
+DEVICES = Path(__file__).with_name("devices")
+
+# Words of a driver's name that come and go with its version. Any other word ("NVL", "Ti", "Laptop",
+# "D") makes it another device.
+_HARMLESS = frozenset({"nvidia", "amd", "tesla", "geforce", "instinct", "corporation", "gpu"})
+_LOCAL = re.compile(r"(cpu|cuda)(:\d+)?")
+
+
+def names() -> list[str]:
+    """The devices that have a data file."""
+    return sorted(_files())
+
+
+def find(what: str | os.PathLike[str] | Hardware) -> Hardware:
+    """The device that is meant: case and spaces do not matter.
+
+    Args:
+        what: the name of a data file ("h100-sxm") or its short form ("h100"); what a driver calls
+            the device ("NVIDIA A100-SXM4-80GB"); a path to a .toml or .json; "cpu" or "cuda" for
+            the device that is here; "x86:cores=16,ghz=3.0,simd=avx512" for a CPU that is not.
+
+    Raises:
+        InputError: there is no such device; the message has close matches.
+    """
+    if isinstance(what, Hardware):
+        return what
+    if isinstance(what, os.PathLike):
+        return load(what)
+    if not isinstance(what, str):
+        raise InputError(f"hardware is a name, a path or a Hardware, not {type(what).__name__}")
+    name = what.strip().lower()
+    if name.endswith((".toml", ".json")) or os.sep in name:
+        return load(what)
+    if _LOCAL.fullmatch(name):
+        from nnprof.hardware.detect import for_device
+
+        return for_device(name)
+    if name.startswith("x86:"):
+        from nnprof.hardware.cpu import described
+
+        return described(what.strip()[len("x86:") :])
+    file = _by_alias().get(_key(name))
+    if file is not None:
+        return load(file)
+    named = by_driver_name(what)
+    if named is not None:
+        return named
+    raise InputError(_no_such(what))
+
+
+def by_driver_name(name: str) -> Hardware | None:
+    """The data file with this driver's name in its `match`, if there is one."""
+    file = _by_match().get(_significant(name))
+    return load(file) if file is not None else None
+
+
+def _significant(name: str) -> str:
+    # All other words must agree, so that L4 is not found in L40S, nor H100 in "H100 NVL".
+    return "-".join(word for word in _words(name) if word not in _HARMLESS)
+
+
+def _words(name: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", name.lower())
+
+
+def _key(name: str) -> str:
+    return "-".join(_words(name))
+
+
+@cache
+def _files() -> Mapping[str, Path]:
+    return {file.stem: file for file in sorted(DEVICES.glob("*.toml"))}
+
+
+@cache
+def _by_alias() -> Mapping[str, Path]:
+    return _index({file: (name, *map(_key, load(file).aliases)) for name, file in _files().items()})
+
+
+@cache
+def _by_match() -> Mapping[str, Path]:
+    return _index({file: tuple(map(_significant, load(file).match)) for file in _files().values()})
+
+
+def _index(named: Mapping[Path, tuple[str, ...]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for file, every in named.items():
+        for name in every:
+            other = found.setdefault(name, file)
+            if other != file:
+                raise InputError(f"{file} and {other} are both called {name!r}")
+    return found
+
+
+def _no_such(name: str) -> str:
+    # Words that many devices share ("NVIDIA") would make any two of them look alike.
+    key = _significant(name)
+    near = get_close_matches(key, _by_alias(), n=5)
+    near += [one for one in _by_alias() if set(_words(one)) & set(_words(key))]
+    every = list(dict.fromkeys(_by_alias()[one].stem for one in near))[:3]
+    hint = f"did you mean {' or '.join(every)}?" if every else f"known are {', '.join(names())}."
+    return f"no hardware is called {name!r}: {hint} {_HELP}"
+
+
+_HELP = (
+    "A GPU without a data file is derived from its properties where it is (hardware='cuda'); "
+    "elsewhere pass the path of a .toml with its numbers"
+)

@@ -1,0 +1,98 @@
+"""Times on a real device: each unique call replayed alone, and the whole forward end to end.
+
+The forward is timed before and after the replays, so that both saw the same machine.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from nnprof.end_to_end import EndToEnd, RealForward
+from nnprof.estimate import timeline
+from nnprof.progress import shown
+from nnprof.replay import replay
+from nnprof.times import Times
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import torch
+
+    from nnprof import _core
+    from nnprof.estimate import Estimates, Timeline
+    from nnprof.replay import Measurements
+
+__all__ = ["measured_times"]
+
+#: Of the time budget, what the real forward gets before the replays and after them.
+_REAL_SHARE = 0.15
+#: At most so long each time: a median needs no more.
+_MOST_REAL_S = 5.0
+_NO_TIME = 1e-9
+
+
+def measured_times(
+    result: _core.TraceResult,
+    times: Times,
+    call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]],
+    device: torch.device,
+    *,
+    autocast: torch.dtype | str | None = None,
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    time_budget: float = 60.0,
+    progress: Callable[[int, int, str], None] | bool | None = None,
+) -> Times:
+    """`times` with what was measured on `device` beside the estimates.
+
+    `result` is the trace of `call`: the model, its arguments and keyword arguments. Ctrl-C ends the
+    measuring and keeps what was measured: `measurements.interrupted` is then true.
+    """
+    seconds = min(_REAL_SHARE * time_budget, _MOST_REAL_S)
+    estimates = times.estimates
+    measurements: Measurements | None = None
+    end_to_end = EndToEnd(str(device), reason="interrupted")
+    try:
+        with RealForward(*call, device, autocast=autocast, prepare=prepare) as real:
+            real.sample(seconds)
+            with shown(progress, "measuring") as told:
+                measurements = _replayed(result, estimates, device, time_budget - 2 * seconds, told)
+            if not measurements.interrupted:
+                real.sample(seconds)
+                end_to_end = real.result()
+    except KeyboardInterrupt:
+        pass
+    if measurements is None:
+        measurements = _replayed(result, estimates, device, _NO_TIME, _interrupt)
+    line = _measured_timeline(result, estimates, measurements)
+    return Times(result, estimates, measurements, end_to_end, line)
+
+
+def _interrupt(done: int, of: int, op: str) -> None:
+    """Progress of a replay that was interrupted before it began."""
+    raise KeyboardInterrupt
+
+
+def _replayed(
+    result: _core.TraceResult,
+    estimates: Estimates,
+    device: torch.device,
+    time_budget: float,
+    progress: Callable[[int, int, str], None] | None,
+) -> Measurements:
+    return replay(
+        result, device, expected_s=estimates.seconds, time_budget=time_budget, progress=progress
+    )
+
+
+def _measured_timeline(
+    result: _core.TraceResult, estimates: Estimates, measurements: Measurements
+) -> Timeline | None:
+    """The calls one after the other as they were measured; estimated where they were not."""
+    if not any(seconds is not None for seconds in measurements.seconds):
+        return None
+    pairs = zip(measurements.seconds, estimates.seconds, strict=True)
+    seconds = [known if known is not None else guess for known, guess in pairs]
+    hosts = zip(measurements.host_s, estimates.host_s, strict=True)
+    # A replay calls from C++: what Python adds is in the estimate alone.
+    host = [max(known or 0.0, guess) for known, guess in hosts]
+    return timeline(result, estimates.hardware, seconds, host)

@@ -1,0 +1,197 @@
+"""What is said of time in a line each: under the table, and under the report of times."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from nnprof.report.units import Unit, format_percent, format_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from nnprof.end_to_end import EndToEnd
+    from nnprof.hardware import Hardware
+    from nnprof.profile import Profile
+    from nnprof.replay import Measurements
+    from nnprof.times import SignatureTimes, Times
+
+__all__ = ["notes", "short_op"]
+
+_NAMES_SHOWN = 8
+_KERNELS = {"device-bound": "bound by kernels", "host-bound": "bound by what is around them"}
+
+
+def notes(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Title and text of each line; none where no times are known."""
+    times = profile.times
+    if times is None:
+        return
+    yield "Hardware", _hardware(times.hardware)
+    yield "Estimated", _estimated(times)
+    if times.measurements is not None:
+        yield "Measured", _measured(times, times.measurements)
+        for index, line in enumerate(_not_measured(times)):
+            yield "" if index else "Not measured", line
+        yield "Measured on", _conditions(times.measurements)
+        if not times.of_one_device:
+            yield "Two devices", "ratios compare them: they are no errors of the estimates"
+    yield "Wall", _wall(times)
+    if times.end_to_end is not None:
+        yield "End to end", _end_to_end(times, times.end_to_end)
+    if times.mfu is not None and times.hfu is not None:
+        yield "MFU", _utilization(profile, times, times.mfu, times.hfu)
+    if profile.tokens is not None and times.wall_s:
+        rate = format_value(profile.tokens / times.wall_s)
+        yield "Tokens/s", f"{rate} in {_seconds(times.wall_s)} a forward"
+
+
+def short_op(op: str) -> str:
+    """The operator without the namespace that most have."""
+    return op.removeprefix("aten::")
+
+
+def _seconds(value: float) -> str:
+    return format_value(value, Unit.SECONDS)
+
+
+def _between(low: float | None, high: float | None) -> str:
+    return f" [{_seconds(low)}, {_seconds(high)}]" if low is not None and high is not None else ""
+
+
+def _hardware(hardware: Hardware) -> str:
+    if hardware.source != "measured":
+        return f"{hardware.title}: {hardware.source}, not calibrated"
+    date = hardware.calibration.get("date")
+    return f"{hardware.title}: measured{f' {date}' if date else ''}"
+
+
+def _estimated(times: Times) -> str:
+    total = times.total
+    text = f"{_seconds(total.estimated_s)} \N{PLUS-MINUS SIGN} {_seconds(total.error_s)}"
+    text += " in all calls"
+    return f"{text}, most of it {total.bound}-bound" if total.bound else text
+
+
+def _measured(times: Times, measurements: Measurements) -> str:
+    total = times.total
+    if total.measured_s is None:
+        text = "nothing"
+    else:
+        text = _seconds(total.measured_s) + _between(total.low_s, total.high_s)
+        if total.ratio is not None:
+            text += f", estimated over measured {total.ratio:.2f}"
+        warm = _warm(times)
+        if warm is not None:
+            text += f"; {_seconds(warm)} were all weights in the cache"
+    if total.unmeasured:
+        text += f"; {format_percent(total.unmeasured, 1)} of the estimated time was not measured"
+    scaled = sum(
+        one.calls * one.estimated_s for one in times.by_signature if one.status == "scaled"
+    )
+    if scaled:
+        text += f"; {format_percent(scaled, total.estimated_s)} is scaled from parts of the batch"
+    single = sum(
+        one.total_s for one in times.by_signature if one.measured_s is not None and one.samples < 2
+    )
+    if single:
+        text += f"; {format_percent(single, total.measured_s or 0.0)} of it from single samples"
+    if measurements.interrupted:
+        text += f"; interrupted after {_seconds(measurements.took_s)}"
+    return text
+
+
+def _warm(times: Times) -> float | None:
+    """The measured time were all weights in the cache; None where it was not measured."""
+    measured = [one for one in times.by_signature if one.measured_s is not None]
+    if all(one.warm_s is None for one in measured):
+        return None
+    return sum(
+        one.calls * (one.seconds if one.warm_s is None else min(one.warm_s, one.seconds))
+        for one in measured
+    )
+
+
+def _not_measured(times: Times) -> Iterator[str]:
+    """A line for each reason, the one that leaves most out first."""
+    by_status: dict[str, list[SignatureTimes]] = {}
+    for one in times.not_measured:
+        by_status.setdefault(one.status, []).append(one)
+    whole = times.total.estimated_s
+    lost = {
+        status: sum(one.calls * one.estimated_s for one in those)
+        for status, those in by_status.items()
+    }
+    for status in sorted(lost, key=lambda status: -lost[status]):
+        share = format_percent(lost[status], whole)
+        yield f"{status}, {share} of the estimated time: {_ops(by_status[status])}"
+
+
+def _ops(those: list[SignatureTimes]) -> str:
+    calls: Counter[str] = Counter()
+    notes: dict[str, str] = {}
+    for one in those:
+        calls[one.op] += one.calls
+        if one.note:
+            notes.setdefault(one.op, one.note)
+    names = [
+        f"{op} x{count}" + (f" ({notes[op]})" if op in notes else "") for op, count in calls.items()
+    ]
+    more = len(names) - _NAMES_SHOWN
+    return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _conditions(measurements: Measurements) -> str:
+    known = measurements.conditions
+    facts = [str(known.get("device_name") or measurements.device)]
+    if measurements.device == "cpu" and "threads" in known:
+        facts.append(f"{known['threads']} threads")
+    facts += [f"{name} {known[name]}" for name in ("torch", "cuda", "cudnn") if known.get(name)]
+    if "date" in known:
+        facts.append(str(known["date"]).partition("T")[0])
+    facts.append(f"in {_seconds(measurements.took_s)}")
+    return ", ".join(facts)
+
+
+def _wall(times: Times) -> str:
+    line = times.timeline
+    text = _seconds(line.wall_s)
+    if times.hardware.kind == "cpu":
+        verdict = _KERNELS.get(line.verdict, line.verdict)
+        parts = f"{_seconds(line.device_s)} in kernels, {_seconds(line.host_s)} around them"
+    else:
+        verdict = line.verdict
+        idle = format_percent(line.idle_s, line.wall_s)
+        parts = f"device {_seconds(line.device_s)}, host {_seconds(line.host_s)}, idle {idle}"
+    source = "" if times.measured_timeline is None else "; of the measured times where there are"
+    return f"{text}, {verdict}: {parts}{source}"
+
+
+def _end_to_end(times: Times, real: EndToEnd) -> str:
+    if real.eager_s is None:
+        return "; ".join([f"did not run: {real.reason or 'not known why'}", *real.notes])
+    text = _seconds(real.eager_s) + _between(real.low_s, real.high_s)
+    text += f" eager on {real.device}, median of {real.samples}"
+    if real.discarded:
+        text += f" ({real.discarded} disturbed ones left out)"
+    parts = [text]
+    if real.busy_s is not None:
+        parts.append(f"kernels ran for {_seconds(real.busy_s)}")
+    if real.graph_s is not None:
+        parts.append(f"{_seconds(real.graph_s)} as a CUDA graph")
+    if times.measured_timeline is not None and times.of_one_device:
+        share = times.measured_timeline.device_s / (real.busy_s or real.eager_s)
+        parts.append(f"the calls one by one take {share:.2f} times that")
+    if real.peak_bytes is not None:
+        parts.append(f"{format_value(real.peak_bytes, Unit.BYTES)} allocated at most")
+    return "; ".join([*parts, *real.notes])
+
+
+def _utilization(profile: Profile, times: Times, mfu: float, hfu: float) -> str:
+    real = times.end_to_end is not None and times.wall_s == times.end_to_end.eager_s
+    wall = "the real forward" if real else "the wall time above"
+    rate = format_value(profile.flops / times.wall_s, Unit.FLOP_RATE)
+    text = f"{format_percent(mfu, 1)} of the device's peak over {wall}"
+    if hfu != mfu:
+        text += f", {format_percent(hfu, 1)} of it executed (HFU)"
+    return f"{text}; {rate} of all FLOPs"

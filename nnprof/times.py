@@ -1,0 +1,429 @@
+"""Seconds, estimated and measured, of one trace: what a `Profile` knows of time.
+
+Times are of signatures (`nnprof.estimate`, `nnprof.replay`); here they become those of calls,
+layers and the whole.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from nnprof.end_to_end import EndToEnd
+    from nnprof.estimate import Estimates, Timeline
+    from nnprof.hardware import Hardware
+    from nnprof.hardware.fit import Errors
+    from nnprof.records import TraceData
+    from nnprof.replay import Measurements
+
+__all__ = ["LayerTimes", "SignatureTimes", "Times", "added"]
+
+_MEASURED = ("measured", "scaled")
+#: A sum has an interval where at most this share of it comes from calls that were timed once.
+_SINGLE_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class SignatureTimes:
+    """The times of one unique call, in seconds a call; None where there are none."""
+
+    signature: int
+    op: str
+    op_class: str
+    calls: int
+    estimated_s: float
+    error: float  #: share of the estimate that it is off by, typically
+    bound: str  #: "compute", "memory", "launch" or ""
+    flops: float
+    bytes: float
+    peak: float  #: FLOP/s at most
+    measured_s: float | None = None
+    low_s: float | None = None  #: None of a single sample, too
+    high_s: float | None = None
+    warm_s: float | None = None
+    samples: int = 0  #: that `measured_s` is the median of
+    #: "measured", "scaled", "view", "not replayable", "failed", "no memory", "no time",
+    #: "interrupted"; "" where nothing was to be measured.
+    status: str = ""
+    note: str = ""
+
+    @property
+    def ratio(self) -> float | None:
+        """Estimated over measured."""
+        return self.estimated_s / self.measured_s if self.measured_s else None
+
+    @property
+    def total_s(self) -> float:
+        """Of all calls: measured where it was, else estimated."""
+        return self.calls * self.seconds
+
+    @property
+    def missed_s(self) -> float:
+        """By which the estimate is off in all calls; 0 where nothing was measured."""
+        if self.measured_s is None:
+            return 0.0
+        return self.calls * abs(self.estimated_s - self.measured_s)
+
+    @property
+    def operational_intensity(self) -> float | None:
+        """FLOPs for each byte moved."""
+        return self.flops / self.bytes if self.bytes else None
+
+    @property
+    def seconds(self) -> float:
+        """Measured where it was, else estimated."""
+        return self.estimated_s if self.measured_s is None else self.measured_s
+
+    @property
+    def peak_share(self) -> float | None:
+        """FLOPs a second over what the device could do at most in this precision."""
+        return self.flops / self.seconds / self.peak if self.seconds and self.peak else None
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """Seconds of all calls in a layer, children included, or of the whole."""
+
+    estimated_s: float = 0.0
+    error_s: float = 0.0  #: by which the estimate is off, typically
+    measured_s: float | None = None  #: of those calls that were measured
+    low_s: float | None = None  #: None, too, where single samples make up much of the time
+    high_s: float | None = None
+    #: Share of the estimated time that was not measured; None where nothing was to be.
+    unmeasured: float | None = None
+    #: Statuses of calls that were not measured as they are ("scaled", "failed"...), longest first.
+    flags: tuple[str, ...] = ()
+    bound: str = ""  #: of the most of the time
+    peak_share: float | None = None  #: of the device's peak, at the measured or estimated time
+
+    @property
+    def ratio(self) -> float | None:
+        """Estimated over measured, of what was measured."""
+        if not self.measured_s or self.unmeasured is None:
+            return None
+        return self.estimated_s * (1 - self.unmeasured) / self.measured_s
+
+    @property
+    def unmeasured_s(self) -> float | None:
+        """Estimated seconds that were not measured."""
+        return self.estimated_s * self.unmeasured if self.unmeasured is not None else None
+
+
+class Times:
+    """All that is known of time. `estimates` are of `hardware`; the rest of `device`, if any."""
+
+    def __init__(
+        self,
+        data: TraceData,
+        estimates: Estimates,
+        measurements: Measurements | None = None,
+        end_to_end: EndToEnd | None = None,
+        measured_timeline: Timeline | None = None,
+    ) -> None:
+        self._data = data
+        self.estimates = estimates
+        self.measurements = measurements
+        self.end_to_end = end_to_end
+        #: Host and device side by side with the measured times, estimated ones where there is none.
+        self.measured_timeline = measured_timeline
+
+    @property
+    def hardware(self) -> Hardware:
+        """What the estimates are for."""
+        return self.estimates.hardware
+
+    @property
+    def device(self) -> str | None:
+        """Where it was measured."""
+        return self.measurements.device if self.measurements is not None else None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether Ctrl-C ended the measuring."""
+        return self.measurements is not None and self.measurements.interrupted
+
+    @cached_property
+    def of_one_device(self) -> bool:
+        """Whether the estimates are for the kind of device that was measured on: only then are
+        ratios errors of the estimates."""
+        from nnprof.hardware.resolve import by_driver_name
+
+        if self.measurements is None:
+            return True
+        on_cpu = self.measurements.device == "cpu"
+        if on_cpu or self.hardware.kind == "cpu":
+            return on_cpu and self.hardware.kind == "cpu"
+        named = by_driver_name(str(self.measurements.conditions.get("device_name", "")))
+        return named is None or named.name == self.hardware.name
+
+    @property
+    def timeline(self) -> Timeline:
+        """Host, device and wall time: with measured times where there are some."""
+        return self.measured_timeline or self.estimates.timeline
+
+    @cached_property
+    def by_signature(self) -> list[SignatureTimes]:
+        """One entry a unique call, by signature number."""
+        index = self._data.call_index()
+        calls = Counter(_listed(index["signature"]))
+        names = self._data.signatures()["op"]
+        return [self._signature(n, name, calls[n]) for n, name in enumerate(names)]
+
+    def _signature(self, number: int, op: str, calls: int) -> SignatureTimes:
+        estimates, measured = self.estimates, self.measurements
+        known: dict[str, Any] = {}
+        if measured is not None:
+            # One sample has no spread, which is not a spread of nothing.
+            several = measured.samples[number] > 1
+            known = {
+                "measured_s": measured.seconds[number],
+                "low_s": measured.low_s[number] if several else None,
+                "high_s": measured.high_s[number] if several else None,
+                "warm_s": measured.warm_s[number],
+                "samples": measured.samples[number],
+                "status": measured.status[number],
+                "note": measured.notes[number],
+            }
+        return SignatureTimes(
+            signature=number,
+            op=op,
+            op_class=estimates.op_class[number],
+            calls=calls,
+            estimated_s=estimates.seconds[number],
+            error=estimates.error[number],
+            bound=estimates.bound[number],
+            flops=estimates.flops[number],
+            bytes=estimates.bytes[number],
+            peak=estimates.peak[number],
+            **known,
+        )
+
+    @cached_property
+    def total(self) -> LayerTimes:
+        """Of all calls."""
+        return self.of_calls({times.signature: times.calls for times in self.by_signature})
+
+    def of_calls(self, calls: Mapping[int, int]) -> LayerTimes:
+        """Of so many calls of each signature."""
+        by_signature = self.by_signature
+        return _summed([(by_signature[number], count) for number, count in calls.items()])
+
+    @cached_property
+    def rows(self) -> list[tuple[LayerTimes, LayerTimes]]:
+        """Of each row of the trace's layers: (children included, without them)."""
+        index = self._data.call_index()
+        parents = [row["parent"] for row in self._data.layers()]
+        own: list[Counter[int]] = [Counter() for _ in parents]
+        for scope, signature in zip(
+            _listed(index["scope"]), _listed(index["signature"]), strict=True
+        ):
+            own[scope][signature] += 1
+        whole = [Counter(counts) for counts in own]
+        for row in range(len(parents) - 1, 0, -1):  # children come after their parents
+            if parents[row] >= 0:
+                whole[parents[row]].update(whole[row])
+        return [
+            (self.of_calls(inside), self.of_calls(alone))
+            for inside, alone in zip(whole, own, strict=True)
+        ]
+
+    @cached_property
+    def mfu(self) -> float | None:
+        """Model FLOPs utilization: FLOPs of the model's products over what the device could do at
+        most in the same wall time, each in its own precision. Of the real forward where it ran."""
+        return self._utilization(executed=False)
+
+    @cached_property
+    def hfu(self) -> float | None:
+        """Hardware FLOPs utilization: the same with the FLOPs that kernels execute, which leave out
+        what a causal mask hides."""
+        return self._utilization(executed=True)
+
+    @property
+    def wall_s(self) -> float:
+        """Of one forward: measured end to end, else from the timeline.
+
+        That of the estimates where they are for another device than was measured on.
+        """
+        if not self.of_one_device:
+            return self.estimates.timeline.wall_s
+        real = self.end_to_end.eager_s if self.end_to_end is not None else None
+        return real or self.timeline.wall_s
+
+    def _utilization(self, *, executed: bool) -> float | None:
+        column = "contraction_flops_executed" if executed else "contraction_flops"
+        flops = self._data.signatures()[column]
+        at_peak = sum(
+            times.calls * count / times.peak
+            for times, count in zip(self.by_signature, flops, strict=True)
+            if times.peak
+        )
+        return at_peak / self.wall_s if self.wall_s else None
+
+    @cached_property
+    def errors(self) -> dict[str, Errors]:
+        """How far the estimates are off, by class of operator; empty where nothing was measured,
+        and where the estimates are for another device."""
+        classes: dict[str, list[SignatureTimes]] = {}
+        for times in self._comparable:
+            classes.setdefault(times.op_class, []).append(times)
+        return {name: _errors(those) for name, those in sorted(classes.items())}
+
+    @cached_property
+    def error(self) -> Errors | None:
+        """How far all estimates are off; None where there are no `errors`."""
+        return _errors(self._comparable) if self._comparable else None
+
+    @cached_property
+    def _comparable(self) -> list[SignatureTimes]:
+        """Those whose estimate can be held against a time that was measured as it is."""
+        if not self.of_one_device:
+            return []
+        return [
+            times
+            for times in self.by_signature
+            if times.status == "measured" and times.measured_s and times.estimated_s
+        ]
+
+    def worst(self, count: int = 5) -> list[SignatureTimes]:
+        """The unique calls whose estimates miss the most seconds in all; few where few do."""
+        missing = [times for times in self._comparable if times.missed_s]
+        return sorted(missing, key=lambda times: -times.missed_s)[:count]
+
+    @cached_property
+    def not_measured(self) -> list[SignatureTimes]:
+        """The unique calls that should have been measured and were not, the longest first."""
+        left = [
+            times
+            for times in self.by_signature
+            if times.status not in ("", "view", *_MEASURED) and times.estimated_s
+        ]
+        return sorted(left, key=lambda times: -times.calls * times.estimated_s)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data that JSON can hold."""
+        from dataclasses import asdict
+
+        return {
+            "estimates": self.estimates.to_dict(),
+            "measurements": self.measurements.to_dict() if self.measurements else None,
+            "end_to_end": self.end_to_end.to_dict() if self.end_to_end else None,
+            "measured_timeline": asdict(self.measured_timeline) if self.measured_timeline else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: TraceData, stored: Mapping[str, Any]) -> Times:
+        """The inverse of `to_dict`, for the trace that it was of."""
+        from nnprof.end_to_end import EndToEnd
+        from nnprof.estimate import Estimates, Timeline
+        from nnprof.replay import Measurements
+
+        measured, real = stored["measurements"], stored["end_to_end"]
+        line = stored["measured_timeline"]
+        return cls(
+            data,
+            Estimates.from_dict(stored["estimates"]),
+            Measurements.from_dict(measured) if measured else None,
+            EndToEnd.from_dict(real) if real else None,
+            Timeline(**line) if line else None,
+        )
+
+
+def added(those: Sequence[LayerTimes]) -> LayerTimes:
+    """Of several call paths of one module."""
+    if len(those) == 1:
+        return those[0]
+    estimated = sum(one.estimated_s for one in those)
+    measured = [one for one in those if one.measured_s is not None]
+    known: dict[str, Any] = {}
+    if measured:
+        known["measured_s"] = sum(one.measured_s or 0.0 for one in measured)
+        if all(one.low_s is not None for one in measured):
+            known["low_s"] = sum(one.low_s or 0.0 for one in measured)
+            known["high_s"] = sum(one.high_s or 0.0 for one in measured)
+    if all(one.unmeasured is not None for one in those):
+        left = sum(one.estimated_s * (one.unmeasured or 0.0) for one in those)
+        known["unmeasured"] = left / estimated if estimated else 0.0
+    longest = max(those, key=lambda one: one.estimated_s)
+    return LayerTimes(
+        estimated_s=estimated,
+        error_s=sum(one.error_s for one in those),
+        flags=tuple(dict.fromkeys(flag for one in those for flag in one.flags)),
+        bound=longest.bound,
+        peak_share=longest.peak_share,
+        **known,
+    )
+
+
+def _errors(those: Sequence[SignatureTimes]) -> Errors:
+    from nnprof.hardware.fit import errors
+
+    return errors([one.estimated_s for one in those], [one.seconds for one in those])
+
+
+def _listed(values: Any) -> list[int]:
+    return values.tolist() if hasattr(values, "tolist") else list(values)
+
+
+def _summed(calls: Sequence[tuple[SignatureTimes, int]]) -> LayerTimes:
+    estimated = sum(count * times.estimated_s for times, count in calls)
+    # Equal calls are off alike, different ones by themselves.
+    error = sqrt(sum((count * times.estimated_s * times.error) ** 2 for times, count in calls))
+    asked = any(times.status for times, _ in calls)
+    measured = [(times, count) for times, count in calls if times.measured_s is not None]
+    by_bound: Counter[str] = Counter()
+    for times, count in calls:
+        by_bound[times.bound] += count * times.seconds  # type: ignore[assignment]
+    known: dict[str, Any] = {}
+    if measured:
+        middle = sum(count * times.seconds for times, count in measured)
+        single = sum(count * times.seconds for times, count in measured if times.low_s is None)
+        known = {"measured_s": middle}
+        if single <= _SINGLE_SHARE * middle:
+            known["low_s"] = middle - _spread(measured, "low_s")
+            known["high_s"] = middle + _spread(measured, "high_s")
+    if asked and estimated:
+        covered = sum(count * times.estimated_s for times, count in measured)
+        known["unmeasured"] = max(1 - covered / estimated, 0.0)
+    elif asked:
+        known["unmeasured"] = 0.0
+    return LayerTimes(
+        estimated_s=estimated,
+        error_s=error,
+        flags=_flags(calls),
+        bound=max(by_bound, key=lambda bound: by_bound[bound]) if estimated else "",
+        peak_share=_peak_share(calls),
+        **known,
+    )
+
+
+def _flags(calls: Iterable[tuple[SignatureTimes, int]]) -> tuple[str, ...]:
+    longest: dict[str, float] = {}
+    for times, count in calls:
+        if times.status not in ("", "measured", "view"):
+            longest[times.status] = longest.get(times.status, 0.0) + count * times.estimated_s
+    return tuple(sorted(longest, key=lambda status: -longest[status]))
+
+
+def _spread(measured: Iterable[tuple[SignatureTimes, int]], end: str) -> float:
+    """Half of the interval of a sum: equal calls err alike, different ones by themselves."""
+    return sqrt(
+        sum(
+            (count * (times.seconds - (getattr(times, end) or times.seconds))) ** 2
+            for times, count in measured
+        )
+    )
+
+
+def _peak_share(calls: Iterable[tuple[SignatureTimes, int]]) -> float | None:
+    seconds = at_peak = 0.0
+    for times, count in calls:
+        seconds += count * times.seconds
+        at_peak += count * times.flops / times.peak if times.peak else 0.0
+    return at_peak / seconds if seconds else None
