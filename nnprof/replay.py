@@ -186,10 +186,18 @@ def _with_disturbances(note: str, count: int) -> str:
 @contextmanager
 def _seeded(device: torch.device, seed: int) -> Iterator[None]:
     """Generators of the CPU and of the device, seeded and afterwards as they were."""
-    devices = [] if device.type == "cpu" else [device.index]
-    kind = "cuda" if device.type == "cpu" else device.type
-    with torch.random.fork_rng(devices, device_type=kind):
-        torch.manual_seed(seed)
+    if device.type == "cpu":
+        with torch.random.fork_rng([]):
+            torch.default_generator.manual_seed(seed)
+            yield
+        return
+    # Not torch.manual_seed(), which seeds every device there is.
+    with (
+        torch.random.fork_rng([device.index], device_type=device.type),
+        torch.accelerator.device_index(device.index),
+    ):
+        torch.default_generator.manual_seed(seed)
+        getattr(torch, device.type).manual_seed(seed)
         yield
 
 

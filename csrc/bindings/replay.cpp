@@ -12,6 +12,7 @@
 #include "dispatch/operators.h"
 #include "replay/runner.h"
 #include "replay/statistics.h"
+#include "replay/subject.h"
 
 namespace py = pybind11;
 

@@ -1,10 +1,9 @@
 #include "replay/machine.h"
 
-#include <ATen/core/CachingHostAllocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
 #include <sys/resource.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <limits>
 #include <string>
@@ -60,12 +59,26 @@ int64_t available_memory(c10::Device device) {
   return device.is_cpu() ? available_host_memory() : available_device_memory(device);
 }
 
+void release_cached_memory(c10::Device device) {
+  if (device.is_cpu()) return;
+  try {
+    at::getDeviceAllocator(device.type())->emptyCache();
+  } catch (const std::exception&) {  // a backend without a caching allocator has nothing to release
+  }
+}
+
+// The kernel is asked and not sysconf(): glibc's answer for a virtual machine is that of the host.
 int64_t last_level_cache_bytes() {
-#if defined(_SC_LEVEL3_CACHE_SIZE)
-  const int64_t bytes = sysconf(_SC_LEVEL3_CACHE_SIZE);
-  if (bytes > 0) return bytes;
-#endif
-  return kUsualCache;
+  int64_t bytes = 0;
+  for (int level = 2; level <= 4; ++level) {
+    std::ifstream file("/sys/devices/system/cpu/cpu0/cache/index" + std::to_string(level) +
+                       "/size");
+    int64_t size = 0;
+    char unit = 'B';
+    if (!(file >> size >> unit)) continue;
+    bytes = std::max(bytes, size * (unit == 'M' ? 1 << 20 : unit == 'K' ? 1 << 10 : 1));
+  }
+  return bytes > 0 ? bytes : kUsualCache;
 }
 
 Disturbances Disturbances::now() {

@@ -11,6 +11,9 @@ namespace nnprof {
 // Bytes that an allocation may hope for; the largest integer where nobody knows.
 int64_t available_memory(c10::Device device);
 
+// An allocator keeps what was freed, and the device does not count it as free: gives it back.
+void release_cached_memory(c10::Device device);
+
 // Of the largest cache that all cores share.
 int64_t last_level_cache_bytes();
 

@@ -59,8 +59,16 @@ c10::IValue list_of_tensors(const std::vector<at::Tensor>& tensors, const c10::A
   return optionals;
 }
 
-// Recorded only as having been there: devices, generators, lists without an element.
-c10::IValue unrecorded(const c10::Argument& schema, c10::Device device) {
+// Recorded only as having been there, and known all the same: devices, lists without an element;
+// and generators, which are as good as torch's own one.
+bool is_made_up(const c10::Argument& schema) {
+  const c10::TypePtr element = element_type(schema);
+  return is_kind(schema, c10::TypeKind::DeviceObjType) ||
+         is_kind(schema, c10::TypeKind::GeneratorType) ||
+         (element != nullptr && element->kind() == c10::TypeKind::OptionalType);
+}
+
+c10::IValue made_up(const c10::Argument& schema, c10::Device device) {
   if (is_kind(schema, c10::TypeKind::DeviceObjType)) return device;
   if (const c10::TypePtr element = element_type(schema)) return c10::impl::GenericList(element);
   return {};
@@ -83,7 +91,7 @@ c10::IValue plain(const Argument& argument, const c10::Argument& schema, c10::De
     case Argument::Kind::floatings:
       return c10::List<double>(argument.floatings);
     case Argument::Kind::opaque:
-      return unrecorded(schema, device);
+      return made_up(schema, device);
     default:
       return {};
   }
@@ -115,11 +123,8 @@ std::string why_not_materialized(const Operator& op, const OpSignature& signatur
       if (spec.defined && c10::isQIntType(spec.dtype)) return "a quantized tensor has a scale";
       if (spec.defined && end_of(spec) > kLargestStorage) return "a tensor that is not strided";
     }
-    const c10::Type& type = *schema[i].real_type();
-    const bool made = type.castRaw<c10::OptionalType>() != nullptr || element_type(schema[i]) ||
-                      is_kind(schema[i], c10::TypeKind::DeviceObjType);
-    if (signature.arguments[i].kind == Argument::Kind::opaque && !made) {
-      return "its argument " + schema[i].name() + " is of type " + type.str();
+    if (signature.arguments[i].kind == Argument::Kind::opaque && !is_made_up(schema[i])) {
+      return "its argument " + schema[i].name() + " is of type " + schema[i].real_type()->str();
     }
   }
   return "";

@@ -1,19 +1,14 @@
 #include "replay/runner.h"
 
-#include <ATen/core/grad_mode.h>
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/InferenceMode.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
-#include <numeric>
 
-#include "dispatch/key.h"
 #include "replay/clock.h"
 #include "replay/machine.h"
-#include "replay/materialize.h"
 #include "replay/split.h"
 #include "replay/statistics.h"
+#include "replay/subject.h"
 
 namespace nnprof {
 namespace {
@@ -28,42 +23,10 @@ constexpr double kFirstPass = 0.4;          // of the time, so that each operato
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr const char* kOtherSizes = "on random data its output is of another size than recorded";
 constexpr const char* kNeverLagged =
     "the device never lagged behind the host: the operator waits for it, or takes the host too "
     "long";
-
-// The model would have warned itself.
-class Silent final : public c10::WarningHandler {
-  void process(const c10::Warning&) override {}
-};
-
-// As the call was recorded: no autograd graph comes of tensors that need no gradient, and casts of
-// autocast are calls of their own. No trace hears of it.
-class RecordedState {
- public:
-  explicit RecordedState(const CallState& state)
-      : inference_(state.inference_mode), grad_(state.grad_enabled) {}
-
- private:
-  c10::InferenceMode inference_;
-  c10::AutoGradMode grad_;
-  Silent silent_handler_;
-  c10::WarningUtils::WarningHandlerGuard silent_{&silent_handler_};
-  c10::impl::ExcludeDispatchKeyGuard quiet_{keys_of_the_program()};
-};
-
-bool returns_what_it_got(const ReplayJob& job) {
-  const auto& outputs = job.signature.outputs;
-  if (!job.op->written.empty() || outputs.empty()) return false;
-  return std::all_of(outputs.begin(), outputs.end(), [&](const TensorSpec& output) {
-    return !output.defined || aliases_argument(job.signature, output);
-  });
-}
-
-bool is_collective(std::string_view op) {
-  return op.rfind("c10d::", 0) == 0 || op.rfind("_c10d_functional::", 0) == 0 ||
-         op.rfind("c10d_functional::", 0) == 0 || op.rfind("_c10d_functional_autograd::", 0) == 0;
-}
 
 bool is_tight(const std::vector<double>& samples) {
   const Summary summary = summarize(samples);
@@ -75,54 +38,6 @@ bool is_finished(const std::vector<double>& samples) {
   if (samples.size() >= kMostSamples) return true;
   return samples.size() >= kFewSamples && is_tight(samples);
 }
-
-// One operator, materialized: warmed up, then sampled.
-class Subject {
- public:
-  Subject(const ReplayJob& job, const OpSignature& signature, c10::Device device)
-      : job_(job), sets_(*job.op, signature, device) {}
-
-  ArgumentSets& sets() { return sets_; }
-
-  // The warm-up, and how long a call takes, roughly.
-  double warm_up(Clock& clock, RandomData& data) {
-    sets_.make_first(data);
-    prepare(1);
-    call(1);
-    prepare(1);
-    clock.finish();
-    const double start = host_seconds();
-    call(1);
-    clock.finish();
-    return std::max(host_seconds() - start, 1e-7);
-  }
-
-  void call(size_t count) {
-    for (size_t i = 0; i < count; ++i) {
-      Stack& stack = stacks_[i];
-      job_.op->handle.callBoxed(stack);
-      stack.clear();  // the outputs are freed as soon as in the model, or sooner
-    }
-  }
-
-  // Outside of what is timed: the arguments of the next calls, of one set after another.
-  void prepare(size_t count) {
-    stacks_.clear();
-    if (sets_.writes()) sets_.refresh();
-    for (size_t i = 0; i < count; ++i) {
-      stacks_.push_back(sets_.arguments(next_set_));
-      next_set_ = rotating ? (next_set_ + 1) % sets_.size() : 0;
-    }
-  }
-
-  bool rotating = true;
-
- private:
-  const ReplayJob& job_;
-  ArgumentSets sets_;
-  std::vector<Stack> stacks_;
-  size_t next_set_ = 0;
-};
 
 class Replay {
  public:
@@ -214,12 +129,20 @@ class Replay {
 
   void measure(const ReplayJob& job, ReplayMeasurement& measurement, size_t samples) {
     const RecordedState state(job.state);
-    const int64_t usable = usable_memory();
-    const Part part = part_that_fits(job, options_.device, usable);
+    int64_t usable = usable_memory();
+    Part part = part_that_fits(job, options_.device, usable);
+    if (part.parts != 1) {
+      release_cached_memory(options_.device);
+      usable = usable_memory();
+      part = part_that_fits(job, options_.device, usable);
+    }
     if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
     Subject subject(job, part.signature, options_.device);
     Visit visit{.subject = subject, .part = part, .usable = usable};
     visit.seconds_a_call = subject.warm_up(*clock_, data_);
+    if (!subject.made_what_was_recorded()) {
+      return set_status(measurement, ReplayStatus::not_replayable, kOtherSizes);
+    }
     set_count(visit);
     take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
@@ -336,35 +259,9 @@ class Replay {
 
 }  // namespace
 
-Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
-  const Rule* rule = job.signature.rule;
-  const bool view = rule != nullptr ? rule->has(kView) : job.op->view;
-  if (view || returns_what_it_got(job)) return {ReplayStatus::view, ""};
-  if (is_collective(job.signature.op)) {
-    return {ReplayStatus::not_replayable, "it talks to other processes"};
-  }
-  if (!job.op->has_kernel_for(device)) {
-    return {ReplayStatus::not_replayable, "it has no kernel for " + device.str()};
-  }
-  const std::string reason = why_not_materialized(*job.op, job.signature);
-  if (!reason.empty()) return {ReplayStatus::not_replayable, reason};
-  return {};
-}
-
 ReplayReport replay(const std::vector<ReplayJob>& jobs, const ReplayOptions& options,
                     const ReplayObserver& observer) {
   return Replay(jobs, options, observer).run();
-}
-
-std::vector<c10::IValue> call_once(const ReplayJob& job, c10::Device device) {
-  const c10::DeviceGuard guard(device);
-  const RecordedState state(job.state);
-  RandomData data;
-  ArgumentSets sets(*job.op, job.signature, device);
-  sets.make_first(data);
-  Stack stack = sets.arguments(0);
-  job.op->handle.callBoxed(stack);
-  return stack;
 }
 
 }  // namespace nnprof

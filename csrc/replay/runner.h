@@ -10,20 +10,9 @@
 #include <string>
 #include <vector>
 
-#include "core/record.h"
-#include "dispatch/operators.h"
+#include "replay/job.h"
 
 namespace nnprof {
-
-// One unique call, and what decides how much of the time it is worth.
-struct ReplayJob {
-  const Operator* op = nullptr;
-  OpSignature signature;
-  CallState state;
-  double weight = 0;  // seconds that the model is thought to spend in it, over all its calls
-  bool memory_bound = false;
-  int64_t temporary_bytes = 0;
-};
 
 struct ReplayOptions {
   c10::Device device = c10::Device(c10::kCPU);
@@ -32,20 +21,6 @@ struct ReplayOptions {
   bool warm = true;                     // memory-bound calls with weights in the cache, too
   int64_t flush_bytes = int64_t{128} << 20;
 };
-
-enum class ReplayStatus : uint8_t {
-  measured,
-  scaled,  // a part of the batch, times its number of parts
-  view,
-  not_replayable,
-  failed,
-  no_memory,
-  no_time,
-  interrupted,
-};
-inline constexpr const char* kReplayStatusNames[] = {"measured",       "scaled",     "view",
-                                                     "not replayable", "failed",     "no memory",
-                                                     "no time",        "interrupted"};
 
 struct ReplayMeasurement {
   ReplayStatus status = ReplayStatus::no_time;
@@ -78,16 +53,5 @@ struct ReplayObserver {
 
 ReplayReport replay(const std::vector<ReplayJob>& jobs, const ReplayOptions& options,
                     const ReplayObserver& observer);
-
-// Makes the call once, on arguments made for it, and returns what it left on the stack. Raises what
-// the operator raises.
-std::vector<c10::IValue> call_once(const ReplayJob& job, c10::Device device);
-
-// Views cost nothing, some calls cannot be made alone. Empty for all others.
-struct Obstacle {
-  ReplayStatus status = ReplayStatus::measured;
-  std::string note;
-};
-Obstacle obstacle_of(const ReplayJob& job, c10::Device device);
 
 }  // namespace nnprof

@@ -100,7 +100,7 @@ bool aliases_argument(const OpSignature& signature, const TensorSpec& output) {
 
 Part part_that_fits(const ReplayJob& job, c10::Device device, int64_t usable_bytes) {
   const auto bytes_of = [&](const OpSignature& signature, int64_t parts) {
-    return ArgumentSets(*job.op, signature, device).bytes() + output_bytes(signature) +
+    return ArgumentSets(*job.op, signature, device).bytes() + 2 * output_bytes(signature) +
            job.temporary_bytes / parts;
   };
   Part part;

@@ -5,14 +5,14 @@
 
 #include <string>
 
-#include "replay/runner.h"
+#include "replay/job.h"
 
 namespace nnprof {
 
 struct Part {
   OpSignature signature;  // of the call that is made instead
   size_t parts = 1;       // how many such calls the recorded one is; 0: none fits
-  int64_t bytes = 0;      // arguments, outputs and temporaries of the part
+  int64_t bytes = 0;      // of the part: arguments, temporaries, outputs of two calls
   std::string note;
 };
 

@@ -216,3 +216,21 @@ def test_inside_of_autocast_and_inference_mode() -> None:
         assert replay(result, "cpu", time_budget=0.5).status == ["measured"]
         (output,) = _core.replayed_outputs(result, 0, "cpu")
     assert output["dtype"] == "float32"
+
+
+@torch.library.custom_op("nnprof_replay_test::halves", mutates_args=())
+def halves(x: Tensor) -> Tensor:
+    return x.flatten()[::2].clone()
+
+
+@halves.register_fake
+def _(x: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+def test_an_output_of_another_size() -> None:
+    """As of operators whose output depends on values that nobody knows."""
+    result = around(halves)
+    measured = measure(result, time_budget=1)
+    assert measured.status == ["measured", "not replayable", "measured"]
+    assert "another size than recorded" in measured.notes[1]

@@ -1,0 +1,41 @@
+#include "replay/job.h"
+
+#include <algorithm>
+
+#include "replay/materialize.h"
+#include "replay/split.h"
+
+namespace nnprof {
+namespace {
+
+bool returns_what_it_got(const ReplayJob& job) {
+  const auto& outputs = job.signature.outputs;
+  if (!job.op->written.empty() || outputs.empty()) return false;
+  return std::all_of(outputs.begin(), outputs.end(), [&](const TensorSpec& output) {
+    return !output.defined || aliases_argument(job.signature, output);
+  });
+}
+
+bool is_collective(std::string_view op) {
+  return op.rfind("c10d::", 0) == 0 || op.rfind("_c10d_functional::", 0) == 0 ||
+         op.rfind("c10d_functional::", 0) == 0 || op.rfind("_c10d_functional_autograd::", 0) == 0;
+}
+
+}  // namespace
+
+Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
+  const Rule* rule = job.signature.rule;
+  const bool view = rule != nullptr ? rule->has(kView) : job.op->view;
+  if (view || returns_what_it_got(job)) return {ReplayStatus::view, ""};
+  if (is_collective(job.signature.op)) {
+    return {ReplayStatus::not_replayable, "it talks to other processes"};
+  }
+  if (!job.op->has_kernel_for(device)) {
+    return {ReplayStatus::not_replayable, "it has no kernel for " + device.str()};
+  }
+  const std::string reason = why_not_materialized(*job.op, job.signature);
+  if (!reason.empty()) return {ReplayStatus::not_replayable, reason};
+  return {};
+}
+
+}  // namespace nnprof
