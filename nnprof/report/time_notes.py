@@ -78,8 +78,8 @@ def _between(low: float | None, high: float | None) -> str:
 def _hardware(hardware: Hardware) -> str:
     if hardware.source != "measured":
         return f"{hardware.title}: {hardware.source}, not calibrated"
-    date = hardware.calibration.get("date")
-    return f"{hardware.title}: measured{f' {date}' if date else ''}"
+    date = _day(hardware.calibration.get("date", ""))
+    return f"{hardware.title}: measured {date}".rstrip()
 
 
 def _estimated(times: Times) -> str:
@@ -116,7 +116,7 @@ def _measured(times: Times, measurements: Measurements) -> str:
         share = format_percent(single, total.measured_s or 0.0)
         text += f"; {share} of the measured time is from single samples"
     if measurements.interrupted:
-        text += f"; interrupted after {_seconds(measurements.took_s)}"
+        text += "; interrupted"
     return text
 
 
@@ -160,6 +160,10 @@ def _ops(those: list[SignatureTimes]) -> str:
     return ", ".join(names[:_NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
+def _day(date: object) -> str:
+    return str(date).partition("T")[0]
+
+
 def _conditions(measurements: Measurements) -> str:
     known = measurements.conditions
     facts = [str(known.get("device_name") or measurements.device)]
@@ -167,7 +171,7 @@ def _conditions(measurements: Measurements) -> str:
         facts.append(f"{known['threads']} threads")
     facts += [f"{name} {known[name]}" for name in ("torch", "cuda", "cudnn") if known.get(name)]
     if "date" in known:
-        facts.append(str(known["date"]).partition("T")[0])
+        facts.append(_day(known["date"]))
     facts.append(f"in {_seconds(measurements.took_s)}")
     return ", ".join(facts)
 
