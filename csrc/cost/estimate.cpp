@@ -39,6 +39,27 @@ Parts parts_of(const PricedCall& call) {
   }
 }
 
+// glibc hands out what is larger as pages of its own, and gives them back at once: each such output
+// is new memory.
+constexpr double kLargestReused = 32 * 1024 * 1024;
+constexpr double kPage = 4096;
+
+double fresh_pages(const OpSignature& op) {
+  double pages = 0;
+  for (const TensorSpec& output : op.outputs) {
+    const auto bytes = static_cast<double>(output.distinct_bytes());
+    const bool own =
+        std::none_of(op.arguments.begin(), op.arguments.end(), [&](const Argument& argument) {
+          return std::any_of(argument.tensors.begin(), argument.tensors.end(),
+                             [&](const TensorSpec& input) {
+                               return input.defined && input.storage == output.storage;
+                             });
+        });
+    if (output.defined && own && bytes > kLargestReused) pages += bytes / kPage;
+  }
+  return pages;
+}
+
 Bound bound_of(const Parts& parts, double launch) {
   if (parts.seconds == 0) return Bound::none;
   if (launch >= parts.seconds / 2) return Bound::launch;
@@ -54,7 +75,12 @@ double peak_of(const PricedCall& call) {
 
 Estimate estimate_one(const PricedCall& call) {
   const Hardware& hardware = call.hardware;
-  const Parts parts = parts_of(call);
+  Parts parts = parts_of(call);
+  if (hardware.cpu() && call.op_class != OpClass::free) {
+    const double faults = fresh_pages(call.op) * hardware.page_fault;
+    parts.seconds += faults;
+    parts.memory += faults;
+  }
   Estimate made;
   made.op_class = call.op_class;
   made.seconds = parts.seconds;

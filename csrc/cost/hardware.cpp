@@ -66,6 +66,7 @@ Hardware::Hardware(Datasheet datasheet, const Constants& all) : sheet_(std::move
   fork = constant(all, "fork_s");
   grain = constant(all, "grain");
   single_core = constant(all, "single_core");
+  page_fault = constant(all, "page_fault_s");
   convolution = constant(all, "convolution");
   depthwise = constant(all, "depthwise");
   pooling = constant(all, "pooling");

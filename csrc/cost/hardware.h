@@ -93,6 +93,7 @@ class Hardware {
   // CPU: sizes at which half the peak is reached, threads' start, elements worth a second thread.
   double half_rows = 0, half_columns = 0, half_depth = 0;
   double fork = 0, grain = 0, single_core = 1;
+  double page_fault = 0;               // of a page of memory that an output is the first to touch
   double convolution = 1;              // share of a product's rate that convolutions reach
   double depthwise = 1;                // share of the ordinary units' rate, of depthwise ones
   double pooling = 1;                  // and of pooling

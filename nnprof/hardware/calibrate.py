@@ -107,21 +107,23 @@ def _fitted(
         seconds = [measured.seconds[number] or 0.0 for number in known]
         names = [name for name in group.constants if hardware.model_constants()[name] > 0]
         hardware = fit(hardware, names, estimated, seconds)
-    return _with_residuals(hardware, result, measured)
+    return _with_residuals(hardware, signatures, result, measured)
 
 
 def _with_residuals(
-    hardware: Hardware, result: _core.TraceResult, measured: Measurements
+    hardware: Hardware,
+    signatures: Sequence[int],
+    result: _core.TraceResult,
+    measured: Measurements,
 ) -> Hardware:
     from nnprof.estimate import estimate
 
     estimates = estimate(result, hardware)
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
-    for name, guess, seconds in zip(
-        estimates.op_class, estimates.seconds, measured.seconds, strict=True
-    ):
+    for number in signatures:
+        guess, seconds = estimates.seconds[number], measured.seconds[number]
         if seconds and guess:
-            pairs[name].append((guess, seconds))
+            pairs[estimates.op_class[number]].append((guess, seconds))
     if not pairs:
         raise InputError(f"nothing could be measured: {_reasons(measured)}")
     found: dict[str, Errors] = {

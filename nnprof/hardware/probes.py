@@ -79,7 +79,7 @@ class _Scale:
 
 _SCALES = {
     "gpu": _Scale(work=(1e7, 4e11), elements=(2**10, 2**27), products=48),
-    "cpu": _Scale(work=(2e6, 2e9), elements=(2**8, 2**23), products=24),
+    "cpu": _Scale(work=(2e6, 2e9), elements=(2**8, 2**22), products=24),
 }
 #: Sizes of a product's sides, from and to: those of layers.
 _SIDES = (16.0, 8192.0)
@@ -90,7 +90,13 @@ def groups(hardware: Hardware) -> list[Group]:
     scale = _SCALES[hardware.kind]
     draw = random.Random(0)
     products = _products("float32", torch.float32, scale, draw, _float32_constants(hardware))
-    made = [_elementwise(scale), products, _functions(scale), *_memory_bound(scale)]
+    made = [
+        _elementwise(scale),
+        *_new_memory(hardware),
+        products,
+        _functions(scale),
+        *_memory_bound(scale),
+    ]
     if hardware.kind == "gpu" and "bf16" in hardware.flops:
         rate = ("matrix_share", "bandwidth.matmul", "epilogue")
         made.append(_products("bfloat16", torch.bfloat16, scale, draw, rate))
@@ -116,6 +122,14 @@ def _elementwise(scale: _Scale) -> Group:
     probes += [Probe(torch.relu, ((n,),)) for n in _spread(*scale.elements, 8)]
     names = ("launch_s", "bandwidth.elementwise", "cache_gain", "fork_s", "single_core")
     return Group("elementwise", tuple(probes), names)
+
+
+def _new_memory(hardware: Hardware) -> Iterator[Group]:
+    """Outputs so large that a CPU's allocator makes new pages for them."""
+    if hardware.kind == "cpu":
+        sizes = [9 << 20, 12 << 20, 16 << 20]
+        probes = tuple(Probe(torch.relu, ((n,),)) for n in sizes)
+        yield Group("new memory", probes, ("page_fault_s",))
 
 
 #: Functions whose time is in computing them, where nothing else is slower.

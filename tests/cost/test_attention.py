@@ -116,10 +116,7 @@ def test_a_long_prefill_is_quadratic_and_bound_by_computing() -> None:
         ("a100", 128, "fa2", 0.5, 0.73),
         ("h100", 64, "fa3", 0.35, 0.75),
         ("h100", 128, "fa3", 0.5, 0.75),
-        pytest.param(
-            *("h100", 128, "fa2", 0.25, 0.45),
-            marks=pytest.mark.xfail(reason="FlashAttention-2 is given the share of an A100"),
-        ),
+        ("h100", 128, "fa2", 0.25, 0.45),
     ],
 )
 def test_shares_of_the_peak_are_near_those_published(

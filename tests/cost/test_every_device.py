@@ -185,7 +185,6 @@ def test_writing_in_place_obeys_physics(device: str, name: str) -> None:
     check_moving(device, *IN_PLACE[name])
 
 
-@pytest.mark.xfail(reason="in place, a CPU is estimated to move more than its memory does")
 @pytest.mark.parametrize("name", IN_PLACE)
 def test_writing_in_place_obeys_physics_on_a_cpu(name: str) -> None:
     check_moving("x86", *IN_PLACE[name])

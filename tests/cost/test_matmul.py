@@ -75,10 +75,7 @@ def test_a_vector_times_a_matrix_takes_as_long_as_reading_it() -> None:
         ("a100-sxm-80", 0.869),
         ("a100-pcie-80", 0.811),
         ("b200-sxm", 0.776),
-        pytest.param(
-            *("mi300x", 0.514),
-            marks=pytest.mark.xfail(reason="MI300X is given the share that NVIDIA's reach"),
-        ),
+        ("mi300x", 0.514),
     ],
 )
 def test_the_best_products_reach_what_was_published(device: str, share: float) -> None:
