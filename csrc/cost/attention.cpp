@@ -31,8 +31,8 @@ double extent(const TensorSpec& tensor, int64_t from_end) {
   return tensor.dim() >= from_end ? static_cast<double>(tensor.size(-from_end)) : 1.0;
 }
 
-Shape shape_of(const Subject& subject) {
-  const OpSignature& op = subject.op;
+Shape shape_of(const PricedCall& call) {
+  const OpSignature& op = call.op;
   const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
   Shape shape{};
   shape.heads = extent(query, 3);
@@ -42,7 +42,7 @@ Shape shape_of(const Subject& subject) {
   shape.size = std::max(extent(query, 1), 1.0);
   shape.value_size = std::max(extent(value, 1), 1.0);
   shape.batch = static_cast<double>(query.numel()) / shape.heads / shape.queries / shape.size;
-  shape.causal = subject.cost.flops_skipped > 0;
+  shape.causal = call.cost.flops_skipped > 0;
   shape.masked = op.arguments.size() > 3 && op.arguments[3].kind == Argument::Kind::tensor &&
                  op.tensor(3).defined;
   shape.dtype = query.dtype;
@@ -84,17 +84,16 @@ const char* accelerator_kernel(const std::string& architecture, const Shape& sha
   return has_dtype && aligned ? "efficient" : "math";
 }
 
-std::string picked_kernel(const Subject& subject, const Shape& shape) {
-  if (subject.hardware.cpu()) return shape.size == shape.value_size ? "cpu" : "math";
+std::string picked_kernel(const PricedCall& call, const Shape& shape) {
+  if (call.hardware.cpu()) return shape.size == shape.value_size ? "cpu" : "math";
   for (const NamedKernel& named : kNamedKernels) {
-    if (subject.op.op.find(named.part) != std::string::npos) return named.kernel;
+    if (call.op.op.find(named.part) != std::string::npos) return named.kernel;
   }
-  return accelerator_kernel(subject.hardware.architecture(), shape);
+  return accelerator_kernel(call.hardware.architecture(), shape);
 }
 
-std::string kernel_of(const Subject& subject, const Shape& shape) {
-  return subject.options.attention.empty() ? picked_kernel(subject, shape)
-                                           : subject.options.attention;
+std::string kernel_of(const PricedCall& call, const Shape& shape) {
+  return call.options.attention.empty() ? picked_kernel(call, shape) : call.options.attention;
 }
 
 bool is_decode(const Shape& shape) {
@@ -131,61 +130,61 @@ double decode_compute(const Shape& shape, const AttentionKernel& kernel, double 
 }
 
 // The kernel for CPUs goes over tiles of 512 keys: what a causal mask hides of one is computed.
-double cpu_compute(const Subject& subject, const Shape& shape, double rate) {
+double cpu_compute(const PricedCall& call, const Shape& shape, double rate) {
   const double skipped = std::max(1 - 512 / shape.keys, 0.0);
-  return (static_cast<double>(subject.cost[FlopKind::contraction]) -
-          skipped * static_cast<double>(subject.cost.flops_skipped)) /
+  return (static_cast<double>(call.cost[FlopKind::contraction]) -
+          skipped * static_cast<double>(call.cost.flops_skipped)) /
          rate;
 }
 
-Parts fused_time(const Subject& subject, const Shape& shape, const std::string& name) {
-  const Hardware& hardware = subject.hardware;
+Parts fused_time(const PricedCall& call, const Shape& shape, const std::string& name) {
+  const Hardware& hardware = call.hardware;
   const AttentionKernel& kernel = hardware.attention(name);
-  const Precision precision = precision_of(shape.dtype, subject.options.matmul_tf32, hardware);
+  const Precision precision = precision_of(shape.dtype, call.options.matmul_tf32, hardware);
   const double rate = hardware.peak(precision) * share_of(kernel, shape.size);
   const bool decode = is_decode(shape);
-  const double compute = hardware.cpu() ? cpu_compute(subject, shape, rate)
+  const double compute = hardware.cpu() ? cpu_compute(call, shape, rate)
                          : decode       ? decode_compute(shape, kernel, rate)
                                         : prefill_compute(shape, kernel, rate, hardware.units());
-  const double memory = memory_seconds(subject, traffic_of(subject.op, subject.cost));
+  const double memory = memory_seconds(call, traffic_of(call.op, call.cost));
   const bool split = decode && shape.keys > kBlock;
   const double fixed = kernel.fixed + (split ? kernel.combine : 0);
   return {fixed + overlapped(compute, memory), compute, memory};
 }
 
 // Two products with the scores in memory between them, and what is done to the scores there.
-Parts math_time(const Subject& subject, const Shape& shape) {
-  const Hardware& hardware = subject.hardware;
+Parts math_time(const PricedCall& call, const Shape& shape) {
+  const Hardware& hardware = call.hardware;
   const double element = static_cast<double>(c10::elementSize(shape.dtype));
   const double batch = shape.batch * shape.heads;
   const double scores = batch * shape.queries * shape.keys * element;
   Product product;
-  product.precision = precision_of(shape.dtype, subject.options.matmul_tf32, hardware);
+  product.precision = precision_of(shape.dtype, call.options.matmul_tf32, hardware);
   product.batch = batch;
   product.rows = shape.queries;
   product.columns = shape.keys;
   product.depth = shape.size;
   const Traffic first = {0, batch * (shape.queries + shape.keys) * shape.size * element, scores};
-  Parts total = product_time(subject, product, first);
+  Parts total = product_time(call, product, first);
   const Traffic second = {0, scores + batch * shape.keys * shape.value_size * element,
                           batch * shape.queries * shape.value_size * element};
   product.columns = shape.value_size;
   product.depth = shape.keys;
-  const Parts last = product_time(subject, product, second);
+  const Parts last = product_time(call, product, second);
   // The scores pass through memory for the softmax, and once more for a mask.
   const double passes = shape.masked || shape.causal ? 2 : 1;
   const Traffic between = {0, scores, scores};
-  const double softmax = passes * (hardware.launch + memory_seconds(subject, between));
+  const double softmax = passes * (hardware.launch + memory_seconds(call, between));
   return {total.seconds + last.seconds + softmax, total.compute + last.compute,
           total.memory + last.memory + softmax};
 }
 
 }  // namespace
 
-Parts attention_time(const Subject& subject) {
-  const Shape shape = shape_of(subject);
-  const std::string kernel = kernel_of(subject, shape);
-  return kernel == "math" ? math_time(subject, shape) : fused_time(subject, shape, kernel);
+Parts attention_time(const PricedCall& call) {
+  const Shape shape = shape_of(call);
+  const std::string kernel = kernel_of(call, shape);
+  return kernel == "math" ? math_time(call, shape) : fused_time(call, shape, kernel);
 }
 
 }  // namespace nnprof

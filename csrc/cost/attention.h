@@ -5,6 +5,6 @@
 
 namespace nnprof {
 
-Parts attention_time(const Subject& subject);
+Parts attention_time(const PricedCall& call);
 
 }  // namespace nnprof

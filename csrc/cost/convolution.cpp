@@ -37,28 +37,28 @@ Window window_of(const OpSignature& op, const Cost& cost) {
 
 }  // namespace
 
-Parts convolution_time(const Subject& subject) {
-  const Hardware& hardware = subject.hardware;
-  const Window window = window_of(subject.op, subject.cost);
-  const Traffic traffic = traffic_of(subject.op, subject.cost);
+Parts convolution_time(const PricedCall& call) {
+  const Hardware& hardware = call.hardware;
+  const Window window = window_of(call.op, call.cost);
+  const Traffic traffic = traffic_of(call.op, call.cost);
   Product product;
   product.precision =
-      precision_of(computed_dtype(subject.op), subject.options.convolution_tf32, hardware);
-  product.operations = static_cast<double>(subject.cost[FlopKind::contraction]) /
-                       static_cast<double>(std::max<int64_t>(subject.cost.macs, 1));
+      precision_of(computed_dtype(call.op), call.options.convolution_tf32, hardware);
+  product.operations = static_cast<double>(call.cost[FlopKind::contraction]) /
+                       static_cast<double>(std::max<int64_t>(call.cost.macs, 1));
   product.batch = window.groups;
   product.columns = window.columns;
   product.depth = window.depth;
-  product.rows = static_cast<double>(subject.op.output().numel()) / window.groups / window.columns;
+  product.rows = static_cast<double>(call.op.output().numel()) / window.groups / window.columns;
   const bool depthwise = window.groups > 1 && window.channels <= kFewChannels;
   if (depthwise) {
-    const double work = product.operations * static_cast<double>(subject.cost.macs);
+    const double work = product.operations * static_cast<double>(call.cost.macs);
     const double compute = work / (hardware.vector_sustained(Precision::fp32) * hardware.depthwise);
-    const double memory = memory_seconds(subject, traffic);
+    const double memory = memory_seconds(call, traffic);
     return {hardware.launch + overlapped(compute, memory), compute, memory};
   }
   product.operations /= hardware.convolution;
-  return product_time(subject, product, traffic);
+  return product_time(call, product, traffic);
 }
 
 }  // namespace nnprof

@@ -22,20 +22,20 @@ double model_weights(const Session& session) {
   return bytes;
 }
 
-Parts parts_of(const Subject& subject) {
-  switch (subject.op_class) {
+Parts parts_of(const PricedCall& call) {
+  switch (call.op_class) {
     case OpClass::free:
       return {};
     case OpClass::matmul:
-      return matmul_time(subject);
+      return matmul_time(call);
     case OpClass::convolution:
-      return convolution_time(subject);
+      return convolution_time(call);
     case OpClass::attention:
-      return attention_time(subject);
+      return attention_time(call);
     case OpClass::recurrent:
-      return recurrent_time(subject);
+      return recurrent_time(call);
     default:
-      return memory_bound_time(subject);
+      return memory_bound_time(call);
   }
 }
 
@@ -45,27 +45,27 @@ Bound bound_of(const Parts& parts, double launch) {
   return parts.compute > parts.memory ? Bound::compute : Bound::memory;
 }
 
-double peak_of(const Subject& subject) {
-  const bool convolution = subject.op_class == OpClass::convolution;
-  const bool tf32 = convolution ? subject.options.convolution_tf32 : subject.options.matmul_tf32;
-  if (subject.cost.macs == 0) return subject.hardware.peak(Precision::fp32);
-  return subject.hardware.peak(precision_of(computed_dtype(subject.op), tf32, subject.hardware));
+double peak_of(const PricedCall& call) {
+  const bool convolution = call.op_class == OpClass::convolution;
+  const bool tf32 = convolution ? call.options.convolution_tf32 : call.options.matmul_tf32;
+  if (call.cost.macs == 0) return call.hardware.peak(Precision::fp32);
+  return call.hardware.peak(precision_of(computed_dtype(call.op), tf32, call.hardware));
 }
 
-Estimate estimate_one(const Subject& subject) {
-  const Hardware& hardware = subject.hardware;
-  const Parts parts = parts_of(subject);
+Estimate estimate_one(const PricedCall& call) {
+  const Hardware& hardware = call.hardware;
+  const Parts parts = parts_of(call);
   Estimate made;
-  made.op_class = subject.op_class;
+  made.op_class = call.op_class;
   made.seconds = parts.seconds;
   made.compute = parts.compute;
   made.memory = parts.memory;
   made.bound = bound_of(parts, hardware.launch);
-  made.host = subject.op_class == OpClass::free ? hardware.host_view : hardware.host;
-  made.flops = static_cast<double>(subject.cost.flops() - subject.cost.flops_skipped);
-  made.bytes = static_cast<double>(subject.cost.bytes_read + subject.cost.bytes_written);
-  made.peak = peak_of(subject);
-  made.error = hardware.error[static_cast<size_t>(subject.op_class)];
+  made.host = call.op_class == OpClass::free ? hardware.host_view : hardware.host;
+  made.flops = static_cast<double>(call.cost.flops() - call.cost.flops_skipped);
+  made.bytes = static_cast<double>(call.cost.bytes_read + call.cost.bytes_written);
+  made.peak = peak_of(call);
+  made.error = hardware.error[static_cast<size_t>(call.op_class)];
   return made;
 }
 

@@ -32,14 +32,14 @@ Shares shares_of(const Hardware& hardware, Precision precision) {
           matrix ? hardware.sustained(precision) : hardware.vector_sustained(precision)};
 }
 
-Parts gpu_product(const Subject& subject, const Product& product, const Traffic& traffic) {
-  const Hardware& hardware = subject.hardware;
+Parts gpu_product(const PricedCall& call, const Product& product, const Traffic& traffic) {
+  const Hardware& hardware = call.hardware;
   const Shares shares = shares_of(hardware, product.precision);
-  const double memory = memory_seconds(subject, traffic);
-  const double store = hardware.epilogue * store_seconds(subject, traffic);
+  const double memory = memory_seconds(call, traffic);
+  const double store = hardware.epilogue * store_seconds(call, traffic);
   const double partial_sums = hardware.split_traffic * 2 * product.batch * product.rows *
                               product.columns *
-                              hardware.seconds_per_byte(subject.op_class, traffic.bytes());
+                              hardware.seconds_per_byte(call.op_class, traffic.bytes());
   Parts best;
   for (const Tile& tile : hardware.tiles) {
     const double share = shares.matrix ? tile.matrix_share : tile.vector_share;
@@ -61,16 +61,16 @@ Parts gpu_product(const Subject& subject, const Product& product, const Traffic&
 }
 
 // On a CPU there are no waves; what counts is how well a kernel's registers are filled.
-Parts cpu_product(const Subject& subject, const Product& product, const Traffic& traffic) {
-  const Hardware& hardware = subject.hardware;
+Parts cpu_product(const PricedCall& call, const Product& product, const Traffic& traffic) {
+  const Hardware& hardware = call.hardware;
   const double work =
       product.operations * product.batch * product.rows * product.columns * product.depth;
   const double filled = product.rows / (product.rows + hardware.half_rows) * product.columns /
                         (product.columns + hardware.half_columns) * product.depth /
                         (product.depth + hardware.half_depth);
   const double compute = work / (hardware.sustained(product.precision) * filled);
-  const double memory = memory_seconds(subject, traffic);
-  return {hardware.fixed[static_cast<size_t>(subject.op_class)] + hardware.fork +
+  const double memory = memory_seconds(call, traffic);
+  return {hardware.fixed[static_cast<size_t>(call.op_class)] + hardware.fork +
               overlapped(compute, memory),
           compute, memory};
 }
@@ -118,9 +118,9 @@ c10::ScalarType computed_dtype(const OpSignature& op) {
   return first == nullptr ? c10::ScalarType::Float : first->dtype;
 }
 
-Parts product_time(const Subject& subject, const Product& product, const Traffic& traffic) {
-  return subject.hardware.cpu() ? cpu_product(subject, product, traffic)
-                                : gpu_product(subject, product, traffic);
+Parts product_time(const PricedCall& call, const Product& product, const Traffic& traffic) {
+  return call.hardware.cpu() ? cpu_product(call, product, traffic)
+                             : gpu_product(call, product, traffic);
 }
 
 namespace {
@@ -143,24 +143,24 @@ double batches(const OpSignature& op, const TensorSpec& output) {
 
 }  // namespace
 
-Product product_of(const Subject& subject) {
-  const TensorSpec& output = subject.op.output();
+Product product_of(const PricedCall& call) {
+  const TensorSpec& output = call.op.output();
   Product product;
   product.precision =
-      precision_of(computed_dtype(subject.op), subject.options.matmul_tf32, subject.hardware);
-  const auto macs = static_cast<double>(std::max<int64_t>(subject.cost.macs, 1));
+      precision_of(computed_dtype(call.op), call.options.matmul_tf32, call.hardware);
+  const auto macs = static_cast<double>(std::max<int64_t>(call.cost.macs, 1));
   const auto elements = static_cast<double>(std::max<int64_t>(output.numel(), 1));
-  product.operations = static_cast<double>(subject.cost[FlopKind::contraction]) / macs;
+  product.operations = static_cast<double>(call.cost[FlopKind::contraction]) / macs;
   product.depth = std::max(macs / elements, 1.0);
   product.columns =
       output.dim() > 0 ? static_cast<double>(std::max<int64_t>(output.size(-1), 1)) : 1;
-  product.batch = std::min(batches(subject.op, output), elements / product.columns);
+  product.batch = std::min(batches(call.op, output), elements / product.columns);
   product.rows = elements / product.columns / product.batch;
   return product;
 }
 
-Parts matmul_time(const Subject& subject) {
-  return product_time(subject, product_of(subject), traffic_of(subject.op, subject.cost));
+Parts matmul_time(const PricedCall& call) {
+  return product_time(call, product_of(call), traffic_of(call.op, call.cost));
 }
 
 }  // namespace nnprof

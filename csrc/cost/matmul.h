@@ -31,10 +31,10 @@ c10::ScalarType computed_dtype(const OpSignature& op);
 // The larger of the two, nearly: they overlap, but not perfectly at equal lengths.
 double overlapped(double compute, double memory);
 
-Parts product_time(const Subject& subject, const Product& product, const Traffic& traffic);
+Parts product_time(const PricedCall& call, const Product& product, const Traffic& traffic);
 
-Product product_of(const Subject& subject);
-Parts matmul_time(const Subject& subject);
-Parts convolution_time(const Subject& subject);
+Product product_of(const PricedCall& call);
+Parts matmul_time(const PricedCall& call);
+Parts convolution_time(const PricedCall& call);
 
 }  // namespace nnprof

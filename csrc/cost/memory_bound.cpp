@@ -34,42 +34,41 @@ double row_bytes(const OpSignature& op, bool whole_normalized_shape) {
 }
 
 // How many times more than once the input is read from memory.
-double reads_again(const Subject& subject) {
-  const Hardware& hardware = subject.hardware;
+double reads_again(const PricedCall& call) {
+  const Hardware& hardware = call.hardware;
   if (hardware.cpu()) return 0;
-  const std::string_view family = subject.op.family;
+  const std::string_view family = call.op.family;
   if (family == "layer_norm") {
-    const double in_flight = hardware.units() * kRowsInFlight * row_bytes(subject.op, true);
+    const double in_flight = hardware.units() * kRowsInFlight * row_bytes(call.op, true);
     return share_missed(in_flight / hardware.usable_cache(), 0.6, 1.4);
   }
   if (family == "softmax") {
-    const TensorSpec& input = subject.op.tensor(0);
+    const TensorSpec& input = call.op.tensor(0);
     if (!input.defined || input.dim() == 0 || input.size(-1) <= kWarpSoftmax) return 0;
-    const double in_flight = hardware.units() * row_bytes(subject.op, false);
+    const double in_flight = hardware.units() * row_bytes(call.op, false);
     return 2 * share_missed(in_flight / hardware.usable_cache(), 0.18, 0.4);
   }
   return 0;
 }
 
 // What is computed, in multiplications of the device's ordinary units.
-double compute_seconds(const Subject& subject) {
+double compute_seconds(const PricedCall& call) {
   double work = 0;
-  for (size_t kind = 0; kind < subject.hardware.kind_cost.size(); ++kind) {
-    work +=
-        static_cast<double>(subject.cost.flops_by_kind[kind]) * subject.hardware.kind_cost[kind];
+  for (size_t kind = 0; kind < call.hardware.kind_cost.size(); ++kind) {
+    work += static_cast<double>(call.cost.flops_by_kind[kind]) * call.hardware.kind_cost[kind];
   }
   const Precision precision =
-      computed_dtype(subject.op) == c10::ScalarType::Double ? Precision::fp64 : Precision::fp32;
+      computed_dtype(call.op) == c10::ScalarType::Double ? Precision::fp64 : Precision::fp32;
   // A window is gone through element by element.
-  const double share = subject.op_class == OpClass::pooling ? subject.hardware.pooling : 1.0;
-  return work / (subject.hardware.vector_sustained(precision) * share);
+  const double share = call.op_class == OpClass::pooling ? call.hardware.pooling : 1.0;
+  return work / (call.hardware.vector_sustained(precision) * share);
 }
 
 // A CPU reads a line before it writes to it; in place that is read anyway.
-double in_place_share(const Subject& subject) {
-  if (!subject.hardware.cpu() || subject.op.outputs.empty()) return 1;
-  const TensorSpec& input = subject.op.tensor(0);
-  const TensorSpec& output = subject.op.output();
+double in_place_share(const PricedCall& call) {
+  if (!call.hardware.cpu() || call.op.outputs.empty()) return 1;
+  const TensorSpec& input = call.op.tensor(0);
+  const TensorSpec& output = call.op.output();
   return input.defined && input.storage == output.storage ? 2.0 / 3 : 1.0;
 }
 
@@ -82,24 +81,24 @@ double elements(const OpSignature& op) {
 }
 
 // A CPU's second thread starts where there is enough to do; until then one core does it.
-double threaded(const Subject& subject, double compute, double memory) {
-  const Hardware& hardware = subject.hardware;
+double threaded(const PricedCall& call, double compute, double memory) {
+  const Hardware& hardware = call.hardware;
   if (!hardware.cpu()) return overlapped(compute, memory);
-  if (elements(subject.op) > hardware.grain) return hardware.fork + overlapped(compute, memory);
+  if (elements(call.op) > hardware.grain) return hardware.fork + overlapped(compute, memory);
   return overlapped(compute * hardware.units(), memory / hardware.single_core);
 }
 
 }  // namespace
 
-Parts memory_bound_time(const Subject& subject) {
-  const Traffic traffic = traffic_of(subject.op, subject.cost);
-  const double again = reads_again(subject);
-  const double once = in_place_share(subject) * memory_seconds(subject, traffic);
+Parts memory_bound_time(const PricedCall& call) {
+  const Traffic traffic = traffic_of(call.op, call.cost);
+  const double again = reads_again(call);
+  const double once = in_place_share(call) * memory_seconds(call, traffic);
   const double bytes = std::max(traffic.bytes(), 1.0);
   const double memory = once * (bytes + again * traffic.read) / bytes;
-  const double compute = compute_seconds(subject);
-  const double fixed = subject.hardware.fixed[static_cast<size_t>(subject.op_class)];
-  return {fixed + threaded(subject, compute, memory), compute, memory};
+  const double compute = compute_seconds(call);
+  const double fixed = call.hardware.fixed[static_cast<size_t>(call.op_class)];
+  return {fixed + threaded(call, compute, memory), compute, memory};
 }
 
 }  // namespace nnprof

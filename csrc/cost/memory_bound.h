@@ -5,6 +5,6 @@
 
 namespace nnprof {
 
-Parts memory_bound_time(const Subject& subject);
+Parts memory_bound_time(const PricedCall& call);
 
 }  // namespace nnprof

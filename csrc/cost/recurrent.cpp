@@ -44,23 +44,23 @@ void add(Parts& total, const Parts& part, double times = 1) {
 
 }  // namespace
 
-Parts recurrent_time(const Subject& subject) {
-  const Hardware& hardware = subject.hardware;
+Parts recurrent_time(const PricedCall& call) {
+  const Hardware& hardware = call.hardware;
   const Precision precision =
-      precision_of(computed_dtype(subject.op), subject.options.convolution_tf32, hardware);
-  const auto weights = matrices(subject.op);
-  const TensorSpec& input = subject.op.tensor(0);
+      precision_of(computed_dtype(call.op), call.options.convolution_tf32, hardware);
+  const auto weights = matrices(call.op);
+  const TensorSpec& input = call.op.tensor(0);
   double macs_a_row = 0;
   for (const TensorSpec* weight : weights) {
     macs_a_row += static_cast<double>(weight->numel());
   }
-  if (macs_a_row == 0 || input.dim() == 0) return matmul_time(subject);
+  if (macs_a_row == 0 || input.dim() == 0) return matmul_time(call);
   // A row of the input goes once through every matrix.
-  const double rows = static_cast<double>(subject.cost.macs) / macs_a_row;
-  const bool cell = is_cell(subject.op) || input.dim() < 2;
-  const bool batch_first = !subject.op.arguments.empty() &&
-                           subject.op.arguments.back().kind == Argument::Kind::boolean &&
-                           subject.op.arguments.back().integer != 0;
+  const double rows = static_cast<double>(call.cost.macs) / macs_a_row;
+  const bool cell = is_cell(call.op) || input.dim() < 2;
+  const bool batch_first = !call.op.arguments.empty() &&
+                           call.op.arguments.back().kind == Argument::Kind::boolean &&
+                           call.op.arguments.back().integer != 0;
   const double steps =
       cell ? 1 : static_cast<double>(std::max<int64_t>(input.size(batch_first ? 1 : 0), 1));
   Parts total;
@@ -70,7 +70,7 @@ Parts recurrent_time(const Subject& subject) {
     Traffic traffic = traffic_with(*weights[i], at_once);
     // The state's matrix stays in caches and registers from step to step.
     if (of_state && steps > 1) traffic.weights /= steps;
-    Parts part = product_time(subject, product_with(*weights[i], at_once, precision), traffic);
+    Parts part = product_time(call, product_with(*weights[i], at_once, precision), traffic);
     if (of_state) part.seconds += hardware.step - (hardware.cpu() ? 0 : hardware.launch);
     add(total, part, of_state ? steps : 1);
   }

@@ -5,6 +5,6 @@
 
 namespace nnprof {
 
-Parts recurrent_time(const Subject& subject);
+Parts recurrent_time(const PricedCall& call);
 
 }  // namespace nnprof

@@ -28,15 +28,15 @@ Traffic traffic_of(const OpSignature& op, const Cost& cost) {
   return traffic;
 }
 
-double memory_seconds(const Subject& subject, const Traffic& traffic) {
+double memory_seconds(const PricedCall& call, const Traffic& traffic) {
   const double activations = activation_bytes(traffic);
-  const double footprint = std::max(subject.model_weights, traffic.weights) + activations;
-  return traffic.weights * subject.hardware.seconds_per_byte(subject.op_class, footprint) +
-         activations * subject.hardware.seconds_per_byte(subject.op_class, traffic.bytes());
+  const double footprint = std::max(call.model_weights, traffic.weights) + activations;
+  return traffic.weights * call.hardware.seconds_per_byte(call.op_class, footprint) +
+         activations * call.hardware.seconds_per_byte(call.op_class, traffic.bytes());
 }
 
-double store_seconds(const Subject& subject, const Traffic& traffic) {
-  return traffic.written * subject.hardware.seconds_per_byte(subject.op_class, traffic.bytes());
+double store_seconds(const PricedCall& call, const Traffic& traffic) {
+  return traffic.written * call.hardware.seconds_per_byte(call.op_class, traffic.bytes());
 }
 
 }  // namespace nnprof

@@ -15,7 +15,7 @@ struct EstimateOptions {
 };
 
 // One call to be estimated.
-struct Subject {
+struct PricedCall {
   const OpSignature& op;
   const Cost& cost;
   const Hardware& hardware;
@@ -36,8 +36,8 @@ Traffic traffic_of(const OpSignature& op, const Cost& cost);
 
 // Seconds that moving it takes. Weights were last read a whole forward ago: they are in the cache
 // only where all of the model's fit there.
-double memory_seconds(const Subject& subject, const Traffic& traffic);
+double memory_seconds(const PricedCall& call, const Traffic& traffic);
 // Of written bytes alone, beside `traffic`.
-double store_seconds(const Subject& subject, const Traffic& traffic);
+double store_seconds(const PricedCall& call, const Traffic& traffic);
 
 }  // namespace nnprof

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from collections import Counter
 from dataclasses import dataclass
 from io import StringIO
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 from nnprof.report import time_notes, tree
 from nnprof.report.metrics import Metric, known
 from nnprof.report.options import TableOptions
+from nnprof.report.paper import NO_LIMIT, text_of, width_of
 from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["columns", "document", "module_cell", "note_text", "notes", "render", "tree_rows"]
 
-# Wide enough for any table: a pipe has no width.
-_NO_LIMIT = 1000
 # Left out in this order where the terminal is too narrow for all.
 _SPARE_COLUMNS = ("Output shape", "Type", "%")
 _NAMES_SHOWN = 8
@@ -45,22 +42,12 @@ class Line:
 
 def render(profile: Profile, options: TableOptions | None = None) -> str:
     """The table as plain text, no wider than `options.width` or the terminal."""
-    from rich.console import Console
-
     options = options or TableOptions()
-    width = options.width or _terminal_width() or _NO_LIMIT
-    text = StringIO()
-    console = Console(file=text, width=width, no_color=True, force_terminal=False)
-    console.print(document(profile, options, width), soft_wrap=False)
-    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
+    width = width_of(options)
+    return text_of(document(profile, options, width), width)
 
 
-def _terminal_width() -> int | None:
-    """The columns of the terminal that a `print` would reach; None where it is a pipe or a file."""
-    return shutil.get_terminal_size().columns if sys.stdout and sys.stdout.isatty() else None
-
-
-def document(profile: Profile, options: TableOptions, width: int = _NO_LIMIT) -> Group:
+def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> Group:
     """The table and its notes for a rich console of `width` columns."""
     from rich.console import Group
     from rich.text import Text
@@ -137,9 +124,9 @@ def _fitting_table(profile: Profile, options: TableOptions, width: int) -> Table
 
     lines = list(tree_rows(profile, options))
     metrics = columns(profile)
-    if width >= _NO_LIMIT:
+    if width >= NO_LIMIT:
         return _table(lines, metrics, ())
-    measure = Console(file=StringIO(), width=_NO_LIMIT)
+    measure = Console(file=StringIO(), width=NO_LIMIT)
     for left_out in range(len(_SPARE_COLUMNS) + 1):
         table = _table(lines, metrics, _SPARE_COLUMNS[:left_out])
         if measure.measure(table).maximum <= width:

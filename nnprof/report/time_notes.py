@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nnprof.report.units import Unit, format_percent, format_value
+from nnprof.report.units import Unit, format_interval, format_percent, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["notes", "short_op"]
 
 _NAMES_SHOWN = 8
+#: More of the peak than a measurement can be off by.
+_MOST_OF_PEAK = 1.05
 _KERNELS = {"device-bound": "bound by kernels", "host-bound": "bound by what is around them"}
 
 
@@ -41,9 +43,23 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "End to end", _end_to_end(times, times.end_to_end)
     if times.mfu is not None and times.hfu is not None:
         yield "MFU", _utilization(profile, times, times.mfu, times.hfu)
+    above = [one.peak_share for one in times.by_signature if _above_peak(one)]
+    if above:
+        yield "Above peak", _too_fast(above)
     if profile.tokens is not None and times.wall_s:
         rate = format_value(profile.tokens / times.wall_s)
         yield "Tokens/s", f"{rate} in {_seconds(times.wall_s)} a forward"
+
+
+def _above_peak(one: SignatureTimes) -> bool:
+    return one.measured_s is not None and (one.peak_share or 0.0) > _MOST_OF_PEAK
+
+
+def _too_fast(shares: list[float | None]) -> str:
+    most = format_percent(max(share or 0.0 for share in shares), 1)
+    calls = "a unique call" if len(shares) == 1 else f"{len(shares)} unique calls"
+    why = "the hardware's numbers are too low, or a kernel computes with fewer FLOPs"
+    return f"{calls} measured at up to {most} of it: {why}"
 
 
 def short_op(op: str) -> str:
@@ -56,7 +72,7 @@ def _seconds(value: float) -> str:
 
 
 def _between(low: float | None, high: float | None) -> str:
-    return f" [{_seconds(low)}, {_seconds(high)}]" if low is not None and high is not None else ""
+    return f" {interval}" if (interval := format_interval(low, high)) else ""
 
 
 def _hardware(hardware: Hardware) -> str:
@@ -83,19 +99,22 @@ def _measured(times: Times, measurements: Measurements) -> str:
             text += f", estimated over measured {total.ratio:.2f}"
         warm = _warm(times)
         if warm is not None:
-            text += f"; {_seconds(warm)} were all weights in the cache"
+            text += f"; {_seconds(warm)} if all weights were in the cache"
     if total.unmeasured:
         text += f"; {format_percent(total.unmeasured, 1)} of the estimated time was not measured"
     scaled = sum(
         one.calls * one.estimated_s for one in times.by_signature if one.status == "scaled"
     )
     if scaled:
-        text += f"; {format_percent(scaled, total.estimated_s)} is scaled from parts of the batch"
+        text += (
+            f"; {format_percent(scaled, total.estimated_s)} was, in a part of the batch, and scaled"
+        )
     single = sum(
         one.total_s for one in times.by_signature if one.measured_s is not None and one.samples < 2
     )
     if single:
-        text += f"; {format_percent(single, total.measured_s or 0.0)} of it from single samples"
+        share = format_percent(single, total.measured_s or 0.0)
+        text += f"; {share} of the measured time is from single samples"
     if measurements.interrupted:
         text += f"; interrupted after {_seconds(measurements.took_s)}"
     return text
@@ -163,7 +182,7 @@ def _wall(times: Times) -> str:
         verdict = line.verdict
         idle = format_percent(line.idle_s, line.wall_s)
         parts = f"device {_seconds(line.device_s)}, host {_seconds(line.host_s)}, idle {idle}"
-    source = "" if times.measured_timeline is None else "; of the measured times where there are"
+    source = "" if times.measured_timeline is None else "; from measured times where there are any"
     return f"{text}, {verdict}: {parts}{source}"
 
 
@@ -193,5 +212,5 @@ def _utilization(profile: Profile, times: Times, mfu: float, hfu: float) -> str:
     rate = format_value(profile.flops / times.wall_s, Unit.FLOP_RATE)
     text = f"{format_percent(mfu, 1)} of the device's peak over {wall}"
     if hfu != mfu:
-        text += f", {format_percent(hfu, 1)} of it executed (HFU)"
+        text += f"; HFU {format_percent(hfu, 1)}, of the FLOPs that kernels execute"
     return f"{text}; {rate} of all FLOPs"

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Unit",
     "format_exact",
+    "format_interval",
     "format_percent",
     "format_shape",
     "format_shapes",
@@ -60,6 +61,17 @@ def _format_seconds(seconds: float) -> str:
     return f"{_three_digits(seconds * 1e9)} ns" if seconds else "0 s"
 
 
+def format_interval(low: float | None, high: float | None) -> str:
+    """Two ends in seconds: "[1.11, 1.33] ms"; nothing where they are not known."""
+    if low is None or high is None:
+        return ""
+    ends = [_format_seconds(low), _format_seconds(high)]
+    numbers, units = zip(*(end.split(" ") for end in ends), strict=True)
+    if units[0] == units[1]:
+        return f"[{numbers[0]}, {numbers[1]}] {units[0]}"
+    return f"[{ends[0]}, {ends[1]}]"
+
+
 def _decimals(seconds: float) -> int:
     return 2 if abs(seconds) < 99.995 else 1 if abs(seconds) < 999.95 else 0
 
@@ -98,7 +110,7 @@ def format_shape(shapes: Sequence[Sequence[int]]) -> str:
 
 
 def format_shapes(shapes: Sequence[Sequence[int]]) -> str:
-    """The first two of the shapes, with a count of the others: "[8, 64] [64, 64] +1"."""
-    shown = ["[" + ", ".join(map(str, shape)) + "]" for shape in shapes[:_SHAPES_SHOWN]]
+    """The first two of the shapes, closely, with a count of the others: "[8,64] [64,64] +1"."""
+    shown = ["[" + ",".join(map(str, shape)) + "]" for shape in shapes[:_SHAPES_SHOWN]]
     more = len(shapes) - _SHAPES_SHOWN
     return " ".join([*shown, f"+{more}"] if more > 0 else shown)

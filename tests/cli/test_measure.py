@@ -6,8 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 
 import nnprof
+from nnprof.replay import replay
 from nnprof.report import REPORTS
 
 if TYPE_CHECKING:
@@ -54,9 +56,64 @@ def test_saved_json_is_a_profile(run: Callable[..., Any], models: Path, tmp_path
 
 @pytest.mark.parametrize("report", [r for r in REPORTS if not r.suffix], ids=lambda r: r.name)
 def test_other_reports(report: Any, run: Callable[..., Any], models: Path) -> None:
-    result = run("measure", f"{models}:Net", "--shape", "3,4", "--report", report.name)
+    options = ["--report", report.name, "--hardware", "h200"]
+    result = run("measure", f"{models}:Net", "--shape", "3,4", *options)
     assert result.code == 0
-    assert "58" in result.out
+    assert ("By unique call" if report.name == "times" else "58") in result.out
+
+
+# Times.
+
+
+def test_hardware_gives_an_estimate(run: Callable[..., Any], models: Path) -> None:
+    net = ["measure", f"{models}:Net", "--shape", "3,4"]
+    assert "Estimated" not in run(*net).out
+    result = run(*net, "--hardware", "h200", "--sort", "estimated_s")
+    assert (result.code, result.err) == (0, "")
+    assert "NVIDIA H200" in result.out
+    assert "Measured" not in result.out
+
+
+def test_device_measures(run: Callable[..., Any], models: Path, tmp_path: Path) -> None:
+    words = ["measure", f"{models}:Words", "--shape", "32,2000", "--json", tmp_path / "out.json"]
+    result = run(*words, "--device", "cpu", "--time-budget", "2", "--report", "times")
+    assert (result.code, result.err) == (0, "")
+    assert "Errors of the estimates" in result.out
+    profile = nnprof.Profile.load(tmp_path / "out.json")
+    assert profile.device == "cpu"
+    assert profile.measured_s
+
+
+def test_ctrl_c_while_measuring_keeps_the_report(
+    run: Callable[..., Any], models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any, **__: Any) -> Any:
+        def stop(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        return replay(*_, **__ | {"progress": stop})
+
+    monkeypatch.setattr("nnprof.measured.replay", interrupted)
+    net = ["measure", f"{models}:Net", "--shape", "3,4", "--json", tmp_path / "out.json"]
+    result = run(*net, "--device", "cpu", "--time-budget", "2")
+    assert (result.code, result.err) == (130, "nnprof: interrupted\n")
+    assert "interrupted after" in result.out
+    assert nnprof.Profile.load(tmp_path / "out.json").macs == 144
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_said_before_the_model_is_built(
+    run: Callable[..., Any],
+) -> None:
+    result = run("measure", "gone.py:Net", "--device", "cuda")
+    assert result.code == 1
+    assert result.err.startswith("nnprof: error: no cuda device is there to measure on: pass ")
+
+
+def test_unknown_hardware_is_said_before_the_model_is_built(run: Callable[..., Any]) -> None:
+    result = run("measure", "gone.py:Net", "--hardware", "h2000")
+    assert result.code == 1
+    assert "no hardware is called 'h2000': did you mean" in result.err
 
 
 def test_depth_and_sort(run: Callable[..., Any], models: Path) -> None:
@@ -151,6 +208,8 @@ def test_wrong_shapes_are_named(
         (["--shape", "3,4", "--dtype", "wide"], "'wide' is no dtype"),
         (["--shape", "3,4", "--sort", "cost"], "'macs'"),
         (["--shape", "3,4", "--depth", "-1"], "depth"),
+        (["--shape", "3,4", "--time-budget", "5"], "give --device too"),
+        (["--shape", "3,4", "--device", "cpu", "--time-budget", "0"], "x>0"),
         (["--shape", "3,4", "--no-such-option"], "No such option"),
     ],
 )

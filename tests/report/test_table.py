@@ -38,7 +38,7 @@ def test_a_folded_row_is_the_sum(decoder: Profile) -> None:
     layers = model.children[1]
     assert layers.count == 126
     assert layers.values["macs"] == 126 * decoder["model.layers.7"].macs
-    assert sum(child.values["macs"] for child in layers.children) == layers.values["macs"]
+    assert sum(child.values["macs"] or 0 for child in layers.children) == layers.values["macs"]
     assert layers.children[1].values["params"] == 126 * decoder["model.layers.0.self_attn"].params
 
 
@@ -54,7 +54,7 @@ def test_alternating_blocks_fold_and_alternating_plain_layers_do_not(alternating
 
 def test_nothing_is_lost_in_folding(alternating: Profile) -> None:
     def total(node: tree.Node) -> float:
-        return node.own["flops"] + sum(total(child) for child in node.children)
+        return (node.own["flops"] or 0) + sum(total(child) for child in node.children)
 
     assert total(tree.build(alternating.layers[0])) == alternating.flops
 
