@@ -10,9 +10,9 @@
 #include "bindings/bindings.h"
 #include "bindings/trace_result.h"
 #include "dispatch/operators.h"
+#include "replay/replayed_call.h"
 #include "replay/runner.h"
 #include "replay/statistics.h"
-#include "replay/subject.h"
 
 namespace py = pybind11;
 

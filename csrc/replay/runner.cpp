@@ -6,9 +6,9 @@
 
 #include "replay/clock.h"
 #include "replay/machine.h"
+#include "replay/replayed_call.h"
 #include "replay/split.h"
 #include "replay/statistics.h"
-#include "replay/subject.h"
 
 namespace nnprof {
 namespace {
@@ -137,10 +137,10 @@ class Replay {
       part = part_that_fits(job, options_.device, usable);
     }
     if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
-    Subject subject(job, part.signature, options_.device);
-    Visit visit{.subject = subject, .part = part, .usable = usable};
-    visit.seconds_a_call = subject.warm_up(*clock_, data_);
-    if (!subject.made_what_was_recorded()) {
+    ReplayedCall call(job, part.signature, options_.device);
+    Visit visit{.call = call, .part = part, .usable = usable};
+    visit.seconds_a_call = call.warm_up(*clock_, data_);
+    if (!call.made_what_was_recorded()) {
       return set_status(measurement, ReplayStatus::not_replayable, kOtherSizes);
     }
     set_count(visit);
@@ -148,11 +148,11 @@ class Replay {
     if (measurement.seconds.empty()) return;
     measurement.status = part.parts > 1 ? ReplayStatus::scaled : ReplayStatus::measured;
     if (part.parts > 1) measurement.note = part.note;
-    const bool differs = subject.sets().size() > 1 && !subject.sets().writes();
+    const bool differs = call.sets().size() > 1 && !call.sets().writes();
     if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty()) {
       return;
     }
-    subject.rotating = false;
+    call.rotating = false;
     ReplayMeasurement unused;
     take_samples(visit, kFewSamples, unused, measurement.warm_seconds);
   }
@@ -165,7 +165,7 @@ class Replay {
 
   // One materialized call while it is sampled.
   struct Visit {
-    Subject& subject;
+    ReplayedCall& call;
     const Part& part;
     int64_t usable = 0;
     double seconds_a_call = 0;
@@ -174,7 +174,7 @@ class Replay {
 
   // As many calls a sample as the clock wants, and sets of arguments for them.
   void set_count(Visit& visit) {
-    ArgumentSets& sets = visit.subject.sets();
+    ArgumentSets& sets = visit.call.sets();
     visit.count = clock_->calls_for(visit.seconds_a_call);
     add_sets(visit);
     if (!sets.writes()) return;
@@ -185,7 +185,7 @@ class Replay {
   // So many that a weight has left the cache when its turn comes again, and that nothing that is
   // written is written twice before it is put back.
   void add_sets(const Visit& visit) {
-    ArgumentSets& sets = visit.subject.sets();
+    ArgumentSets& sets = visit.call.sets();
     const int64_t own = sets.bytes_of_further_set();
     const int64_t cold = sets.cold_bytes();
     int64_t wanted = 1;
@@ -204,8 +204,8 @@ class Replay {
 
   void take_samples(Visit& visit, size_t most, ReplayMeasurement& measurement,
                     std::vector<double>& seconds) {
-    Subject& subject = visit.subject;
-    const Calls calls{[&](size_t n) { subject.prepare(n); }, [&](size_t n) { subject.call(n); }};
+    ReplayedCall& call = visit.call;
+    const Calls calls{[&](size_t n) { call.prepare(n); }, [&](size_t n) { call.call(n); }};
     const auto parts = static_cast<double>(visit.part.parts);
     const size_t before = seconds.size();
     int64_t discarded = 0;

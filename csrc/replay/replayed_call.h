@@ -35,10 +35,10 @@ class RecordedState {
   c10::impl::ExcludeDispatchKeyGuard quiet_{keys_of_the_program()};
 };
 
-class Subject {
+class ReplayedCall {
  public:
   // `signature`: of the call, or of a part of it.
-  Subject(const ReplayJob& job, const OpSignature& signature, c10::Device device);
+  ReplayedCall(const ReplayJob& job, const OpSignature& signature, c10::Device device);
 
   ArgumentSets& sets() { return sets_; }
 

@@ -1,4 +1,4 @@
-#include "replay/subject.h"
+#include "replay/replayed_call.h"
 
 #include <c10/core/DeviceGuard.h>
 
@@ -7,10 +7,10 @@
 
 namespace nnprof {
 
-Subject::Subject(const ReplayJob& job, const OpSignature& signature, c10::Device device)
+ReplayedCall::ReplayedCall(const ReplayJob& job, const OpSignature& signature, c10::Device device)
     : job_(job), signature_(signature), sets_(*job.op, signature, device) {}
 
-double Subject::warm_up(Clock& clock, RandomData& data) {
+double ReplayedCall::warm_up(Clock& clock, RandomData& data) {
   sets_.make_first(data);
   prepare(1);
   call(1);
@@ -22,7 +22,7 @@ double Subject::warm_up(Clock& clock, RandomData& data) {
   return std::max(host_seconds() - start, 1e-7);
 }
 
-void Subject::prepare(size_t count) {
+void ReplayedCall::prepare(size_t count) {
   stacks_.clear();
   if (sets_.writes()) sets_.refresh();
   for (size_t i = 0; i < count; ++i) {
@@ -31,7 +31,7 @@ void Subject::prepare(size_t count) {
   }
 }
 
-void Subject::call(size_t count) {
+void ReplayedCall::call(size_t count) {
   for (size_t i = 0; i < count; ++i) {
     Stack& stack = stacks_[i];
     job_.op->handle.callBoxed(stack);
@@ -40,7 +40,7 @@ void Subject::call(size_t count) {
   }
 }
 
-bool Subject::made_what_was_recorded() const {
+bool ReplayedCall::made_what_was_recorded() const {
   if (signature_.outputs.empty() || outputs_.empty() || !outputs_[0].isTensor()) return true;
   const at::Tensor& made = outputs_[0].toTensor();
   return !made.defined() || made.sizes() == at::IntArrayRef(signature_.outputs[0].sizes);
