@@ -1,7 +1,11 @@
-"""How well replayed calls add up to the real forward, and how well a second replay repeats them.
+"""Do replayed calls add up to the real forward on this CPU, and do estimates agree with them?
 
-`python benchmarks/replays.py [--threads 1] [--budget 30] [model ...]`, models of models.py by name.
-The machine must be idle for the numbers to mean anything.
+    python benchmarks/replays.py [--calibrate] [--budget 20] [model ...]
+
+Each model is measured twice: the sum of the replays is held against the real forward, which ran
+before and after them in the same process; the estimates against the replays, by class of operator
+over all models; and the second replay against the first, call by call. Calibrate first, on an idle
+machine: what else runs there is measured too.
 """
 
 from __future__ import annotations
@@ -9,81 +13,181 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
-from pathlib import Path
+from collections import defaultdict
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import torch
+from conditions import conditions, write
+from models import torchvision_model
+from rich.console import Console
+from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+import nnprof
+from nnprof.hardware import for_device
+from nnprof.hardware.fit import errors
 
-from benchmarks.models import LlamaConfig, llama, torchvision_model
-from nnprof.inputs import make_inputs
-from nnprof.replay import Measurements, replay
-from nnprof.run import run
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-_LLAMA = LlamaConfig(
-    hidden=1024, ffn=2816, layers=8, heads=16, kv_heads=16, vocabulary=32000, context=512
-)
+    from torch import nn
 
-
-def _real_seconds(model: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> list[float]:
-    model(*arguments)
-    seconds = []
-    for _ in range(15):
-        start = time.perf_counter()
-        model(*arguments)
-        seconds.append(time.perf_counter() - start)
-    return seconds
+#: What the project promises of this benchmark.
+SUM_WITHIN = 0.10  # of the real forward, median over the models
+ESTIMATE_WITHIN = 0.25  # median error of a class of operator
+REPEAT_WITHIN = 0.05  # median over calls of more than...
+REPEATED_FROM_S = 50e-6
 
 
-def _sum(measured: Measurements, signatures: list[int]) -> float:
-    return sum(measured.seconds[number] or 0.0 for number in signatures)
+def _transformer(model: str, config: str) -> nn.Module:
+    from nnprof.models import import_torchvision
+
+    import_torchvision()  # which transformers would else fail to import
+    import transformers
+
+    made: nn.Module = getattr(transformers, model)(getattr(transformers, config)())
+    return made.eval()
 
 
-def compare(name: str, budget: float) -> None:
-    if name == "llama":
-        model, shape = llama(_LLAMA, torch.float32, "cpu"), (1, 128)
-    else:
-        model, shape = torchvision_model(name, "cpu"), (1, 3, 224, 224)
+_IMAGE = (1, 3, 224, 224)
+_TOKENS = {"input_ids": (1, 128)}
+MODELS: dict[str, tuple[Callable[[], nn.Module], Any]] = {
+    "ResNet-50": (lambda: torchvision_model("resnet50", "cpu"), _IMAGE),
+    "ViT-B/16": (lambda: torchvision_model("vit_b_16", "cpu"), _IMAGE),
+    "BERT-base": (lambda: _transformer("BertModel", "BertConfig"), _TOKENS),
+    "GPT-2": (lambda: _transformer("GPT2LMHeadModel", "GPT2Config"), _TOKENS),
+}
+
+
+def measured(name: str, budget: float) -> list[nnprof.Profile]:
+    """Two measurements of one model."""
+    build, shape = MODELS[name]
+    model = build()
     with torch.no_grad():
-        arguments, keywords = make_inputs(model.eval(), shape)
-        real_arguments = tuple(
-            torch.randn(shape) if argument.is_meta else argument for argument in arguments
-        )
-        running, _ = run(model, arguments, keywords)
-        result = running._result
-        assert result is not None
-        real = _real_seconds(model, real_arguments)
-        first, second = (replay(result, "cpu", time_budget=budget, seed=seed) for seed in (0, 1))
-        real += _real_seconds(model, real_arguments)
-    signatures = result.ops()["signature"].tolist()
-    ratios = [
-        b / a
-        for a, b in zip(first.seconds, second.seconds, strict=True)
-        if a is not None and b is not None
+        return [
+            nnprof.measure(model, shape, device="cpu", time_budget=budget, progress=False)
+            for _ in range(2)
+        ]
+
+
+def repeatability(first: nnprof.Profile, second: nnprof.Profile) -> list[float]:
+    """By how much the second time of each long call is off the first."""
+    pairs = zip(first.times.by_signature, second.times.by_signature, strict=True)
+    return [
+        abs(b.measured_s / a.measured_s - 1)
+        for a, b in pairs
+        if a.measured_s and b.measured_s and a.measured_s > REPEATED_FROM_S
     ]
-    spread = statistics.median(abs(ratio - 1) for ratio in ratios)
-    sums = [_sum(measured, signatures) * 1e3 for measured in (first, second)]
-    forward = statistics.median(real) * 1e3
-    print(
-        f"{name}: forward {forward:.2f} ms (fastest {min(real) * 1e3:.2f}), "
-        f"replays {sums[0]:.2f} and {sums[1]:.2f} ms ({sums[0] / forward - 1:+.1%}), "
-        f"an operator repeats within {spread:.1%}; {first.took_s:.1f} s, "
-        f"{sum(first.discarded)} samples discarded of {sum(first.samples)}, "
-        f"{first.status.count('no time')} operators without a time"
-    )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--budget", type=float, default=30.0)
-    parser.add_argument("models", nargs="*", default=["resnet50", "llama"])
+def model_result(name: str, profiles: list[nnprof.Profile]) -> dict[str, Any]:
+    first = profiles[0]
+    real = first.times.end_to_end
+    return {
+        "estimated_s": first.estimated_s,
+        "replays_s": [profile.measured_s for profile in profiles],
+        "end_to_end_s": [profile.end_to_end_s for profile in profiles],
+        "interval_s": [real.low_s, real.high_s],
+        "runs": real.samples,
+        "disturbed_runs": real.discarded,
+        "replays_over_end_to_end": statistics.mean(
+            profile.measured_s / profile.end_to_end_s for profile in profiles
+        ),
+        "unmeasured": first.times.total.unmeasured,
+        "repeats": repeatability(*profiles),
+        "notes": list(real.notes),
+    }
+
+
+def class_errors(profiles: list[nnprof.Profile]) -> dict[str, dict[str, float]]:
+    pairs = defaultdict(list)
+    for profile in profiles:
+        for one in profile.times.by_signature:
+            if one.status == "measured" and one.measured_s and one.estimated_s:
+                pairs[one.op_class].append((one.estimated_s, one.measured_s))
+    return {
+        name: asdict(errors(*zip(*those, strict=True))) for name, those in sorted(pairs.items())
+    }
+
+
+def show(console: Console, result: dict[str, Any]) -> None:
+    table = Table(title="Sum of the replays against the real forward", title_justify="left")
+    for title in (
+        "model",
+        "estimated",
+        "replays",
+        "real forward",
+        "replays/real",
+        "repeats within",
+    ):
+        table.add_column(title, justify="left" if title == "model" else "right")
+    for name, one in result["models"].items():
+        table.add_row(
+            name,
+            f"{1e3 * one['estimated_s']:.1f} ms",
+            " ".join(f"{1e3 * seconds:.1f}" for seconds in one["replays_s"]) + " ms",
+            " ".join(f"{1e3 * seconds:.1f}" for seconds in one["end_to_end_s"]) + " ms",
+            f"{one['replays_over_end_to_end']:.3f}",
+            f"{100 * statistics.median(one['repeats']):.1f} %",
+        )
+    console.print(table)
+    table = Table(title="Estimates against the replays, % of the time", title_justify="left")
+    for title in ("class", "calls", "median", "MAPE", "p90", "bias", "by time"):
+        table.add_column(title, justify="left" if title == "class" else "right")
+    for name, one in result["errors"].items():
+        statistics_of = (one[key] for key in ("median", "mape", "p90", "bias", "weighted"))
+        table.add_row(name, str(one["n"]), *(f"{100 * value:.1f}" for value in statistics_of))
+    console.print(table)
+    for bar in result["bars"]:
+        console.print(f"{'met   ' if bar['met'] else 'MISSED'} {bar['name']}: {bar['value']:.1%}")
+
+
+def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
+    models = result["models"].values()
+    gap = statistics.median(abs(one["replays_over_end_to_end"] - 1) for one in models)
+    repeats = statistics.median(value for one in models for value in one["repeats"])
+    found = [
+        ("sum of the replays off the real forward, median of the models", gap, SUM_WITHIN),
+        ("second replay off the first, median of calls over 50 us", repeats, REPEAT_WITHIN),
+    ]
+    found += [
+        (f"estimate off the replay, median of {name} calls", one["median"], ESTIMATE_WITHIN)
+        for name, one in result["errors"].items()
+    ]
+    return [
+        {"name": name, "value": value, "limit": limit, "met": value <= limit}
+        for name, value, limit in found
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=list(MODELS), metavar="MODEL")
+    parser.add_argument("--calibrate", action="store_true", help="the time model first")
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds for a measurement")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    unknown = set(options.models) - set(MODELS)
+    if unknown:
+        parser.error(f"no model {', '.join(unknown)}: there are {', '.join(MODELS)}")
+    if options.calibrate:
+        from nnprof.hardware.calibrate import calibrate, save
+
+        print(f"calibrated: {save(calibrate('cpu'), 'cpu')}")
+    result: dict[str, Any] = {"conditions": conditions("transformers"), "models": {}}
+    firsts = []
     for name in options.models:
-        compare(name, options.budget)
+        profiles = measured(name, options.budget)
+        result["models"][name] = model_result(name, profiles)
+        firsts.append(profiles[0])
+    hardware = for_device("cpu")
+    result["hardware"] = hardware.to_dict()
+    result["errors"] = class_errors(firsts)
+    result["bars"] = bars(result)
+    show(Console(width=130), result)
+    print(f"hardware: {hardware.title}, {hardware.source}")
+    print(f"written to {write('replays', result)}")
+    return int(not all(bar["met"] for bar in result["bars"]))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

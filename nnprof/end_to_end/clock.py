@@ -74,7 +74,8 @@ def median_with_interval(values: Sequence[float]) -> tuple[float, float, float]:
     ordered = sorted(values)
     rank, outside = 0, 0.0
     while rank < (len(ordered) - 1) // 2:
-        outside += 2 * math.comb(len(ordered), rank) * 0.5 ** len(ordered)
+        # Whole numbers divided: as floats, both would overflow beyond a thousand values.
+        outside += 2 * math.comb(len(ordered), rank) / 2 ** len(ordered)
         if outside > 0.05:
             break
         rank += 1

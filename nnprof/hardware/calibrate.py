@@ -80,7 +80,7 @@ def _signatures(result: _core.TraceResult, probes: Sequence[Probe]) -> list[int]
 
 
 #: What probes make their inputs with.
-_FACTORIES = ("aten::empty.memory_format", "aten::zeros", "aten::expand")
+_FACTORIES = ("aten::empty.memory_format", "aten::zeros", "aten::transpose.int")
 
 
 def _fitted(

@@ -159,10 +159,10 @@ def _memory_bound(scale: _Scale) -> Iterator[Group]:
     for name, function, columns in (
         ("softmax", lambda x: torch.softmax(x, -1), (64, 512, 4096)),
         ("reduction", lambda x: x.mean(-1), (64, 1024)),
-        ("copy", lambda x: torch.cat((x, x), -1), (64, 1024)),
     ):
         probes = tuple(Probe(function, (shape,)) for shape in _rows(scale, columns, 4))
         yield Group(name, probes, _of_class(name))
+    yield Group("copy", tuple(_copies(scale)), _of_class("copy"))
     yield Group("layer_norm", tuple(_layer_norms(scale)), _of_class("layer_norm"))
     yield Group("normalization", tuple(_batch_norms(scale)), _of_class("normalization"))
     yield Group("pooling", tuple(_poolings(scale)), ("pooling", "launches.pooling"))
@@ -171,6 +171,16 @@ def _memory_bound(scale: _Scale) -> Iterator[Group]:
 
 def _of_class(name: str) -> tuple[str, str]:
     return f"bandwidth.{name}", f"launches.{name}"
+
+
+def _copies(scale: _Scale) -> Iterator[Probe]:
+    for shape in _rows(scale, (64, 1024), 4):
+        yield Probe(torch.clone, (shape,))
+        yield Probe(lambda x, y: torch.cat((x, y), -1), (shape, shape))
+        rows, width = shape
+        if rows >= 16:  # heads put beside each other, as attention does
+            parts = (rows // 16, 16, width)
+            yield Probe(lambda x: x.transpose(0, 1).clone(), (parts,))
 
 
 def _layer_norms(scale: _Scale) -> Iterator[Probe]:
@@ -207,7 +217,8 @@ def _poolings(scale: _Scale) -> Iterator[Probe]:
 
 
 def _embeddings(scale: _Scale) -> Iterator[Probe]:
-    for rows in _spread(16, scale.elements[1] / 4096, 5):
+    # So many rows that a replay draws them anew: known ones would all be the first.
+    for rows in _spread(96, scale.elements[1] / 2048, 5):
 
         def look_up(table: Tensor, rows: int = rows) -> Tensor:
             return F.embedding(torch.zeros(rows, dtype=torch.int64, device="meta"), table)

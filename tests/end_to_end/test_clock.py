@@ -56,3 +56,9 @@ def test_a_run_that_only_computes_loses_less_than_it_took() -> None:
 def test_overlapping_intervals_count_once() -> None:
     assert union_of([]) == 0
     assert union_of([(5, 6), (0, 2), (1, 3), (1, 2), (3, 4)]) == 5
+
+
+def test_thousands_of_runs_have_a_median_too() -> None:
+    median, low, high = median_with_interval([float(number) for number in range(5001)])
+    assert median == 2500
+    assert 2400 < low < 2500 < high < 2600
