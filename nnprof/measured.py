@@ -5,6 +5,7 @@ The forward is timed before and after the replays, so that both saw the same mac
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnprof.end_to_end import EndToEnd, RealForward
@@ -62,14 +63,18 @@ def measured_times(
     except KeyboardInterrupt:
         pass
     if measurements is None:
-        measurements = _replayed(result, estimates, device, _NO_TIME, _interrupt)
+        measurements = _nothing_measured(result, estimates, device)
     line = _measured_timeline(result, estimates, measurements)
     return Times(result, estimates, measurements, end_to_end, line)
 
 
-def _interrupt(done: int, of: int, op: str) -> None:
-    """Progress of a replay that was interrupted before it began."""
-    raise KeyboardInterrupt
+def _nothing_measured(
+    result: _core.TraceResult, estimates: Estimates, device: torch.device
+) -> Measurements:
+    """What a replay that was interrupted before it began has to say."""
+    unmeasured = _replayed(result, estimates, device, _NO_TIME, None)
+    status = ["interrupted" if one == "no time" else one for one in unmeasured.status]
+    return replace(unmeasured, interrupted=True, status=status)
 
 
 def _replayed(
