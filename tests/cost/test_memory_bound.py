@@ -171,7 +171,7 @@ def test_functions_that_compute_take_longer_where_computing_is_slow() -> None:
     cache holds."""
     x = meta(1 << 20)
     assert time(torch.sin, x, on="x86").bound == "compute"
-    assert seconds(torch.sin, x, on="x86") > 2 * seconds(torch.relu, x, on="x86")
+    assert seconds(torch.sin, x, on="x86") > 1.5 * seconds(torch.relu, x, on="x86")
     assert time(torch.relu, x, on="x86").bound == "memory"
 
 
