@@ -114,6 +114,17 @@ bool is_cold(Role role) {
   return role == Role::parameter || role == Role::buffer || role == Role::input;
 }
 
+// Larger than any last cache that rows could stay in from one look-up to the next.
+constexpr int64_t kLargeTable = int64_t{64} << 20;
+
+// Of a look-up in a table: rows that are known are those of the model.
+bool is_index(const Operator& op, const TensorSpec& spec) {
+  const std::string_view family = op.family;
+  return (family == "embedding" || family == "indexing") && !spec.wrapped_number &&
+         (spec.dtype == c10::ScalarType::Long || spec.dtype == c10::ScalarType::Int) &&
+         spec.values.empty() && !is_cold(spec.role);
+}
+
 }  // namespace
 
 std::string why_not_materialized(const Operator& op, const OpSignature& signature) {
@@ -133,6 +144,17 @@ std::string why_not_materialized(const Operator& op, const OpSignature& signatur
 ArgumentSets::ArgumentSets(const Operator& op, const OpSignature& signature, c10::Device device)
     : op_(op), signature_(signature), call_(op.handle.schema(), signature), device_(device) {
   for_each_spec([&](const TensorSpec& spec, size_t argument, size_t) { plan(spec, argument); });
+  share_large_tables();
+}
+
+// Of a table that no cache holds, rows are cold wherever they were not looked up before: it need
+// not be there twice.
+void ArgumentSets::share_large_tables() {
+  const auto is_drawn = [](const StoragePlan& plan) { return plan.drawn; };
+  looks_up_ = std::any_of(plans_.begin(), plans_.end(), is_drawn);
+  for (StoragePlan& plan : plans_) {
+    if (looks_up_ && !plan.written && plan.bytes() > kLargeTable) plan.cold = false;
+  }
 }
 
 template <class Visit>
@@ -157,6 +179,7 @@ void ArgumentSets::plan(const TensorSpec& spec, size_t argument) {
   plan.used = true;
   plan.cold = plan.cold || is_cold(spec.role);
   plan.written = plan.written || op_.writes(argument);
+  plan.drawn = plan.drawn || is_index(op_, spec);
   plan.on_cpu = plan.on_cpu || stays_on_cpu(call_, argument);
   writes_ = writes_ || plan.written;
 }
@@ -215,13 +238,14 @@ Stack ArgumentSets::build(const Set& set) const {
   return stack;
 }
 
-void ArgumentSets::make_first(RandomData& data) {
-  Set set;
-  for (const StoragePlan& plan : plans_) set.storages.push_back(new_storage(plan));
+// Storages that are wanted, each as the first tensor on it says.
+void ArgumentSets::fill(const Set& set, bool (*wanted)(const StoragePlan&),
+                        RandomData& data) const {
   std::vector<bool> filled(plans_.size(), false);
   for_each_spec([&](const TensorSpec& spec, size_t argument, size_t position) {
     if (spec.wrapped_number) return;
     const auto number = static_cast<size_t>(spec.storage);
+    if (!wanted(plans_[number])) return;
     const at::Tensor made = tensor(spec, set);
     if (!filled[number]) {
       const at::Tensor& bytes = set.storages[number];
@@ -233,6 +257,12 @@ void ArgumentSets::make_first(RandomData& data) {
     }
     if (!spec.values.empty()) fill_with(made, spec.values);
   });
+}
+
+void ArgumentSets::make_first(RandomData& data) {
+  Set set;
+  for (const StoragePlan& plan : plans_) set.storages.push_back(new_storage(plan));
+  fill(set, [](const StoragePlan&) { return true; }, data);
   set.arguments = build(set);
   sets_.push_back(std::move(set));
   for (size_t i = 0; i < plans_.size(); ++i) {
@@ -240,12 +270,13 @@ void ArgumentSets::make_first(RandomData& data) {
   }
 }
 
-void ArgumentSets::add_set() {
+void ArgumentSets::add_set(RandomData& data) {
   Set set;
   for (size_t i = 0; i < plans_.size(); ++i) {
     const at::Tensor& first = sets_[0].storages[i];
     set.storages.push_back(plans_[i].own() ? copy_of(first) : first);
   }
+  fill(set, [](const StoragePlan& plan) { return plan.drawn; }, data);
   set.arguments = build(set);
   sets_.push_back(std::move(set));
 }

@@ -30,7 +30,9 @@ class ArgumentSets {
   bool writes() const { return writes_; }
 
   void make_first(RandomData& data);
-  void add_set();
+  void add_set(RandomData& data);
+  // Does each set look up other rows?
+  bool looks_up() const { return looks_up_; }
   size_t size() const { return sets_.size(); }
   int64_t count() const { return static_cast<int64_t>(sets_.size()); }
   // The arguments, to be copied: a call takes them off its stack.
@@ -45,9 +47,10 @@ class ArgumentSets {
     bool used = false;
     bool cold = false;
     bool written = false;
+    bool drawn = false;  // indices: each set has its own, so that it finds other rows
     bool on_cpu = false;
     int64_t bytes() const { return end_byte - first_byte; }
-    bool own() const { return cold || written; }
+    bool own() const { return cold || written || drawn; }
   };
   struct Set {
     std::vector<at::Tensor> storages;  // as bytes
@@ -57,6 +60,8 @@ class ArgumentSets {
   template <class Visit>
   void for_each_spec(Visit visit) const;
   void plan(const TensorSpec& spec, size_t argument);
+  void share_large_tables();
+  void fill(const Set& set, bool (*wanted)(const StoragePlan&), RandomData& data) const;
   at::Tensor new_storage(const StoragePlan& plan) const;
   at::Tensor tensor(const TensorSpec& spec, const Set& set) const;
   Stack build(const Set& set) const;
@@ -67,6 +72,7 @@ class ArgumentSets {
   c10::Device device_;
   bool has_tensors_ = false;
   bool writes_ = false;
+  bool looks_up_ = false;
   std::vector<StoragePlan> plans_;  // by the storage's number
   std::vector<Set> sets_;
   std::vector<at::Tensor> pristine_;  // of written storages, by number

@@ -16,6 +16,7 @@ namespace {
 constexpr size_t kFewSamples = 10;
 constexpr size_t kMostSamples = 50;
 constexpr int64_t kMostSets = 1024;
+constexpr int64_t kLookUps = 128;           // sets of indices into a table that no cache holds
 constexpr double kPrecision = 0.01;         // of the median
 constexpr double kSmallestInterval = 1e-7;  // seconds
 constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take
@@ -190,10 +191,11 @@ class Replay {
     const int64_t cold = sets.cold_bytes();
     int64_t wanted = 1;
     if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
+    if (sets.looks_up() && cold == 0) wanted = kLookUps;
     if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
     const int64_t room = own > 0 ? (visit.usable - visit.part.bytes) / own : 0;
     wanted = std::min({wanted, room + 1, kMostSets});
-    while (sets.count() < wanted) sets.add_set();
+    while (sets.count() < wanted) sets.add_set(data_);
     const int64_t bytes = visit.part.bytes + (sets.count() - 1) * own + clock_->bytes();
     report_.peak_bytes = std::max(report_.peak_bytes, bytes);
   }
