@@ -10,7 +10,7 @@ import torch
 
 from nnprof.errors import InputError
 from nnprof.hardware.detect import calibration_path, for_device, identity
-from nnprof.hardware.fit import Errors, errors, fit
+from nnprof.hardware.fit import Errors, errors, fit, solver
 from nnprof.hardware.probes import Probe, Probes, groups
 
 if TYPE_CHECKING:
@@ -41,12 +41,13 @@ def calibrate(
     `calibration`; `save` puts it where `for_device` finds it.
 
     Raises:
-        InputError: there is no such device, or nothing could be measured on it.
+        InputError: there is no such device, or too little could be measured on it.
         MissingExtraError: scipy is not installed.
     """
     from nnprof.replay import present_device, replay
     from nnprof.trace import trace
 
+    solver()  # what is missing for the fit is said before the measuring
     present = present_device(device)
     start = for_device(present, calibrated=False)
     probed = groups(start)
@@ -92,7 +93,7 @@ def _fitted(
 ) -> Hardware:
     from nnprof.estimate import estimate
 
-    first = 0
+    first, start = 0, hardware
     for group in probed:
         numbers = signatures[first : first + len(group.probes)]
         first += len(group.probes)
@@ -107,6 +108,12 @@ def _fitted(
         seconds = [measured.seconds[number] or 0.0 for number in known]
         names = [name for name in group.constants if hardware.model_constants()[name] > 0]
         hardware = fit(hardware, names, estimated, seconds)
+    if hardware is start:
+        done = sum(measured.seconds[number] is not None for number in signatures)
+        raise InputError(
+            f"too little could be measured, {done} of {len(signatures)} calls: give more time, or "
+            f"leave the machine alone ({_reasons(measured)})"
+        )
     return _with_residuals(hardware, signatures, result, measured)
 
 
@@ -124,8 +131,6 @@ def _with_residuals(
         guess, seconds = estimates.seconds[number], measured.seconds[number]
         if seconds and guess:
             pairs[estimates.op_class[number]].append((guess, seconds))
-    if not pairs:
-        raise InputError(f"nothing could be measured: {_reasons(measured)}")
     found: dict[str, Errors] = {
         name: errors(*zip(*those, strict=True)) for name, those in pairs.items()
     }
@@ -140,7 +145,8 @@ def _with_residuals(
 
 def _reasons(measured: Measurements) -> str:
     told = zip(measured.status, measured.notes, strict=True)
-    return "; ".join(sorted({f"{status}: {note}" for status, note in told})[:5])
+    reasons = {f"{status}: {note}" if note else status for status, note in told}
+    return "; ".join(sorted(reasons - {"measured", "view"})[:5])
 
 
 def _conditions(measured: Measurements) -> dict[str, str | float]:

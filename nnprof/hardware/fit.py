@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from nnprof.hardware.spec import Hardware
 
-__all__ = ["Errors", "errors", "fit"]
+__all__ = ["Errors", "errors", "fit", "solver"]
 
 #: Errors beyond this weigh less: an outlier must not bend the fit (the scale of `soft_l1`).
 _OUTLIER = 0.1
@@ -58,6 +58,15 @@ def errors(estimated: Sequence[float], measured: Sequence[float]) -> Errors:
     )
 
 
+def solver() -> Callable[..., Any]:
+    """scipy's least squares; raises `MissingExtraError` without scipy."""
+    try:
+        from scipy.optimize import least_squares
+    except ImportError as error:
+        raise MissingExtraError("fitting constants needs scipy: pip install scipy") from error
+    return least_squares  # type: ignore[no-any-return]
+
+
 def fit(
     hardware: Hardware,
     names: Sequence[str],
@@ -69,10 +78,7 @@ def fit(
     `estimate` tells what a device takes for the same calls. Constants are fitted as factors, with
     their defaults as the prior; they must be positive. Raises `MissingExtraError` without scipy.
     """
-    try:
-        from scipy.optimize import least_squares
-    except ImportError as error:
-        raise MissingExtraError("fitting constants needs scipy: pip install scipy") from error
+    least_squares = solver()
     start = hardware.model_constants()
     times = np.log(np.asarray(measured, dtype=float))
     weight = _PRIOR * np.sqrt(len(times))

@@ -120,8 +120,9 @@ def _spread(least: float, most: float, count: int) -> Iterator[int]:
 def _elementwise(scale: _Scale) -> Group:
     probes = [Probe(torch.add, ((n,), (n,))) for n in _spread(*scale.elements, 14)]
     probes += [Probe(torch.relu, ((n,),)) for n in _spread(*scale.elements, 8)]
-    names = ("launch_s", "bandwidth.elementwise", "cache_gain", "fork_s", "single_core")
-    return Group("elementwise", tuple(probes), names)
+    names = ("launch_s", "bandwidth.elementwise", "cache_gain")
+    threads = ("fork_s", "single_core") if scale is _SCALES["cpu"] else ()
+    return Group("elementwise", tuple(probes), (*names, *threads))
 
 
 def _new_memory(hardware: Hardware) -> Iterator[Group]:
@@ -269,7 +270,8 @@ def _convolutions(scale: _Scale) -> Group:
         for inputs, outputs, side, kernel, stride in _LAYERS:
             shapes = ((batch, inputs, side, side), (outputs, inputs, kernel, kernel))
             probes.append(Probe(_convolution(stride, kernel, 1), shapes, weights=(1,)))
-    return Group("convolutions", tuple(probes), ("convolution", "launches.convolution"))
+    launches = ("launches.convolution",) if scale is _SCALES["cpu"] else ()
+    return Group("convolutions", tuple(probes), ("convolution", *launches))
 
 
 def _convolution(stride: int, kernel: int, groups: int) -> Callable[[Tensor, Tensor], Tensor]:
