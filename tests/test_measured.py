@@ -114,6 +114,8 @@ def test_everything_is_there() -> None:
     line = times.timeline
     assert line.device_s == pytest.approx(profile.measured_s)
     assert line.wall_s == pytest.approx(line.device_s + line.host_s)
+    # Python around the calls is not replayed: it is estimated.
+    assert line.host_s == times.estimates.timeline.host_s > 0
 
 
 def test_a_real_run_is_part_of_the_utilization() -> None:

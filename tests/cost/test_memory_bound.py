@@ -111,6 +111,18 @@ def test_what_fits_in_the_last_cache_is_faster() -> None:
     assert bandwidth(large) < known.bandwidth
 
 
+@pytest.mark.parametrize("device", names())
+def test_the_cache_is_no_slower_than_the_memory(device: str) -> None:
+    known = find(device)
+    at_once = seconds(torch.relu, meta(1), on=known)
+
+    def bandwidth(elements: int) -> float:
+        x = meta(elements)
+        return bytes_of(x, x) / (seconds(torch.relu, x, on=known) - at_once)
+
+    assert bandwidth(known.cache_bytes // 20) > 0.99 * bandwidth(known.cache_bytes)
+
+
 def test_weights_are_not_in_the_cache_where_the_model_is_larger() -> None:
     """The same layer of 16 MiB, alone and among others, before a cache of 72 MiB."""
 

@@ -128,6 +128,22 @@ def test_what_nothing_tells_of_stays_at_its_default(calls: _core.TraceResult) ->
     assert fitted.constants["launch_s"] > 1.2 * start.model_constants()["launch_s"]
 
 
+def test_noise_does_not_move_what_the_times_hardly_tell_of() -> None:
+    """Of calls of 0.1 ms and more: a launch's 2.5 us are less than the noise."""
+
+    def run() -> None:
+        for power in (26, 27, 28):
+            torch.relu(meta(1 << power))
+
+    with nnprof.trace() as running:
+        run()
+    seconds, start = timed(running.result), find("h100")
+    times = np.asarray(seconds(start)) * [1.04, 0.98, 1.0]
+    fitted = fit(start, ("launch_s", "bandwidth.elementwise"), seconds, times.tolist())
+    assert fitted.constants["launch_s"] == pytest.approx(2.5e-6, rel=0.3)
+    assert fitted.constants["bandwidth.elementwise"] == pytest.approx(0.9, rel=0.05)
+
+
 def test_constants_stay_positive_and_within_reason(calls: _core.TraceResult) -> None:
     """Times that no constants explain: a thousandth, and a thousand times as long."""
     start = find("h100")
