@@ -122,7 +122,7 @@ bool is_index(const Operator& op, const TensorSpec& spec) {
   const std::string_view family = op.family;
   return (family == "embedding" || family == "indexing") && !spec.wrapped_number &&
          (spec.dtype == c10::ScalarType::Long || spec.dtype == c10::ScalarType::Int) &&
-         spec.values.empty() && !is_cold(spec.role);
+         spec.values.empty() && spec.role != Role::parameter && spec.role != Role::buffer;
 }
 
 }  // namespace

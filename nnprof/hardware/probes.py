@@ -157,12 +157,10 @@ def _rows(scale: _Scale, columns: tuple[int, ...], count: int) -> Iterator[tuple
 
 
 def _memory_bound(scale: _Scale) -> Iterator[Group]:
-    for name, function, columns in (
-        ("softmax", lambda x: torch.softmax(x, -1), (64, 512, 4096)),
-        ("reduction", lambda x: x.mean(-1), (64, 1024)),
-    ):
+    for name, function, columns in (("softmax", lambda x: torch.softmax(x, -1), (64, 512, 4096)),):
         probes = tuple(Probe(function, (shape,)) for shape in _rows(scale, columns, 4))
         yield Group(name, probes, _of_class(name))
+    yield Group("reduction", tuple(_means(scale)), _of_class("reduction"))
     yield Group("copy", tuple(_copies(scale)), _of_class("copy"))
     yield Group("layer_norm", tuple(_layer_norms(scale)), _of_class("layer_norm"))
     yield Group("normalization", tuple(_batch_norms(scale)), _of_class("normalization"))
@@ -172,6 +170,14 @@ def _memory_bound(scale: _Scale) -> Iterator[Group]:
 
 def _of_class(name: str) -> tuple[str, str]:
     return f"bandwidth.{name}", f"launches.{name}"
+
+
+def _means(scale: _Scale) -> Iterator[Probe]:
+    for shape in _rows(scale, (64, 1024), 3):
+        yield Probe(lambda x: x.mean(-1), (shape,))
+    for elements in _spread(scale.elements[0] * 64, scale.elements[1] / 16, 4):
+        last_map = (1, elements // 49, 7, 7)  # of a network
+        yield Probe(lambda x: F.adaptive_avg_pool2d(x, 1), (last_map,))
 
 
 def _copies(scale: _Scale) -> Iterator[Probe]:
