@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from io import StringIO
 from typing import TYPE_CHECKING
 
 import click
@@ -19,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["hardware"]
 
-_NO_LIMIT = 1000
 _TITLES = ("Name", "Device", "Units", "bf16", "fp16", "fp32", "GiB", "GB/s", "Source")
 _UNITS = {"gpu": "units", "cpu": "cores"}
 
@@ -35,7 +32,7 @@ def list_() -> None:
     """Every device with a data file; peaks are dense, in TFLOP/s of a matrix product."""
     from nnprof.hardware import find, names
 
-    _print(_table(find(name) for name in names()))
+    options.print_table(_table(find(name) for name in names()))
 
 
 @hardware.command()
@@ -111,17 +108,6 @@ def _table(every: Iterable[Hardware]) -> Table:
         row = (one.name, one.title, str(one.compute_units), *peaks, *memory, one.source)
         table.add_row(*map(Text, row))
     return table
-
-
-def _print(table: Table) -> None:
-    if sys.stdout.isatty():
-        options.print_document(table)
-        return
-    from rich.console import Console
-
-    text = StringIO()
-    Console(file=text, width=_NO_LIMIT, no_color=True).print(table)
-    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
 def _lines(one: Hardware) -> Iterator[str]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     import torch
     from rich.console import RenderableType
+    from rich.table import Table
 
 __all__ = [
     "TRACEBACK",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 TRACEBACK = "--traceback"
+#: Wide enough for any table: a pipe has no width.
+_NO_LIMIT = 1000
 
 # Read by `main` from the arguments themselves: errors are printed after the command has ended.
 traceback = click.option(
@@ -102,6 +105,18 @@ def progress_bar(message: str, *, quiet: bool) -> Iterator[Callable[[int, int, s
             bar.update(task, completed=done, total=of, description=f"{message}: {name}")
 
         yield show
+
+
+def print_table(table: Table) -> None:
+    """Prints as wide as the table is where nobody said how wide the page is."""
+    if sys.stdout.isatty():
+        print_document(table)
+        return
+    from rich.console import Console
+
+    text = StringIO()
+    Console(file=text, width=_NO_LIMIT, no_color=True).print(table)
+    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
 def print_document(document: RenderableType) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,7 +17,6 @@ __all__ = ["rules"]
 Rule = dict[str, Any]
 
 _LEFT_OUT = "left out"
-_NO_LIMIT = 1000
 
 
 @click.command()
@@ -40,7 +37,7 @@ def rules(pattern: str, check: bool) -> int:
     if check:
         shown = [rule for rule in shown if rule["status"] == _LEFT_OUT]
     if shown:
-        _print(_table(shown))
+        options.print_table(_table(shown))
     click.echo(_totals(every))
     return 1 if check and shown else 0
 
@@ -58,17 +55,6 @@ def _table(shown: list[Rule]) -> Table:
         status = "derived" if rule["derived"] and rule["status"] != _LEFT_OUT else rule["status"]
         table.add_row(*map(Text, (rule["op"], rule["family"], status, rule["reason"])))
     return table
-
-
-def _print(table: Table) -> None:
-    if sys.stdout.isatty():
-        options.print_document(table)
-        return
-    from rich.console import Console
-
-    text = StringIO()
-    Console(file=text, width=_NO_LIMIT, no_color=True).print(table)
-    click.echo("\n".join(line.rstrip() for line in text.getvalue().splitlines()))
 
 
 def _totals(every: list[Rule]) -> str:
