@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import click
