@@ -1,4 +1,7 @@
-"""The main job: what ResNet-50 and Llama-3.1-405B cost, without running them or having weights."""
+"""The main job: what ResNet-50 and Llama-3.1-405B cost, and how long they should take on an H200.
+
+Nothing is run, and no weights are needed.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,13 @@ import nnprof
 
 
 def main() -> int:
-    """Profile both models on the meta device and print their tables."""
+    """Profiles both models on the meta device and prints their tables."""
     resnet = torchvision_model("resnet50")
     print("ResNet-50 at (1, 3, 224, 224)\n")
-    print(nnprof.measure(resnet, (1, 3, 224, 224)))
+    print(nnprof.measure(resnet, (1, 3, 224, 224), hardware="h200"))
     model = llama(LLAMA_3_405B)
     print("\n\nLlama-3.1-405B at 1 x 8192 tokens\n")
-    print(nnprof.measure(model, (1, 8192)))
+    print(nnprof.measure(model, (1, 8192), hardware="h200"))
     return 0
 
 
