@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from nnprof import _core
+from nnprof.precision import convolution_tf32, matmul_tf32
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from os import PathLike
+
+    import torch
 
     from nnprof.hardware import Hardware
 
@@ -90,8 +91,8 @@ def estimate(
     columns = _core.estimate(
         result,
         core,
-        matmul_tf32=_matmul_tf32(),
-        convolution_tf32=_convolution_tf32(),
+        matmul_tf32=matmul_tf32(),
+        convolution_tf32=convolution_tf32(),
         attention=attention or "",
     )
     line = timeline(result, hardware, columns["seconds"], columns["host_s"])
@@ -154,18 +155,3 @@ def _made(key: _Key) -> _core.Hardware:
         vector_flops=vector,
         constants=hardware.model_constants(),
     )
-
-
-def _matmul_tf32() -> bool:
-    try:
-        return bool(torch.backends.cuda.matmul.allow_tf32)
-    except RuntimeError:  # set by the newer names, of which this one does not want to know
-        return str(torch.backends.cuda.matmul.fp32_precision) == "tf32"
-
-
-def _convolution_tf32() -> bool:
-    cudnn: Any = torch.backends.cudnn
-    try:
-        return bool(cudnn.allow_tf32)
-    except RuntimeError:
-        return str(cudnn.conv.fp32_precision) == "tf32"

@@ -16,6 +16,7 @@ import torch
 
 from nnprof import _core
 from nnprof.errors import InputError
+from nnprof.precision import convolution_tf32, matmul_tf32
 from nnprof.records import plain
 
 if TYPE_CHECKING:
@@ -221,7 +222,6 @@ def _conditions(device: torch.device, seed: int) -> dict[str, Any]:
         "seed": seed,
         "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
     if device.type == "cuda":
         conditions |= _cuda_conditions(device)
@@ -246,8 +246,8 @@ def _cuda_conditions(device: torch.device) -> dict[str, Any]:
         "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
         "cudnn_deterministic": torch.backends.cudnn.deterministic,
-        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
-        "matmul_allow_tf32": torch.backends.cuda.matmul.allow_tf32,
+        "cudnn_allow_tf32": convolution_tf32(),
+        "matmul_allow_tf32": matmul_tf32(),
     }
     # Asked of the driver by a package that may not be installed.
     for name, ask in (

@@ -378,7 +378,6 @@ def test_a_nested_measure_is_refused_and_later_ones_work() -> None:
     assert measure(nn.ReLU(), (4,)).measured_s is not None
 
 
-@pytest.mark.xfail(reason="the conditions of a replay ask torch by the older name")
 def test_tf32_by_its_newer_name_is_no_obstacle() -> None:
     """torch raises where it is asked by the older one."""
     torch.backends.mkldnn.matmul.fp32_precision = "tf32"

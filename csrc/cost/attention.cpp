@@ -137,11 +137,19 @@ double cpu_compute(const PricedCall& call, const Shape& shape, double rate) {
          rate;
 }
 
+// The memory-efficient kernel makes a float32 product of three TF32 ones where there are units for
+// them (cutlass' OpMultiplyAddFastF32), which is faster than the ordinary units.
+double peak_of(const Hardware& hardware, Precision precision, const std::string& kernel) {
+  const bool as_three = kernel == "efficient" && precision == Precision::fp32 &&
+                        hardware.has_matrix_units(Precision::tf32);
+  return as_three ? hardware.peak(Precision::tf32) / 3 : hardware.peak(precision);
+}
+
 Parts fused_time(const PricedCall& call, const Shape& shape, const std::string& name) {
   const Hardware& hardware = call.hardware;
   const AttentionKernel& kernel = hardware.attention(name);
   const Precision precision = precision_of(shape.dtype, call.options.matmul_tf32, hardware);
-  const double rate = hardware.peak(precision) * share_of(kernel, shape.size);
+  const double rate = peak_of(hardware, precision, name) * share_of(kernel, shape.size);
   const bool decode = is_decode(shape);
   const double compute = hardware.cpu() ? cpu_compute(call, shape, rate)
                          : decode       ? decode_compute(shape, kernel, rate)

@@ -47,8 +47,9 @@ Parts gpu_product(const PricedCall& call, const Product& product, const Traffic&
                           std::ceil(product.columns / static_cast<double>(tile.columns));
     const double rate = shares.sustained / hardware.units() * share;
     const double area = product.operations * static_cast<double>(tile.rows * tile.columns);
+    const double depth = std::ceil(product.depth / 64) * 64;
     for (const double split : kSplits) {
-      if (split > 1 && product.depth / split < kLeastDepth) break;
+      if (split > 1 && depth / split < kLeastDepth) break;
       const double waves = std::ceil(blocks * split / hardware.units());
       const double compute = waves * area * std::ceil(product.depth / split / 64) * 64 / rate;
       const double moved = memory + (split > 1 ? split * partial_sums : 0);

@@ -84,9 +84,10 @@ bool is_drawn(Data data) { return data <= Data::coins || data == Data::well_pose
 
 }  // namespace
 
-at::Tensor RandomData::drawn(const Fill& fill, c10::ScalarType dtype, c10::Device device) {
+at::Tensor RandomData::drawn(const Fill& fill, c10::ScalarType dtype, c10::Device device,
+                             int64_t count) {
   const auto type = c10::isComplexType(dtype) ? at::kComplexFloat : at::kFloat;
-  at::Tensor pool = at::empty({kPoolElements}, at::TensorOptions().dtype(type).device(device));
+  at::Tensor pool = at::empty({count}, at::TensorOptions().dtype(type).device(device));
   switch (fill.data) {
     case Data::positive:
       return pool.uniform_(0.5, 1.5).to(dtype);
@@ -110,16 +111,15 @@ void RandomData::fill(const at::Tensor& elements, const at::Tensor& tensor, cons
     return;
   }
   const auto dtype = elements.scalar_type();
-  at::Tensor pool;
-  if (fill.data == Data::integers) {
-    pool = drawn(fill, dtype, elements.device());
-  } else {
-    at::Tensor& kept = pools_[{fill.data, dtype}];
-    if (!kept.defined() || kept.device() != elements.device()) {
-      kept = drawn(fill, dtype, elements.device());
-    }
-    pool = kept;
+  if (fill.data == Data::integers) {  // their range is that of the argument: none are kept
+    const int64_t count = std::min(kPoolElements, elements.numel());
+    return tile(elements, drawn(fill, dtype, elements.device(), count));
   }
+  at::Tensor& kept = pools_[{fill.data, dtype}];
+  if (!kept.defined() || kept.device() != elements.device()) {
+    kept = drawn(fill, dtype, elements.device(), kPoolElements);
+  }
+  at::Tensor pool = kept;
   // Small tensors get different numbers each.
   const int64_t room = std::max<int64_t>(kPoolElements - elements.numel(), 1);
   position_ = (position_ + 7919) % room;

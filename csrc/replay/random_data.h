@@ -17,7 +17,7 @@ class RandomData {
   void fill(const at::Tensor& elements, const at::Tensor& tensor, const Fill& fill);
 
  private:
-  at::Tensor drawn(const Fill& fill, c10::ScalarType dtype, c10::Device device);
+  at::Tensor drawn(const Fill& fill, c10::ScalarType dtype, c10::Device device, int64_t count);
 
   // Drawing takes long, and the same million numbers over and over are as good.
   std::map<std::pair<Data, c10::ScalarType>, at::Tensor> pools_;

@@ -15,6 +15,8 @@ namespace {
 
 constexpr size_t kFewSamples = 10;
 constexpr size_t kMostSamples = 50;
+constexpr double kFillRate = 0.5e9;   // bytes a second that a CPU fills with random numbers
+constexpr double kLongestFill = 1.0;  // seconds of it that any budget has
 constexpr int64_t kMostSets = 1024;
 constexpr int64_t kLookUps = 128;           // sets of indices into a table that no cache holds
 constexpr double kPrecision = 0.01;         // of the median
@@ -138,6 +140,10 @@ class Replay {
       part = part_that_fits(job, options_.device, usable);
     }
     if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
+    if (options_.device.is_cpu() && static_cast<double>(part.bytes) / kFillRate > kLongestFill &&
+        static_cast<double>(part.bytes) / kFillRate > time_left()) {
+      return set_status(measurement, ReplayStatus::no_time, "filling its arguments takes longer");
+    }
     ReplayedCall call(job, part.signature, options_.device);
     Visit visit{.call = call, .part = part, .usable = usable};
     visit.seconds_a_call = call.warm_up(*clock_, data_);
@@ -195,7 +201,9 @@ class Replay {
     if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
     const int64_t room = own > 0 ? (visit.usable - visit.part.bytes) / own : 0;
     wanted = std::min({wanted, room + 1, kMostSets});
-    while (sets.count() < wanted) sets.add_set(data_);
+    while (sets.count() < wanted && (sets.count() < 2 || host_seconds() < visit_until_)) {
+      sets.add_set(data_);
+    }
     const int64_t bytes = visit.part.bytes + (sets.count() - 1) * own + clock_->bytes();
     report_.peak_bytes = std::max(report_.peak_bytes, bytes);
   }

@@ -36,8 +36,8 @@ __all__ = ["RealForward"]
 _WARM_UPS = {"cpu": 2}
 _WARM_UPS_OF_ACCELERATORS = 3
 
-#: Where runs are disturbed, others are tried for this long, or twice the time that was asked for.
-_PATIENCE_SECONDS = 2.0
+#: Where runs are disturbed, others are tried for twice the time that was asked for, or this long.
+_PATIENCE_SECONDS = 0.5
 _MOST_RUNS = 5000
 
 
@@ -128,7 +128,7 @@ class RealForward:
     def sample(self, seconds: float) -> None:
         """Times runs for about so long, three in all at least; warms up the first time.
 
-        Runs that other processes disturbed are tried again, for 2 s or twice the time at most.
+        Runs that other processes disturbed are tried again, for twice the time at most.
         """
         if self._model is None:
             return

@@ -93,11 +93,11 @@ def _fitted(
 ) -> Hardware:
     from nnprof.estimate import estimate
 
-    first, start = 0, hardware
+    first, start, taken = 0, hardware, _taken(hardware, measured)
     for group in probed:
         numbers = signatures[first : first + len(group.probes)]
         first += len(group.probes)
-        known = [n for n in numbers if measured.seconds[n] is not None]
+        known = [n for n in numbers if taken[n] is not None]
         if len(known) < max(_FEWEST, len(group.constants)):
             continue
 
@@ -105,7 +105,7 @@ def _fitted(
             seconds = estimate(result, trial).seconds
             return [seconds[number] for number in known]
 
-        seconds = [measured.seconds[number] or 0.0 for number in known]
+        seconds = [taken[number] or 0.0 for number in known]
         names = [name for name in group.constants if hardware.model_constants()[name] > 0]
         hardware = fit(hardware, names, estimated, seconds)
     if hardware is start:
@@ -117,6 +117,12 @@ def _fitted(
     return _with_residuals(hardware, signatures, result, measured)
 
 
+def _taken(hardware: Hardware, measured: Measurements) -> list[float | None]:
+    """What the probes took. On a CPU the fastest sample: others slow a probe down, never speed it
+    up, and what is fitted is the machine, not its neighbours."""
+    return measured.fastest_s if hardware.kind == "cpu" else measured.seconds
+
+
 def _with_residuals(
     hardware: Hardware,
     signatures: Sequence[int],
@@ -125,10 +131,10 @@ def _with_residuals(
 ) -> Hardware:
     from nnprof.estimate import estimate
 
-    estimates = estimate(result, hardware)
+    estimates, taken = estimate(result, hardware), _taken(hardware, measured)
     pairs: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in signatures:
-        guess, seconds = estimates.seconds[number], measured.seconds[number]
+        guess, seconds = estimates.seconds[number], taken[number]
         if seconds and guess:
             pairs[estimates.op_class[number]].append((guess, seconds))
     found: dict[str, Errors] = {
