@@ -106,10 +106,6 @@ double Hardware::seconds_per_byte(OpClass op_class, double footprint) const {
   return (miss + (1 - miss) / cache_gain_) / bandwidth(op_class);
 }
 
-double Hardware::cached_seconds_per_byte(OpClass op_class) const {
-  return 1 / (cache_gain_ * bandwidth(op_class));
-}
-
 const AttentionKernel& Hardware::attention(const std::string& kernel) const {
   return attention_.at(kernel);
 }

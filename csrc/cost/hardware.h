@@ -74,7 +74,6 @@ class Hardware {
   // Seconds a byte takes an operator of a class that touches `footprint` bytes: from memory, or
   // from the last cache as far as they fit.
   double seconds_per_byte(OpClass op_class, double footprint) const;
-  double cached_seconds_per_byte(OpClass op_class) const;
   // The part of `footprint` bytes that the last cache does not hold.
   double missed(double footprint) const;
   double bandwidth(OpClass op_class) const { return bandwidth_[static_cast<size_t>(op_class)]; }

@@ -40,6 +40,7 @@ Parts gpu_product(const PricedCall& call, const Product& product, const Traffic&
   const double partial_sums = hardware.split_traffic * 2 * product.batch * product.rows *
                               product.columns *
                               hardware.seconds_per_byte(call.op_class, traffic.bytes());
+  const double fixed = hardware.fixed[static_cast<size_t>(call.op_class)];
   Parts best;
   for (const Tile& tile : hardware.tiles) {
     const double share = shares.matrix ? tile.matrix_share : tile.vector_share;
@@ -54,7 +55,7 @@ Parts gpu_product(const PricedCall& call, const Product& product, const Traffic&
       const double compute = waves * area * std::ceil(product.depth / split / 64) * 64 / rate;
       const double moved = memory + (split > 1 ? split * partial_sums : 0);
       const double seconds =
-          hardware.launch + overlapped(compute, moved) + store + (split > 1 ? hardware.split : 0);
+          fixed + overlapped(compute, moved) + store + (split > 1 ? hardware.split : 0);
       if (best.seconds == 0 || seconds < best.seconds) best = {seconds, compute, moved + store};
     }
   }
