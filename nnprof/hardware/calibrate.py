@@ -120,7 +120,10 @@ def _fitted(
 def _taken(hardware: Hardware, measured: Measurements) -> list[float | None]:
     """What the probes took. On a CPU the fastest sample: others slow a probe down, never speed it
     up, and what is fitted is the machine, not its neighbours."""
-    return measured.fastest_s if hardware.kind == "cpu" else measured.seconds
+    if hardware.kind != "cpu":
+        return measured.seconds
+    pairs = zip(measured.seconds, measured.fastest_s, strict=True)
+    return [fastest if median is not None else None for median, fastest in pairs]
 
 
 def _with_residuals(

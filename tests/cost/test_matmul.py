@@ -95,7 +95,6 @@ def test_the_best_products_reach_what_was_published(device: str, share: float) -
 def _flags_are_put_back() -> Iterator[None]:
     yield
     torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = True
 
 
 @pytest.mark.usefixtures("_flags_are_put_back")
@@ -109,13 +108,12 @@ def test_float32_products_use_tf32_where_that_is_allowed() -> None:
     assert rate("v100-sxm", FP32) < 15.7e12  # it has no such units
 
 
-@pytest.mark.usefixtures("_flags_are_put_back")
 def test_float32_convolutions_use_tf32_unless_that_is_forbidden() -> None:
     call = F.conv2d, meta(32, 256, 56, 56), meta(256, 256, 3, 3)
     fast = time(*call, on="a100")
     assert fast.peak == 156e12
-    torch.backends.cudnn.allow_tf32 = False
-    slow = time(*call, on="a100")
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        slow = time(*call, on="a100")
     assert slow.peak == 19.5e12
     assert slow.estimated_s > 5 * fast.estimated_s
 
