@@ -32,6 +32,13 @@ py::tuple as_tuple(c10::IntArrayRef sizes) {
   return made;
 }
 
+// The row of each scope, where `order` has the scopes by row.
+std::vector<int32_t> rows_of(const std::vector<uint32_t>& order) {
+  std::vector<int32_t> row_of(order.size());
+  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
+  return row_of;
+}
+
 std::string dtype_name(const OpSignature& signature) {
   for (const TensorSpec& output : signature.outputs) {
     if (output.defined) return std::string(c10::getDtypeNames(output.dtype).first);
@@ -69,8 +76,7 @@ py::dict TraceResult::flops_by_kind(const std::optional<std::string>& phase) con
 py::list TraceResult::layers() const {
   py::list rows;
   const std::vector<uint32_t> order = preorder();
-  std::vector<int32_t> row_of(order.size());
-  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
+  const std::vector<int32_t> row_of = rows_of(order);
   for (const uint32_t index : order) rows.append(layer(index, row_of));
   return rows;
 }
@@ -78,9 +84,7 @@ py::list TraceResult::layers() const {
 py::dict TraceResult::ops() const {
   const auto& records = session_->records();
   const auto count = static_cast<py::ssize_t>(records.size());
-  std::vector<uint32_t> order = preorder();
-  std::vector<int64_t> row_of(order.size());
-  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  const std::vector<int32_t> row_of = rows_of(preorder());
   const py::list details = signature_details();
   py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
       written(count), storages(count);
@@ -121,9 +125,7 @@ py::dict TraceResult::ops() const {
 py::dict TraceResult::call_index() const {
   const auto& records = session_->records();
   const auto count = static_cast<py::ssize_t>(records.size());
-  const std::vector<uint32_t> order = preorder();
-  std::vector<int64_t> row_of(order.size());
-  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  const std::vector<int32_t> row_of = rows_of(preorder());
   py::array_t<int64_t> scope(count), signature(count), phase(count);
   for (py::ssize_t i = 0; i < count; ++i) {
     const OpRecord& record = records[static_cast<size_t>(i)];
@@ -140,17 +142,14 @@ py::dict TraceResult::call_index() const {
 
 py::dict TraceResult::signatures() const {
   py::list op, inputs, outputs, dtype, contraction, executed;
+  for (const py::handle detail : signature_details()) {
+    op.append(detail[py::int_(0)]);
+    inputs.append(detail[py::int_(1)]);
+    outputs.append(detail[py::int_(2)]);
+    dtype.append(detail[py::int_(3)]);
+  }
   for (const PricedSignature& priced : aggregate_.signatures) {
-    Shapes input_shapes, output_shapes;
-    for (const Argument& argument : priced.signature.arguments) {
-      add_shapes(argument.tensors, input_shapes);
-    }
-    add_shapes(priced.signature.outputs, output_shapes);
     const int64_t flops = priced.cost[FlopKind::contraction];
-    op.append(priced.signature.op);
-    inputs.append(input_shapes);
-    outputs.append(output_shapes);
-    dtype.append(dtype_name(priced.signature));
     contraction.append(flops);
     executed.append(flops - priced.cost.flops_skipped);
   }
@@ -185,9 +184,7 @@ py::list TraceResult::calls_of(const py::args& operators) const {
 }
 
 py::dict TraceResult::module_calls() const {
-  const std::vector<uint32_t> order = preorder();
-  std::vector<int64_t> row_of(order.size());
-  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int64_t>(row);
+  const std::vector<int32_t> row_of = rows_of(preorder());
   py::list layer, shapes;
   for (const ModuleCall& call : session_->module_calls()) {
     layer.append(row_of[call.scope]);

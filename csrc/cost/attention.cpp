@@ -13,8 +13,6 @@
 #include <cmath>
 #include <string_view>
 
-#include "cost/memory_bound.h"
-
 namespace nnprof {
 namespace {
 

@@ -55,8 +55,7 @@ Parts convolution_time(const PricedCall& call) {
     const double work = product.operations * static_cast<double>(call.cost.macs);
     const double compute = work / (hardware.vector_sustained(Precision::fp32) * hardware.depthwise);
     const double memory = memory_seconds(call, traffic);
-    const double fixed = hardware.fixed[static_cast<size_t>(call.op_class)];
-    return {fixed + overlapped(compute, memory), compute, memory};
+    return {call.fixed() + overlapped(compute, memory), compute, memory};
   }
   product.operations /= hardware.convolution;
   return product_time(call, product, traffic);

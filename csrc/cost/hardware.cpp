@@ -55,7 +55,6 @@ Hardware::Hardware(Datasheet datasheet, const Constants& all) : sheet_(std::move
   launch = constant(all, "launch_s");
   host = constant(all, "host_s");
   host_view = constant(all, "host_view_s");
-  launch_latency = constant(all, "launch_latency_s");
   split_traffic = constant(all, "split_traffic");
   split = constant(all, "split_s");
   epilogue = constant(all, "epilogue");

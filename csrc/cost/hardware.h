@@ -81,13 +81,12 @@ class Hardware {
 
   const AttentionKernel& attention(const std::string& kernel) const;
 
-  double launch = 0;          // the fixed time of a kernel
-  double host = 0;            // an operator's call on the host
-  double host_view = 0;       // one that launches nothing
-  double launch_latency = 0;  // from the host's call to the kernel's start
-  double split_traffic = 0;   // split-K: partial sums written and read, in elements of fp32
-  double split = 0;           // split-K: the second kernel
-  double epilogue = 0;        // share of the result's store that nothing hides
+  double launch = 0;         // the fixed time of a kernel
+  double host = 0;           // an operator's call on the host
+  double host_view = 0;      // one that launches nothing
+  double split_traffic = 0;  // split-K: partial sums written and read, in elements of fp32
+  double split = 0;          // split-K: the second kernel
+  double epilogue = 0;       // share of the result's store that nothing hides
   std::vector<Tile> tiles;
   // CPU: sizes at which half the peak is reached, threads' start, elements worth a second thread.
   double half_rows = 0, half_columns = 0, half_depth = 0;

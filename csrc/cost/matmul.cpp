@@ -20,42 +20,29 @@ namespace {
 constexpr std::array<double, 10> kSplits = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32};
 constexpr double kLeastDepth = 128;  // of a split
 
-struct Shares {
-  Precision precision;
-  bool matrix;
-  double sustained;
-};
-
-Shares shares_of(const Hardware& hardware, Precision precision) {
-  const bool matrix = hardware.has_matrix_units(precision);
-  return {precision, matrix,
-          matrix ? hardware.sustained(precision) : hardware.vector_sustained(precision)};
-}
-
 Parts gpu_product(const PricedCall& call, const Product& product, const Traffic& traffic) {
   const Hardware& hardware = call.hardware;
-  const Shares shares = shares_of(hardware, product.precision);
+  const bool matrix = hardware.has_matrix_units(product.precision);
   const double memory = memory_seconds(call, traffic);
   const double store = hardware.epilogue * store_seconds(call, traffic);
   const double partial_sums = hardware.split_traffic * 2 * product.batch * product.rows *
                               product.columns *
                               hardware.seconds_per_byte(call.op_class, traffic.bytes());
-  const double fixed = hardware.fixed[static_cast<size_t>(call.op_class)];
+  const double depth = std::ceil(product.depth / 64) * 64;
   Parts best;
   for (const Tile& tile : hardware.tiles) {
-    const double share = shares.matrix ? tile.matrix_share : tile.vector_share;
+    const double share = matrix ? tile.matrix_share : tile.vector_share;
     const double blocks = product.batch * std::ceil(product.rows / static_cast<double>(tile.rows)) *
                           std::ceil(product.columns / static_cast<double>(tile.columns));
-    const double rate = shares.sustained / hardware.units() * share;
+    const double rate = hardware.sustained(product.precision) / hardware.units() * share;
     const double area = product.operations * static_cast<double>(tile.rows * tile.columns);
-    const double depth = std::ceil(product.depth / 64) * 64;
     for (const double split : kSplits) {
       if (split > 1 && depth / split < kLeastDepth) break;
       const double waves = std::ceil(blocks * split / hardware.units());
       const double compute = waves * area * std::ceil(product.depth / split / 64) * 64 / rate;
       const double moved = memory + (split > 1 ? split * partial_sums : 0);
       const double seconds =
-          fixed + overlapped(compute, moved) + store + (split > 1 ? hardware.split : 0);
+          call.fixed() + overlapped(compute, moved) + store + (split > 1 ? hardware.split : 0);
       if (best.seconds == 0 || seconds < best.seconds) best = {seconds, compute, moved + store};
     }
   }
@@ -72,9 +59,7 @@ Parts cpu_product(const PricedCall& call, const Product& product, const Traffic&
                         (product.depth + hardware.half_depth);
   const double compute = work / (hardware.sustained(product.precision) * filled);
   const double memory = memory_seconds(call, traffic);
-  return {hardware.fixed[static_cast<size_t>(call.op_class)] + hardware.fork +
-              overlapped(compute, memory),
-          compute, memory};
+  return {call.fixed() + hardware.fork + overlapped(compute, memory), compute, memory};
 }
 
 }  // namespace

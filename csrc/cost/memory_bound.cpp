@@ -97,8 +97,7 @@ Parts memory_bound_time(const PricedCall& call) {
   const double bytes = std::max(traffic.bytes(), 1.0);
   const double memory = once * (bytes + again * traffic.read) / bytes;
   const double compute = compute_seconds(call);
-  const double fixed = call.hardware.fixed[static_cast<size_t>(call.op_class)];
-  return {fixed + threaded(call, compute, memory), compute, memory};
+  return {call.fixed() + threaded(call, compute, memory), compute, memory};
 }
 
 }  // namespace nnprof

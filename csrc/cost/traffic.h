@@ -22,6 +22,9 @@ struct PricedCall {
   const EstimateOptions& options;
   double model_weights = 0;  // bytes of all weights that the traced code reads
   OpClass op_class = OpClass::other;
+
+  // Seconds that a call of its class takes at least.
+  double fixed() const { return hardware.fixed[static_cast<size_t>(op_class)]; }
 };
 
 struct Traffic {
