@@ -12,6 +12,7 @@ __all__ = [
     "BadValueError",
     "BuildMismatchError",
     "DataDependentError",
+    "GraphNotRecordedError",
     "InputError",
     "InternalError",
     "MissingExtraError",
@@ -71,6 +72,10 @@ class UnsupportedError(NnprofError, NotImplementedError):
 
 class DataDependentError(NnprofError, RuntimeError):
     """The model asks for a value that only a real run knows: pass the answer with `assume=`."""
+
+
+class GraphNotRecordedError(NnprofError, RuntimeError):
+    """Gradients were asked for in a trace that records no graph: pass `backward=True`."""
 
 
 class NestedTraceError(NnprofError, RuntimeError):

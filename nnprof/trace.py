@@ -54,10 +54,11 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self,
         model: Callable[..., Any] | None = None,
         *,
+        backward: bool = False,
         autocast: torch.dtype | str | None = None,
         assume: float | Mapping[str, float] | None = None,
         integer_limit: int = 16 * 1024,
-        float_limit: int = 4 * 1024,
+        float_limit: int | None = None,
         input_float_limit: int = 16,
         recording: bool = True,
     ) -> None:
@@ -65,8 +66,9 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
         self._options: dict[str, Any] = {
+            "backward": backward,
             "integer_limit": integer_limit,
-            "float_limit": float_limit,
+            "float_limit": _float_limit(backward) if float_limit is None else float_limit,
             "input_float_limit": input_float_limit,
             "recording": recording,
         }
@@ -180,6 +182,14 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         if strict:
             _check_strict(result)
         return profile
+
+
+def _float_limit(backward: bool) -> int:
+    """None with a graph: a tensor that is really computed has no place in it, should it be written.
+
+    Where the value of one is asked for, the call is traced again with a higher limit.
+    """
+    return 0 if backward else 4 * 1024
 
 
 @contextmanager

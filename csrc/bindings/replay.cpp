@@ -35,16 +35,16 @@ ReplayJob job_of(const TraceResult& result, size_t number) {
   return job;
 }
 
-// The state and temporaries are those of the first call that was recorded.
+// The state is that of the first call that was recorded.
 std::vector<ReplayJob> jobs_of(const TraceResult& result) {
   std::vector<ReplayJob> jobs;
   for (size_t i = 0; i < result.aggregate().signatures.size(); ++i) {
     jobs.push_back(job_of(result, i));
+    jobs.back().temporary_bytes = result.aggregate().signatures[i].cost.temporary_bytes;
   }
   const auto& records = result.session().records();
   for (auto record = records.rbegin(); record != records.rend(); ++record) {
     jobs[record->signature].state = record->state;
-    jobs[record->signature].temporary_bytes = record->temporary_bytes;
   }
   return jobs;
 }

@@ -97,10 +97,18 @@ PyObject* call(PyObject* function, PyObject* self, PyObject* positional, PyObjec
                                  keywords);
 }
 
+// Which scope autograd's functions are made in from here on.
+void note_sequence(const Tracer& tracer, Session& session) {
+  if (tracer.trace().options().backward) session.note_sequence(at::sequence_number::peek());
+}
+
 PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
   Session& session = *tracer.trace().session();
+  const uint32_t around = session.current_scope();
   const uint32_t scope = session.enter_scope(tracer.module_number(self));
-  if (session.scope(scope).calls == 1) {
+  note_sequence(tracer, session);
+  const bool again = session.in_backward();  // a checkpoint runs it
+  if (!again && session.scope(scope).calls == 1) {
     add_shapes(positional, session.scope(scope).input_shapes);
     add_shapes(keywords, session.scope(scope).input_shapes);
   }
@@ -108,12 +116,13 @@ PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, Py
   PyObject* result = call(function.ptr(), self, positional, keywords);
   if (result == nullptr) {
     tracer.note_failure();
-  } else {
+  } else if (!again) {
     FlatShapes shapes;
     add_shapes(result, shapes);
     session.module_returned(scope, shapes);
   }
-  session.leave_scope(scope);
+  session.return_to_scope(around);
+  note_sequence(tracer, session);
   return result;
 }
 

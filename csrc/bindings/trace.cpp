@@ -52,6 +52,12 @@ void Tracer::note_failure() {
 
 namespace {
 
+Session& current_session() {
+  Trace* trace = current_trace();
+  if (trace == nullptr) raise(ErrorKind::bad_value, "no trace is running in this thread");
+  return *trace->session();
+}
+
 PyObject* fake_tensor_type = nullptr;
 
 bool is_instance_of_fake(const at::Tensor& tensor) {
@@ -70,17 +76,19 @@ void mark_inputs(Trace& trace, py::handle value) {
 
 void bind_trace(py::module_& m) {
   py::class_<Tracer>(m, "Tracer")
-      .def(py::init([](bool recording, int64_t integer_limit, int64_t float_limit,
-                       int64_t input_float_limit) {
+      .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
+                       int64_t float_limit, int64_t input_float_limit) {
              TraceOptions options;
              options.recording = recording;
+             options.backward = backward;
+             options.accelerator = accelerator;
              options.integer_limit = integer_limit;
              options.float_limit = float_limit;
              options.input_float_limit = input_float_limit;
              return std::make_unique<Tracer>(options);
            }),
-           py::kw_only(), py::arg("recording") = true,
-           py::arg("integer_limit") = TraceOptions().integer_limit,
+           py::kw_only(), py::arg("recording") = true, py::arg("backward") = false,
+           py::arg("accelerator") = true, py::arg("integer_limit") = TraceOptions().integer_limit,
            py::arg("float_limit") = TraceOptions().float_limit,
            py::arg("input_float_limit") = TraceOptions().input_float_limit)
       .def("add_modules", [](Tracer& self, py::handle model,
@@ -119,6 +127,13 @@ void bind_trace(py::module_& m) {
     set_fake_test(&is_instance_of_fake);
   });
   m.def("tracing", [] { return current_trace() != nullptr; });
+  m.def("traces_backward",
+        [] { return current_trace() != nullptr && current_trace()->options().backward; });
+  m.def("enter_backward",
+        [](bool create_graph) { current_session().enter_backward(create_graph); });
+  m.def("leave_backward", [] { current_session().leave_backward(); });
+  m.def("enter_optimizer", [] { current_session().enter_optimizer(); });
+  m.def("leave_optimizer", [] { current_session().leave_optimizer(); });
   m.def("set_device_needs_no_init",
         [](bool needless) { torch::utils::set_requires_device_init(at::kCUDA, !needless); });
 }

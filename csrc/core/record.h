@@ -105,11 +105,11 @@ struct OpRecord {
   uint32_t signature = 0;
   uint32_t scope = 0;
   Phase phase = Phase::forward;
+  bool recomputed = false;  // by activation checkpointing, in the backward phase
   CallState state;
   uint32_t first_storage = 0;  // into Session::touched_storages; as many as the signature names
   uint32_t storage_count = 0;
-  int64_t saved_bytes = 0;
-  int64_t temporary_bytes = 0;
+  int64_t saved_bytes = 0;  // of the tensors that autograd keeps for this call's backward
 };
 
 }  // namespace nnprof

@@ -1,5 +1,8 @@
 #include "core/session.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace nnprof {
 
 std::vector<std::vector<int64_t>> unflatten(const FlatShapes& shapes) {
@@ -15,13 +18,56 @@ std::vector<std::vector<int64_t>> unflatten(const FlatShapes& shapes) {
 Session::Session() : scopes_(1) { scopes_[0].calls = 1; }
 
 uint32_t Session::enter_scope(int32_t module) {
+  // What a checkpoint runs again in the backward pass is the call that it ran before.
+  if (in_backward() && current_scope_ == backwards_.back().scope) {
+    for (uint32_t scope = 0; scope < scopes_.size(); ++scope) {
+      if (scopes_[scope].module == module) return current_scope_ = scope;
+    }
+  }
   const uint64_t key =
       (static_cast<uint64_t>(current_scope_) << 32) | static_cast<uint32_t>(module);
   const auto [entry, made] = children_.emplace(key, static_cast<uint32_t>(scopes_.size()));
   if (made) scopes_.push_back({static_cast<int32_t>(current_scope_), module, 0, {}, {}});
   current_scope_ = entry->second;
-  ++scopes_[current_scope_].calls;
+  if (!in_backward()) ++scopes_[current_scope_].calls;
   return current_scope_;
+}
+
+void Session::enter_backward(bool create_graph) {
+  // An autograd.grad() inside of a forward is part of that forward.
+  const bool inside_forward =
+      backwards_.empty() ? current_scope_ != 0 : backwards_.back().phase == Phase::forward;
+  backwards_.push_back(
+      {create_graph, current_scope_, inside_forward ? Phase::forward : Phase::backward});
+}
+
+Place Session::place(int64_t node_scope, bool grad_enabled) const {
+  if (backwards_.empty()) {
+    // The closure that some optimizers are given calls the model again.
+    return {current_scope_ == 0 ? phase_ : Phase::forward, current_scope_, false};
+  }
+  const Backward& backward = backwards_.back();
+  const bool in_module = current_scope_ != backward.scope;
+  const bool recomputed =
+      backward.phase == Phase::backward && (in_module || (grad_enabled && !backward.create_graph));
+  const bool of_node = !in_module && node_scope >= 0;
+  return {backward.phase, of_node ? static_cast<uint32_t>(node_scope) : current_scope_, recomputed};
+}
+
+void Session::note_sequence(uint64_t next_number) {
+  if (!sequences_.empty() && sequences_.back().scope == current_scope_) return;
+  if (!sequences_.empty() && sequences_.back().number == next_number) {
+    sequences_.back().scope = current_scope_;
+    return;
+  }
+  sequences_.push_back({next_number, current_scope_});
+}
+
+uint32_t Session::scope_of_sequence(uint64_t number) const {
+  const auto after = std::upper_bound(
+      sequences_.begin(), sequences_.end(), number,
+      [](uint64_t wanted, const SequenceStart& start) { return wanted < start.number; });
+  return after == sequences_.begin() ? 0 : std::prev(after)->scope;
 }
 
 void Session::module_returned(uint32_t scope, const FlatShapes& output_shapes) {
@@ -59,23 +105,34 @@ std::string Session::describe_scope() const {
          descriptor.type + ")";
 }
 
-uint32_t Session::new_storage(int64_t bytes, Role role) {
-  const std::lock_guard<std::mutex> lock(frees_mutex_);
-  storages_.push_back({bytes, role});
-  return static_cast<uint32_t>(storages_.size() - 1);
+uint32_t Session::new_storage(int64_t bytes, Role role, bool external) {
+  const std::lock_guard<std::mutex> lock(events_mutex_);
+  const auto storage = static_cast<uint32_t>(storages_.size());
+  storages_.push_back({bytes, role, current_scope_, external, false});
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes});
+  return storage;
 }
 
 void Session::storage_freed(uint32_t storage) {
-  const std::lock_guard<std::mutex> lock(frees_mutex_);
-  frees_.push_back({storage, static_cast<uint32_t>(records_.size())});
+  const std::lock_guard<std::mutex> lock(events_mutex_);
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), 0});
+}
+
+void Session::storage_resized(uint32_t storage, int64_t bytes) {
+  const std::lock_guard<std::mutex> lock(events_mutex_);
+  storages_[storage].bytes = bytes;
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes});
 }
 
 void Session::record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
-                     const CallState& state) {
+                     const CallState& state, const Place& place, int64_t saved_bytes) {
   OpRecord record;
   record.signature = signatures_.intern(signature);
-  record.scope = current_scope_;
+  record.scope = place.scope;
+  record.phase = place.phase;
+  record.recomputed = place.recomputed;
   record.state = state;
+  record.saved_bytes = saved_bytes;
   record.first_storage = static_cast<uint32_t>(touched_storages_.size());
   record.storage_count = static_cast<uint32_t>(touched_storages.size());
   touched_storages_.insert(touched_storages_.end(), touched_storages.begin(),

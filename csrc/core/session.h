@@ -42,15 +42,26 @@ struct Scope {
   FlatShapes output_shapes;
 };
 
-// Storage `id` was freed just before record `before_record` was made.
-struct StorageFree {
+// Storage `storage` came to hold `bytes` (0: it was freed) before record `before_record` was made.
+struct StorageEvent {
   uint32_t storage;
   uint32_t before_record;
+  int64_t bytes;
 };
 
 struct StorageInfo {
   int64_t bytes = 0;
   Role role = Role::activation;
+  uint32_t scope = 0;  // in which it was made, or first seen
+  bool external = false;
+  bool gradient = false;  // some tensor's `.grad` was kept in it
+};
+
+// Where a call belongs: which phase of a training step, which scope.
+struct Place {
+  Phase phase = Phase::forward;
+  uint32_t scope = 0;
+  bool recomputed = false;
 };
 
 // One finished call of a module.
@@ -66,11 +77,22 @@ class Session {
   bool recording = true;
 
   uint32_t enter_scope(int32_t module);
-  // Back to the scope around `scope`, whatever was entered since.
-  void leave_scope(uint32_t scope) {
-    current_scope_ = static_cast<uint32_t>(scopes_[scope].parent);
-  }
+  // Back to the scope that enter_scope() was called in, whatever was entered since.
+  void return_to_scope(uint32_t scope) { current_scope_ = scope; }
   uint32_t current_scope() const { return current_scope_; }
+
+  // While the autograd engine runs. In `create_graph` mode its own calls record a graph, too.
+  void enter_backward(bool create_graph);
+  void leave_backward() { backwards_.pop_back(); }
+  bool in_backward() const { return !backwards_.empty(); }
+  void enter_optimizer() { phase_ = Phase::optimizer; }
+  void leave_optimizer() { phase_ = Phase::forward; }
+  // Where a call belongs that is made now. `node_scope` is that of the gradient function that is
+  // running, -1 when none is.
+  Place place(int64_t node_scope, bool grad_enabled) const;
+  // Autograd numbers its functions as they are made: notes in which scope the next ones are.
+  void note_sequence(uint64_t next_number);
+  uint32_t scope_of_sequence(uint64_t number) const;
   Scope& scope(uint32_t index) { return scopes_[index]; }
   const std::vector<Scope>& scopes() const { return scopes_; }
   void module_returned(uint32_t scope, const FlatShapes& output_shapes);
@@ -79,14 +101,16 @@ class Session {
   // "layer1.0.conv1 (Conv2d)", for messages.
   std::string describe_scope() const;
 
-  uint32_t new_storage(int64_t bytes, Role role);
+  // A storage of the trace's own, or one that was there before it (an external one).
+  uint32_t new_storage(int64_t bytes, Role role, bool external = false);
   void storage_freed(uint32_t storage);
-  void storage_resized(uint32_t storage, int64_t bytes) { storages_[storage].bytes = bytes; }
+  void storage_resized(uint32_t storage, int64_t bytes);
+  void mark_gradient(uint32_t storage) { storages_[storage].gradient = true; }
   const std::vector<StorageInfo>& storages() const { return storages_; }
-  const std::vector<StorageFree>& frees() const { return frees_; }
+  const std::vector<StorageEvent>& storage_events() const { return events_; }
 
   void record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
-              const CallState& state);
+              const CallState& state, const Place& place, int64_t saved_bytes);
   const std::vector<OpRecord>& records() const { return records_; }
   const std::vector<uint32_t>& touched_storages() const { return touched_storages_; }
   const SignatureTable& signatures() const { return signatures_; }
@@ -112,8 +136,20 @@ class Session {
   std::vector<uint32_t> touched_storages_;
   SignatureTable signatures_;
   std::vector<StorageInfo> storages_;
-  std::vector<StorageFree> frees_;
-  std::mutex frees_mutex_;
+  std::vector<StorageEvent> events_;
+  std::mutex events_mutex_;  // any thread may free a tensor
+  struct Backward {
+    bool create_graph;
+    uint32_t scope;  // that it was started in
+    Phase phase;
+  };
+  std::vector<Backward> backwards_;  // one runs inside another
+  Phase phase_ = Phase::forward;
+  struct SequenceStart {
+    uint64_t number;
+    uint32_t scope;
+  };
+  std::vector<SequenceStart> sequences_;  // by number
   std::map<std::string, int64_t> assumptions_;
 };
 

@@ -7,6 +7,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include "dispatch/autocast.h"
+#include "dispatch/graph.h"
 #include "dispatch/key.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
@@ -27,6 +28,52 @@ CallState call_state() {
   return state;
 }
 
+// While PyTorch's own code for an operator runs that is recorded as a whole.
+class SilentCalls {
+ public:
+  explicit SilentCalls(Trace& trace) : trace_(trace), before_(trace.silently_saved) {
+    ++trace_.silent;
+  }
+  ~SilentCalls() { --trace_.silent; }
+  SilentCalls(const SilentCalls&) = delete;
+  SilentCalls& operator=(const SilentCalls&) = delete;
+  int64_t saved_bytes() const { return trace_.silently_saved - before_; }
+
+ private:
+  Trace& trace_;
+  const int64_t before_;
+};
+
+// A view is tracked whatever it is of: what is written to it later may have a gradient.
+bool tracks_views(const Operator& op) {
+  return op.view || (op.rule != nullptr && (op.rule->has(kView) || op.rule->has(kReturnsInput)));
+}
+
+bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Trace& trace) {
+  if (!graphs_are_recorded(trace)) return false;
+  const bool always = tracks_views(op) || !op.written.empty();
+  bool belongs = false;
+  for (size_t i = 0; i < op.arguments; ++i) {
+    for_each_tensor(arguments[i], [&](const at::Tensor& tensor) {
+      const bool differentiable = tensor.is_floating_point() || tensor.is_complex();
+      belongs |= differentiable && (tensor.requires_grad() || (always && trace.is_tracked(tensor)));
+    });
+  }
+  return belongs;
+}
+
+void record_call(CallWalk& walk, const c10::IValue* outputs, int64_t saved_bytes, Trace& trace) {
+  if (!trace.options().recording) return;
+  if (trace.silent != 0) {
+    trace.silently_saved += saved_bytes;
+    return;
+  }
+  walk.outputs(outputs);
+  const Place place = trace.place();
+  trace.session()->record(walk.words(), walk.storages(), call_state(), place, saved_bytes);
+  if (place.phase == Phase::backward) trace.note_gradient(outputs[0]);
+}
+
 class Call {
  public:
   Call(const Operator& op, Stack& stack, Trace& trace)
@@ -34,6 +81,7 @@ class Call {
 
   void run() {
     walk_.arguments(arguments());
+    in_graph_ = belongs_to_graph(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta();
     if (op_.known == Known::scalar_value) return answer_value();
     if (op_.known == Known::equality) return answer_equality();
@@ -41,6 +89,7 @@ class Call {
     if (op_.known == Known::always_padded) return stay_padded();
     if (op_.variant != Variant::functional) check_overlaps();
     if (!compute_if_known()) run_shape_only();
+    if (!in_graph_ && trace_.options().backward) bump_versions();
     if (op_.known == Known::assertion) take_as_passed();
     record();
   }
@@ -137,6 +186,7 @@ class Call {
   }
 
   bool compute_if_known() {
+    if (in_graph_) return false;
     if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
     if (op_.known == Known::gradient_seed && starts_from_meta()) return false;
     // Batch and instance norm write running statistics, and their schemas do not say so.
@@ -198,12 +248,12 @@ class Call {
         return shadow;
       });
     }
-    make_outputs(stack_);
-    if (has(kKnownIntegers) && take_guess()) say_guess();
-    if (has(kChoices) && has(kDataDependent)) {
-      list_indices(originals[0].toTensor().sizes());
-    } else if (has(kChoices)) {
-      spread_choices(originals);
+    const auto kernel = [&](Stack& stack) { run_kernel(stack, originals); };
+    if (in_graph_) {
+      check_written_leaves(originals);
+      saved_bytes_ = run_in_graph(op_, stack_, kernel);
+    } else {
+      kernel(stack_);
     }
     give_back_originals(shadows);
     for (int i : op_.written) {
@@ -211,6 +261,38 @@ class Call {
                       [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
     }
     finish_outputs(originals, values_of_outputs());
+  }
+
+  // In place of a backend's kernel.
+  void run_kernel(Stack& stack, const Stack& originals) {
+    make_outputs(stack);
+    if (has(kKnownIntegers) && take_guess()) say_guess();
+    c10::IValue* outputs = stack.data() + (stack.size() - op_.returns);
+    if (has(kChoices) && has(kDataDependent)) {
+      list_indices(outputs, originals[0].toTensor().sizes());
+    } else if (has(kChoices)) {
+      spread_choices(outputs, originals);
+    }
+  }
+
+  // Autograd sees the shadow of a leaf, which is none.
+  void check_written_leaves(const Stack& originals) {
+    for (int i : op_.written) {
+      for_each_tensor(originals[static_cast<size_t>(i)], [](const at::Tensor& tensor) {
+        TORCH_CHECK(tensor.is_meta() || !tensor.is_leaf() || !tensor.requires_grad(),
+                    "a leaf Variable that requires grad is being used in an in-place operation.");
+      });
+    }
+  }
+
+  // Autograd finds by it what was changed after it was saved.
+  void bump_versions() {
+    for (size_t i = 0; i < op_.returns; ++i) {
+      if (op_.return_aliases[i] < 0) continue;
+      for_each_tensor(outputs()[i], [](const at::Tensor& tensor) {
+        if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
+      });
+    }
   }
 
   Values values_of_outputs() const {
@@ -288,10 +370,10 @@ class Call {
                 result.sizes());
   }
 
-  void spread_choices(const Stack& originals) {
+  void spread_choices(c10::IValue* outputs, const Stack& originals) {
     const at::Tensor& input = originals[0].toTensor();
     for (size_t i = 0; i < op_.returns; ++i) {
-      c10::IValue& output = outputs()[i];
+      c10::IValue& output = outputs[i];
       if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
       const at::Tensor& indices = output.toTensor();
       if (indices.numel() > trace_.options().integer_limit) {
@@ -306,14 +388,14 @@ class Call {
   }
 
   // Where all is taken as true, the indices are those of every element.
-  void list_indices(at::IntArrayRef sizes) {
+  void list_indices(c10::IValue* outputs, at::IntArrayRef sizes) {
     if (op_.return_aliases[0] >= 0) return;
-    const at::Tensor indices = outputs()[0].toTensor();
+    const at::Tensor indices = outputs[0].toTensor();
     if (indices.numel() > trace_.options().integer_limit) {
       return trace_.adopt(indices, Values::over_limit);
     }
-    outputs()[0] = every_index(indices, sizes);
-    trace_.adopt(outputs()[0].toTensor(), Values::known);
+    outputs[0] = every_index(indices, sizes);
+    trace_.adopt(outputs[0].toTensor(), Values::known);
   }
 
   // Of the dimension that is named; of all elements where none is; of the last one where none can
@@ -368,21 +450,35 @@ class Call {
     }
   }
 
-  void record() {
-    if (!trace_.options().recording) return;
-    walk_.outputs(outputs());
-    trace_.session()->record(walk_.words(), walk_.storages(), call_state());
-  }
+  void record() { record_call(walk_, outputs(), saved_bytes_, trace_); }
 
   const Operator& op_;
   Stack& stack_;
   Trace& trace_;
   CallWalk walk_;
+  bool in_graph_ = false;
+  int64_t saved_bytes_ = 0;
   bool stays_on_meta_ = false;
 };
 
 }  // namespace
 
 void run_call(const Operator& op, Stack& stack, Trace& trace) { Call(op, stack, trace).run(); }
+
+bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
+                            Trace& trace) {
+  const c10::IValue* arguments = stack.data() + (stack.size() - op.arguments);
+  if (!belongs_to_graph(op, arguments, trace)) return false;
+  CallWalk walk(op, trace);
+  walk.arguments(arguments);
+  int64_t saved_bytes = 0;
+  {
+    const SilentCalls silent(trace);
+    op.handle.redispatchBoxed(keys, &stack);
+    saved_bytes = silent.saved_bytes();
+  }
+  record_call(walk, stack.data() + (stack.size() - op.returns), saved_bytes, trace);
+  return true;
+}
 
 }  // namespace nnprof

@@ -31,4 +31,10 @@ class InsideComposite {
 // outputs are left there. Raises PyTorch's own errors.
 void run_call(const Operator& op, Stack& stack, Trace& trace);
 
+// A call of an operator that PyTorch writes in terms of others and that has a rule of its own:
+// where it belongs to a graph, these others make the graph, and the call is recorded as one. False
+// where it does not, and nothing was done.
+bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
+                            Trace& trace);
+
 }  // namespace nnprof

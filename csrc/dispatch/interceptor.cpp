@@ -132,12 +132,13 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (autocast && op.known == Known::parts_are_cast) {
     return op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
   }
+  const c10::DispatchKeySet below = keys_after(keys) - c10::autocast_dispatch_keyset;
   with_located_errors(op, trace, [&] {
     if (op.rule == nullptr && op.composite) {
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
-      op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
-    } else {
+      op.handle.redispatchBoxed(below, &stack);
+    } else if (!op.composite || !run_composite_in_graph(op, below, stack, trace)) {
       run_call(op, stack, trace);
     }
   });

@@ -14,6 +14,10 @@ inline constexpr c10::DispatchKey kInterceptKey = c10::DispatchKey::TESTING_ONLY
 inline constexpr c10::DispatchKey kInterceptKey = c10::DispatchKey::DeferredInit;
 #endif
 
+// Below autograd's keys and above every backend's: where autograd's kernels hand a shape-only call
+// back to us. No tensor has it, and PyTorch has no kernel on it.
+inline constexpr c10::DispatchKey kBelowAutogradKey = c10::DispatchKey::CustomRNGKeyId;
+
 // Keys below ours: where a redispatch goes on.
 inline c10::DispatchKeySet keys_after(c10::DispatchKeySet keys) {
   return keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kInterceptKey);

@@ -147,6 +147,20 @@ GenericClass generic_class(const Operator& op) {
   return GenericClass::opaque;
 }
 
+c10::DispatchKeySet autograd_keys(const Operator& op) {
+  c10::DispatchKeySet keys;
+  // An operator of a library without one takes PyTorch's fallback, which refuses in the backward.
+  const bool of_library = op.name.rfind("aten::", 0) != 0;
+  if (of_library || op.handle.hasKernelForDispatchKey(c10::DispatchKey::Autograd) ||
+      op.handle.hasKernelForDispatchKey(c10::DispatchKey::AutogradMeta)) {
+    keys = keys.add(c10::DispatchKey::AutogradMeta);
+  }
+  if (op.handle.hasKernelForDispatchKey(c10::DispatchKey::ADInplaceOrView)) {
+    keys = keys.add(c10::DispatchKey::ADInplaceOrView);
+  }
+  return keys;
+}
+
 Operator describe(const c10::OperatorHandle& handle) {
   Operator op(handle);
   op.name = toString(handle.operator_name());
@@ -154,6 +168,7 @@ Operator describe(const c10::OperatorHandle& handle) {
   find_rule(op);
   op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
   op.generic = generic_class(op);
+  op.autograd_keys = autograd_keys(op);
   op.cpu_autocast = cpu_cast_policy(op.name);
   op.accelerator_autocast = accelerator_cast_policy(op.name);
   if (op.name.rfind("aten::", 0) != 0) op.schema = handle.schema();

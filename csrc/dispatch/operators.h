@@ -62,8 +62,12 @@ struct Operator {
   size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;
   bool view = false;  // by its schema: outputs alias inputs
+  // Of the keys that autograd uses, those that this operator has a kernel for.
+  c10::DispatchKeySet autograd_keys;
   // Its CPU kernel was found to take no int64. Threads may find it out at once: through atomic_ref.
   mutable bool takes_no_integers = false;
+  // Its kernel below autograd is registered (see graph.h). Likewise.
+  mutable bool known_below_autograd = false;
   // Of a library's operator, which may be taken away and its place in memory given to another one.
   std::optional<c10::FunctionSchema> schema;
 

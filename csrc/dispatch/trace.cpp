@@ -2,6 +2,8 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
@@ -16,8 +18,18 @@ namespace {
 
 void release_tag(void* context) {
   auto* tag = static_cast<StorageTag*>(context);
-  tag->session->storage_freed(tag->id);
+  if (!tag->is_shadow) tag->session->storage_freed(tag->id);
   delete tag;
+}
+
+// Shape-only memory: no data to read, and a clear error for who tries.
+c10::Storage meta_storage(int64_t bytes, StorageTag* tag) {
+  c10::Storage storage(c10::make_intrusive<c10::StorageImpl>(
+      c10::StorageImpl::use_byte_size_t(), bytes,
+      at::DataPtr(nullptr, tag, &release_tag, at::Device(at::kMeta)), c10::GetAllocator(at::kMeta),
+      /*resizable=*/true));
+  storage.unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+  return storage;
 }
 
 // Below the dispatch keys that we, autograd and autocast use.
@@ -66,7 +78,8 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
     entry->keep_alive = tensor.storage();
     const auto role = roles_.find(storage);
     if (role != roles_.end()) entry->role = role->second;
-    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role);
+    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role,
+                                      /*external=*/true);
   }
   return *entry;
 }
@@ -113,28 +126,36 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
     return at::Tensor(at::detail::empty_meta(tensor.sizes(), tensor.scalar_type()));
   }
   // The trace's own real tensors come and go: no entry is kept for them.
-  if (tag_of(tensor) != nullptr) {
-    return at::Tensor(
-        at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
-  }
+  if (const StorageTag* tag = tag_of(tensor)) return shadow_of_own(tensor, *tag);
   c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
   const auto found = shadows_.find(tensor.unsafeGetTensorImpl());
   if (found != shadows_.end() && found->second.storage == storage &&
       found->second.meta.sizes() == tensor.sizes() &&
       found->second.meta.strides() == tensor.strides()) {
+    if (options_.backward) graph_roots_.join(tensor, found->second.meta);
     return found->second.meta;
   }
   ExternalStorage& entry = external(tensor);
   if (!entry.shadow) {
-    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}};
-    entry.shadow = c10::Storage(c10::make_intrusive<c10::StorageImpl>(
-        c10::StorageImpl::use_byte_size_t(), static_cast<int64_t>(storage->nbytes()),
-        at::DataPtr(nullptr, tag, &release_tag, at::Device(at::kMeta)),
-        c10::GetAllocator(at::kMeta), /*resizable=*/true));
-    entry.shadow.unsafeGetStorageImpl()->set_throw_on_mutable_data_ptr();
+    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}, true, {}};
+    entry.shadow = meta_storage(static_cast<int64_t>(storage->nbytes()), tag);
   }
   at::Tensor meta = alias_on(tensor, entry.shadow, meta_keys());
+  if (options_.backward) graph_roots_.join(tensor, meta);
   shadows_[tensor.unsafeGetTensorImpl()] = {tensor, storage, meta};
+  return meta;
+}
+
+// What autograd saves of it keeps the real memory alive, as it would in a real run.
+at::Tensor Trace::shadow_of_own(const at::Tensor& tensor, const StorageTag& tag) {
+  if (!options_.backward) {
+    return at::Tensor(
+        at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
+  }
+  auto* shadow = new StorageTag{session_, tag.id, tag.role, tag.values, {}, true, tensor.storage()};
+  const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
+  at::Tensor meta = alias_on(tensor, meta_storage(bytes, shadow), meta_keys());
+  graph_roots_.join(tensor, meta);
   return meta;
 }
 
@@ -162,7 +183,10 @@ at::Tensor Trace::wrapped_number(c10::ScalarType dtype) {
 }
 
 at::Tensor Trace::value(const at::Tensor& tensor) {
-  if (!tensor.has_storage() || tag_of(tensor) != nullptr) return tensor;
+  if (!tensor.has_storage()) return tensor;
+  if (const StorageTag* tag = tag_of(tensor)) {
+    return tag->original ? alias_on(tensor, tag->original, cpu_keys()) : tensor;
+  }
   ExternalStorage& entry = external(tensor);
   if (entry.private_copy) return alias_on(tensor, entry.private_copy, cpu_keys());
   if (tensor.is_cpu()) return tensor;
@@ -214,6 +238,12 @@ void Trace::remember_metadata(const at::Tensor& tensor) {
                                tensor.storage(), tensor.storage().nbytes()});
 }
 
+void Trace::restore() {
+  restore_metadata();
+  cast_cache_.clear();
+  graph_roots_.restore();
+}
+
 void Trace::restore_metadata() {
   for (auto last = changed_metadata_.rbegin(); last != changed_metadata_.rend(); ++last) {
     c10::TensorImpl* tensor = last->tensor.unsafeGetTensorImpl();
@@ -227,7 +257,7 @@ void Trace::restore_metadata() {
 void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
-  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer)};
+  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer), false, {}};
   const at::Device device = tag->memory.device();
   impl->set_data_ptr_noswap(at::DataPtr(tag->memory.get(), tag, &release_tag, device));
   if (device.type() == at::kMeta) impl->set_throw_on_mutable_data_ptr();
@@ -240,6 +270,28 @@ void Trace::adopt(const at::Tensor& output, Values values) {
   const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
   adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation), Role::activation,
                 values);
+}
+
+Place Trace::place() const {
+  const bool grad_enabled = at::GradMode::is_enabled();
+  if (!session_->in_backward()) return session_->place(-1, grad_enabled);
+  // Of a leaf whose gradient is accumulated: where it was used first.
+  const at::Tensor leaf = accumulating_leaf();
+  if (leaf.defined()) {
+    const int64_t storage = number_of_external(leaf);
+    return session_->place(
+        storage < 0 ? 0 : session_->storages()[static_cast<size_t>(storage)].scope, grad_enabled);
+  }
+  const int64_t number = running_sequence_number();
+  return session_->place(
+      number < 0 ? -1 : session_->scope_of_sequence(static_cast<uint64_t>(number)), grad_enabled);
+}
+
+void Trace::note_gradient(const c10::IValue& output) {
+  const at::Tensor leaf = accumulating_leaf();
+  if (!leaf.defined() || !output.isTensor()) return;
+  graph_roots_.remember_gradient(leaf);
+  session_->mark_gradient(identify(output.toTensor()).storage);
 }
 
 at::Generator& Trace::generator() {
@@ -263,7 +315,7 @@ void start_trace(std::shared_ptr<Trace> trace) {
 
 void stop_trace() {
   c10::impl::tls_set_dispatch_key_included(kInterceptKey, false);
-  if (Trace* trace = current_trace()) trace->restore_metadata();
+  if (Trace* trace = current_trace()) trace->restore();
   c10::ThreadLocalDebugInfo::_pop(kTraceInfo);
 }
 

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "core/session.h"
+#include "dispatch/graph_roots.h"
 #include "dispatch/torch_compat.h"
 
 namespace nnprof {
@@ -28,7 +29,10 @@ struct StorageTag {
   uint32_t id = 0;
   Role role = Role::activation;
   Values values = Values::unknown;
-  at::DataPtr memory;  // the real memory, where there is some
+  at::DataPtr memory;      // the real memory, where there is some
+  bool is_shadow = false;  // it stands for another storage, and is no memory of its own
+  // Of a shadow: the real storage of the trace's own that it stands for and keeps alive.
+  c10::Storage original;
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -43,9 +47,14 @@ struct ExternalStorage {
 
 struct TraceOptions {
   bool recording = true;
+  // Autograd records its graph, shape-only, so that backward() can run.
+  bool backward = false;
+  // Memory is laid out, and kernels are picked, as on an accelerator rather than on a CPU.
+  bool accelerator = true;
   // Integer and bool tensors of at most so many elements are really computed.
   int64_t integer_limit = 16 * 1024;
-  // Floating tensors made only from real values, likewise.
+  // Floating tensors made only from real values, likewise. None with `backward`: a real tensor has
+  // no place in a graph of shape-only ones, should it be written to.
   int64_t float_limit = 4 * 1024;
   // Real floating tensors of the user's so small that their values may be asked for: of the model,
   // and of its inputs.
@@ -77,11 +86,25 @@ class Trace final : public c10::DebugInfoBase {
   // An in-place write whose result is not known.
   void lose_values(const at::Tensor& tensor, Values values);
 
+  // Does autograd track writes to it? Of a real tensor of the trace's own it has no graph.
+  bool is_tracked(const at::Tensor& tensor) const {
+    return tensor.is_meta() || (tensor.has_storage() && tag_of(tensor) == nullptr);
+  }
+  // After a call in the backward pass: its output may have become a leaf's gradient.
+  void note_gradient(const c10::IValue& output);
+  // Where a call belongs that is made now.
+  Place place() const;
+  // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.
+  int32_t silent = 0;
+  // Of the tensors that autograd kept in there.
+  int64_t silently_saved = 0;
+
   // An in-place change of sizes and strides (t_, squeeze_): undone when the trace stops.
   void change_metadata(const at::Tensor& tensor, const at::Tensor& as);
   // Before an operator writes to a meta tensor of the user's, which no shadow stands for.
   void keep_metadata(const at::Tensor& tensor);
-  void restore_metadata();
+  // Puts back what the trace changed in tensors of the user's.
+  void restore();
 
   // Was it made while the trace ran? So is a wrapper, which has no storage.
   bool is_own(const at::Tensor& tensor) const {
@@ -109,8 +132,10 @@ class Trace final : public c10::DebugInfoBase {
 
  private:
   at::Tensor wrapped_number(c10::ScalarType dtype);
+  at::Tensor shadow_of_own(const at::Tensor& tensor, const StorageTag& tag);
   int64_t float_limit(Role role) const;
   void remember_metadata(const at::Tensor& tensor);
+  void restore_metadata();
   ExternalStorage& external(const at::Tensor& tensor);
   StorageTag* tag_of(const at::Tensor& tensor) const;
   void adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values);
@@ -137,6 +162,7 @@ class Trace final : public c10::DebugInfoBase {
   std::vector<Metadata> changed_metadata_;
   std::map<int8_t, at::Tensor> wrapped_numbers_;
   at::Generator generator_;
+  GraphRoots graph_roots_;
 };
 
 // Is a tensor with a Python dispatch a FakeTensor? The bindings say how to find out.

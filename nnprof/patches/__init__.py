@@ -8,14 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nnprof.patches import autocast, constants, flex_attention, library_caches
+from nnprof.patches import (
+    autocast,
+    backward,
+    constants,
+    flex_attention,
+    library_caches,
+    optimizer_phase,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["switch_on"]
 
-_PATCHES = (autocast, constants, flex_attention, library_caches)
+_PATCHES = (autocast, backward, constants, flex_attention, library_caches, optimizer_phase)
 
 
 def switch_on() -> list[Callable[[], object]]:

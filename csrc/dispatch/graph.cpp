@@ -1,0 +1,142 @@
+#include "dispatch/graph.h"
+
+#include <ATen/core/grad_mode.h>
+#include <c10/core/InferenceMode.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+#include <torch/library.h>
+
+#include <map>
+#include <mutex>
+
+#include "dispatch/key.h"
+#include "dispatch/stack_walk.h"
+
+namespace nnprof {
+namespace {
+
+struct Running {
+  const Operator& op;
+  c10::function_ref<void(Stack&)> kernel;
+};
+thread_local const Running* running = nullptr;
+
+// What autograd's kernel calls in place of a backend's.
+void below_autograd(const c10::OperatorHandle& handle, c10::DispatchKeySet keys, Stack* stack) {
+  if (running == nullptr || !(running->op.handle == handle)) {
+    return handle.redispatchBoxed(keys.remove(kBelowAutogradKey), stack);
+  }
+  running->kernel(*stack);
+}
+
+// The kernel is registered when an operator is first met in a graph: there are thousands of them.
+void register_below_autograd(const Operator& op) {
+  static std::mutex mutex;
+  static auto* libraries = new std::map<std::string, torch::Library>;  // for the process
+  const std::lock_guard<std::mutex> lock(mutex);
+  if (std::atomic_ref(op.known_below_autograd)) return;
+  const c10::OperatorName& name = op.handle.operator_name();
+  const std::string space(*name.getNamespace());
+  auto library = libraries->find(space);
+  if (library == libraries->end()) {
+    library = libraries
+                  ->emplace(space, torch::Library(torch::Library::IMPL, space, kBelowAutogradKey,
+                                                  __FILE__, __LINE__))
+                  .first;
+  }
+  library->second.impl(toString(name).c_str(),
+                       torch::CppFunction::makeFromBoxedFunction<&below_autograd>());
+  std::atomic_ref(op.known_below_autograd) = true;
+}
+
+// How often a tensor, and its storage, are held: autograd keeps an input by one more reference to
+// it, and an output by a shallow copy that shares its storage.
+struct Holds {
+  at::Tensor tensor;
+  size_t of_tensor;
+  size_t of_storage;
+};
+
+size_t storage_count(const at::Tensor& tensor) {
+  return tensor.has_storage() ? tensor.storage().use_count() : 0;
+}
+
+void note_holds(const Stack& stack, size_t arguments, c10::SmallVectorImpl<Holds>& holds) {
+  for (size_t i = stack.size() - arguments; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
+      if (tensor.unsafeGetTensorImpl()->is_wrapped_number()) return;
+      for (const Holds& other : holds) {
+        if (other.tensor.is_same(tensor)) return;
+      }
+      holds.push_back({tensor, 0, 0});
+    });
+  }
+}
+
+int64_t bytes_of(const at::Tensor& tensor) {
+  return tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
+
+// Of what autograd keeps beyond the references counted before.
+int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
+  int64_t bytes = 0;
+  for (const Holds& held : holds) {
+    size_t now = held.tensor.use_count();
+    for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
+      for_each_tensor(stack[i],
+                      [&](const at::Tensor& output) { now -= output.is_same(held.tensor); });
+    }
+    if (now > held.of_tensor)
+      bytes += static_cast<int64_t>(now - held.of_tensor) * bytes_of(held.tensor);
+  }
+  for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& output) {
+      size_t before = 1;
+      for (const Holds& held : holds) {
+        if (held.tensor.has_storage() && output.has_storage() &&
+            held.tensor.storage().is_alias_of(output.storage())) {
+          before = held.tensor.is_same(output) ? held.of_storage : held.of_storage + 1;
+        }
+      }
+      const size_t now = storage_count(output);
+      if (now > before) bytes += static_cast<int64_t>(now - before) * bytes_of(output);
+    });
+  }
+  return bytes;
+}
+
+}  // namespace
+
+bool graphs_are_recorded(const Trace& trace) {
+  return trace.options().backward && at::GradMode::is_enabled() &&
+         !c10::InferenceMode::is_enabled() &&
+         !c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality);
+}
+
+int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel) {
+  if (!std::atomic_ref(op.known_below_autograd)) register_below_autograd(op);
+  const c10::DispatchKeySet keys =
+      op.autograd_keys | c10::DispatchKeySet({c10::DispatchKey::Meta, kBelowAutogradKey});
+  c10::SmallVector<Holds, 8> holds;
+  note_holds(stack, op.arguments, holds);
+  // The stack's own references go with the call; those of `holds` are counted on both sides.
+  for (Holds& held : holds) {
+    held.of_tensor = held.tensor.use_count();
+    held.of_storage = storage_count(held.tensor);
+    for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+      for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
+        held.of_tensor -= tensor.is_same(held.tensor);
+      });
+    }
+  }
+  const Running* const outer = running;
+  const Running own{op, kernel};
+  running = &own;
+  struct Restore {
+    const Running* outer;
+    ~Restore() { running = outer; }
+  } restore{outer};
+  op.handle.redispatchBoxed(keys, &stack);
+  return op.view ? 0 : newly_held(holds, stack, op.returns);
+}
+
+}  // namespace nnprof

@@ -1,0 +1,58 @@
+#include "dispatch/graph_roots.h"
+
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/accumulate_grad.h>
+#include <torch/csrc/autograd/variable.h>
+
+namespace nnprof {
+namespace {
+
+void expect_gradient_like(torch::autograd::Node& accumulator, const at::Tensor& tensor) {
+  accumulator.clear_input_metadata();
+  accumulator.add_input_metadata(tensor);
+}
+
+}  // namespace
+
+void GraphRoots::join(const at::Tensor& real, const at::Tensor& shadow) {
+  if (!real.requires_grad() || shadow.requires_grad()) return;
+  // A graph that was made before the trace, from real values, ends here.
+  if (!real.is_leaf()) return;
+  const auto accumulator = torch::autograd::impl::grad_accumulator(real);
+  torch::autograd::impl::set_gradient_edge(shadow, {accumulator, 0});
+  if (accumulator->input_metadata(0).device().is_meta()) return;
+  expect_gradient_like(*accumulator, shadow);
+  leaves_.push_back(real);
+}
+
+void GraphRoots::remember_gradient(const at::Tensor& leaf) {
+  const auto [entry, made] =
+      gradients_.emplace(leaf.unsafeGetTensorImpl(), std::pair<at::Tensor, at::Tensor>());
+  if (made) entry->second = {leaf, leaf.grad()};
+}
+
+void GraphRoots::restore() {
+  for (const at::Tensor& leaf : leaves_) {
+    if (!leaf.requires_grad()) continue;
+    expect_gradient_like(*torch::autograd::impl::grad_accumulator(leaf), leaf);
+  }
+  leaves_.clear();
+  for (auto& [impl, leaf_and_gradient] : gradients_) {
+    auto& [leaf, gradient] = leaf_and_gradient;
+    if (!leaf.grad().is_same(gradient)) leaf.mutable_grad() = gradient;
+  }
+  gradients_.clear();
+}
+
+at::Tensor accumulating_leaf() {
+  const auto node = torch::autograd::get_current_node();
+  const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get());
+  return accumulate == nullptr ? at::Tensor() : accumulate->variable;
+}
+
+int64_t running_sequence_number() {
+  const auto node = torch::autograd::get_current_node();
+  return node ? static_cast<int64_t>(node->sequence_nr()) : -1;
+}
+
+}  // namespace nnprof

@@ -1,0 +1,36 @@
+// Where autograd's graph of shape-only tensors meets the user's own leaves.
+//
+// A real parameter is stood for by a meta tensor, and the engine checks that a gradient is on the
+// device of what it is for. So the leaf's AccumulateGrad is told, while the trace runs, that its
+// gradient is on the meta device: hooks, `autograd.grad` and the user's optimizer see the leaf
+// itself.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/util/flat_hash_map.h>
+
+#include <utility>
+#include <vector>
+
+namespace nnprof {
+
+class GraphRoots {
+ public:
+  // Gradients of `shadow` go on to `real`, where that wants them.
+  void join(const at::Tensor& real, const at::Tensor& shadow);
+  // Before the first gradient of a leaf is accumulated: its `.grad` is put back at the end.
+  void remember_gradient(const at::Tensor& leaf);
+  // Tells the leaves' functions what they knew before, and gives the leaves their `.grad` back.
+  void restore();
+
+ private:
+  std::vector<at::Tensor> leaves_;
+  ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> gradients_;
+};
+
+// The leaf whose gradient is being accumulated; undefined when none is.
+at::Tensor accumulating_leaf();
+// The number of the gradient function that is running, -1 when none is.
+int64_t running_sequence_number();
+
+}  // namespace nnprof
