@@ -55,20 +55,26 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         model: Callable[..., Any] | None = None,
         *,
         backward: bool = False,
+        target: torch.device | str | None = None,
         autocast: torch.dtype | str | None = None,
         assume: float | Mapping[str, float] | None = None,
         integer_limit: int = 16 * 1024,
-        float_limit: int | None = None,
+        float_limit: int = 4 * 1024,
+        graph_float_limit: int = 0,
         input_float_limit: int = 16,
         recording: bool = True,
     ) -> None:
         self._model = model
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
+        cpu = _runs_on_cpu(model) if target is None else torch.device(target).type == "cpu"
+        self._accelerator = not cpu
         self._options: dict[str, Any] = {
             "backward": backward,
+            "accelerator": self._accelerator,
             "integer_limit": integer_limit,
-            "float_limit": _float_limit(backward) if float_limit is None else float_limit,
+            "float_limit": float_limit,
+            "graph_float_limit": graph_float_limit,
             "input_float_limit": input_float_limit,
             "recording": recording,
         }
@@ -182,14 +188,6 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         if strict:
             _check_strict(result)
         return profile
-
-
-def _float_limit(backward: bool) -> int:
-    """None with a graph: a tensor that is really computed has no place in it, should it be written.
-
-    Where the value of one is asked for, the call is traced again with a higher limit.
-    """
-    return 0 if backward else 4 * 1024
 
 
 @contextmanager

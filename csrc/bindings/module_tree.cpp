@@ -338,10 +338,18 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
     geometry_.insert(geometry_.end(), parameter.strides().begin(), parameter.strides().end());
   }
   parameters_.push_back(std::move(state));
+  note_storage(parameter, parameter_storage_bytes_);
   totals_.parameters += elements;
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
   return entry->second;
+}
+
+void ModuleTree::note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes) {
+  if (!tensor.has_storage()) return;
+  const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+  if (!storages_seen_.insert(tensor.storage().unsafeGetStorageImpl()).second) return;
+  bytes.push_back(static_cast<int64_t>(storage->nbytes()));
 }
 
 void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
@@ -370,6 +378,7 @@ void ModuleTree::add_buffers(py::handle buffers) {
     const at::Tensor& buffer = THPVariable_Unpack(value);
     if (!buffers_seen_.insert(buffer.unsafeGetTensorImpl()).second) continue;
     trace_->set_role(buffer, Role::buffer);
+    note_storage(buffer, buffer_storage_bytes_);
     totals_.buffers += buffer.numel();
     totals_.buffer_bytes += buffer.numel() * static_cast<int64_t>(buffer.element_size());
   }

@@ -45,6 +45,9 @@ class ModuleTree {
   int64_t buffer_elements() const { return totals_.buffers; }
   int64_t parameter_bytes() const { return totals_.parameter_bytes; }
   int64_t buffer_bytes() const { return totals_.buffer_bytes; }
+  // Sizes of the storages that parameters and buffers lie in, each once.
+  const std::vector<int64_t>& parameter_storage_bytes() const { return parameter_storage_bytes_; }
+  const std::vector<int64_t>& buffer_storage_bytes() const { return buffer_storage_bytes_; }
   // Per module: the numbers of its children. To be taken once, when the trace has ended.
   std::vector<std::vector<int32_t>> take_children() { return std::move(children_); }
   // The Python module that defines each module's class, "torch.nn.modules.conv".
@@ -92,6 +95,7 @@ class ModuleTree {
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
   uint32_t parameter_number(const at::Tensor& parameter);
+  void note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes);
 
   std::shared_ptr<Trace> trace_;
   ska::flat_hash_map<PyObject*, int32_t> numbers_;
@@ -116,6 +120,9 @@ class ModuleTree {
   std::vector<ParameterState> parameters_;
   std::vector<int64_t> geometry_;
   Totals totals_;
+  ska::flat_hash_set<c10::StorageImpl*> storages_seen_;
+  std::vector<int64_t> parameter_storage_bytes_;
+  std::vector<int64_t> buffer_storage_bytes_;
   bool claimed_ = false;
 };
 

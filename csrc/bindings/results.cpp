@@ -8,6 +8,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/trace_result.h"
+#include "core/memory.h"
 #include "dispatch/pricing.h"
 #include "rules/price.h"
 
@@ -24,6 +25,22 @@ void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
   for (const TensorSpec& t : tensors) {
     if (t.defined) shapes.emplace_back(t.sizes.begin(), t.sizes.end());
   }
+}
+
+int64_t rounded_sum(const std::vector<int64_t>& sizes, int64_t granule) {
+  int64_t sum = 0;
+  for (const int64_t bytes : sizes) sum += (bytes + granule - 1) / granule * granule;
+  return sum;
+}
+
+py::dict by_kind(const BytesByKind& bytes) {
+  py::dict kinds;
+  for (size_t kind = 0; kind < kMemoryKinds; ++kind) kinds[kMemoryKindNames[kind]] = bytes[kind];
+  return kinds;
+}
+
+py::array_t<int64_t> as_array(const std::vector<int64_t>& values) {
+  return py::array_t<int64_t>(static_cast<py::ssize_t>(values.size()), values.data());
 }
 
 py::tuple as_tuple(c10::IntArrayRef sizes) {
@@ -52,6 +69,8 @@ TraceResult::TraceResult(Tracer& tracer)
     : session_(tracer.trace().session()),
       children_(tracer.modules().take_children()),
       parameter_storages_(tracer.modules().parameter_storages()),
+      parameter_storage_bytes_(tracer.modules().parameter_storage_bytes()),
+      buffer_storage_bytes_(tracer.modules().buffer_storage_bytes()),
       type_modules_(tracer.modules().type_modules()),
       aggregate_(nnprof::aggregate(*session_, &price_signature)) {}
 
@@ -87,7 +106,8 @@ py::dict TraceResult::ops() const {
   const std::vector<int32_t> row_of = rows_of(preorder());
   const py::list details = signature_details();
   py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
-      written(count), storages(count);
+      written(count), saved(count);
+  py::array_t<bool> recomputed(count);
   py::list op, phase, inputs, outputs, dtype, ruled;
   for (py::ssize_t i = 0; i < count; ++i) {
     const OpRecord& record = records[static_cast<size_t>(i)];
@@ -99,6 +119,8 @@ py::dict TraceResult::ops() const {
     flops.mutable_at(i) = cost.flops();
     read.mutable_at(i) = cost.bytes_read;
     written.mutable_at(i) = cost.bytes_written;
+    saved.mutable_at(i) = record.saved_bytes;
+    recomputed.mutable_at(i) = record.recomputed;
     op.append(detail[0]);
     inputs.append(detail[1]);
     outputs.append(detail[2]);
@@ -115,6 +137,8 @@ py::dict TraceResult::ops() const {
   columns["flops"] = flops;
   columns["bytes_read"] = read;
   columns["bytes_written"] = written;
+  columns["saved_bytes"] = saved;
+  columns["recomputed"] = recomputed;
   columns["input_shapes"] = inputs;
   columns["output_shapes"] = outputs;
   columns["dtype"] = dtype;
@@ -205,6 +229,36 @@ py::dict TraceResult::coverage() const {
   coverage["ruled"] = ruled;
   coverage["generic"] = generic;
   return coverage;
+}
+
+py::dict TraceResult::memory(int64_t granule) const {
+  const MemoryUse use = memory_use(
+      *session_, aggregate_,
+      {rounded_sum(parameter_storage_bytes_, granule), rounded_sum(buffer_storage_bytes_, granule)},
+      granule);
+  py::dict memory;
+  memory["peak"] = use.peak;
+  memory["peak_call"] = use.peak_record;
+  memory["at_peak"] = by_kind(use.at_peak);
+  py::dict phases;
+  for (size_t i = 0; i < use.phases.size(); ++i) {
+    if (!use.phases[i].met) continue;
+    py::dict phase;
+    phase["peak"] = use.phases[i].peak;
+    phase["after"] = by_kind(use.phases[i].after);
+    phases[kPhaseNames[i]] = phase;
+  }
+  memory["phases"] = phases;
+  const std::vector<int32_t> row_of = rows_of(preorder());
+  py::list rows;
+  for (size_t scope = 0; scope < use.at_peak_by_scope.size(); ++scope) {
+    const BytesByKind& bytes = use.at_peak_by_scope[scope];
+    if (total(bytes) != 0) rows.append(py::make_tuple(row_of[scope], by_kind(bytes)));
+  }
+  memory["at_peak_by_layer"] = rows;
+  memory["live"] = as_array(use.live);
+  memory["highest"] = as_array(use.highest);
+  return memory;
 }
 
 std::vector<std::string> TraceResult::assumptions() const {
@@ -356,6 +410,7 @@ void bind_results(py::module_& m) {
       .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)
+      .def("memory", &TraceResult::memory, py::arg("granule"))
       .def("assumptions", &TraceResult::assumptions)
       .def("never_called", &TraceResult::never_called);
 }

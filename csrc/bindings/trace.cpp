@@ -27,6 +27,7 @@ void Tracer::start() {
 }
 
 void Tracer::stop() {
+  trace_->session()->close();  // what is freed from here on is no part of it
   stop_trace();
   quick_attributes_.switch_off();
 }
@@ -77,7 +78,7 @@ void mark_inputs(Trace& trace, py::handle value) {
 void bind_trace(py::module_& m) {
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
-                       int64_t float_limit, int64_t input_float_limit) {
+                       int64_t float_limit, int64_t input_float_limit, int64_t graph_float_limit) {
              TraceOptions options;
              options.recording = recording;
              options.backward = backward;
@@ -85,12 +86,14 @@ void bind_trace(py::module_& m) {
              options.integer_limit = integer_limit;
              options.float_limit = float_limit;
              options.input_float_limit = input_float_limit;
+             options.graph_float_limit = graph_float_limit;
              return std::make_unique<Tracer>(options);
            }),
            py::kw_only(), py::arg("recording") = true, py::arg("backward") = false,
            py::arg("accelerator") = true, py::arg("integer_limit") = TraceOptions().integer_limit,
            py::arg("float_limit") = TraceOptions().float_limit,
-           py::arg("input_float_limit") = TraceOptions().input_float_limit)
+           py::arg("input_float_limit") = TraceOptions().input_float_limit,
+           py::arg("graph_float_limit") = TraceOptions().graph_float_limit)
       .def("add_modules", [](Tracer& self, py::handle model,
                              const std::string& path) { self.modules().add(model, path); })
       .def("claim_modules", [](Tracer& self) { return self.modules().claim(); })

@@ -36,6 +36,8 @@ class TraceResult {
   pybind11::list calls_of(const pybind11::args& operators) const;
   pybind11::dict module_calls() const;
   pybind11::dict coverage() const;
+  // See nnprof.records.TraceData.
+  pybind11::dict memory(int64_t granule) const;
   std::vector<std::string> assumptions() const;
 
   // Modules that no call entered, whose parameters no operator used and that hold no called module:
@@ -54,6 +56,8 @@ class TraceResult {
   std::shared_ptr<Session> session_;
   std::vector<std::vector<int32_t>> children_;
   std::vector<int64_t> parameter_storages_;  // -1: no operator saw it
+  std::vector<int64_t> parameter_storage_bytes_;
+  std::vector<int64_t> buffer_storage_bytes_;
   TypeModules type_modules_;
   Aggregate aggregate_;
 };

@@ -105,15 +105,16 @@ std::string Session::describe_scope() const {
          descriptor.type + ")";
 }
 
-uint32_t Session::new_storage(int64_t bytes, Role role, bool external) {
+uint32_t Session::new_storage(int64_t bytes, Role role, const Place& place, bool external) {
   const std::lock_guard<std::mutex> lock(events_mutex_);
   const auto storage = static_cast<uint32_t>(storages_.size());
-  storages_.push_back({bytes, role, current_scope_, external, false});
+  storages_.push_back({bytes, role, place.scope, external, place.phase, place.recomputed, false});
   events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes});
   return storage;
 }
 
 void Session::storage_freed(uint32_t storage) {
+  if (closed_) return;
   const std::lock_guard<std::mutex> lock(events_mutex_);
   events_.push_back({storage, static_cast<uint32_t>(records_.size()), 0});
 }

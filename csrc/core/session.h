@@ -4,6 +4,7 @@
 
 #include <c10/util/flat_hash_map.h>
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -54,6 +55,8 @@ struct StorageInfo {
   Role role = Role::activation;
   uint32_t scope = 0;  // in which it was made, or first seen
   bool external = false;
+  Phase phase = Phase::forward;  // in which it was made, or first seen
+  bool recomputed = false;
   bool gradient = false;  // some tensor's `.grad` was kept in it
 };
 
@@ -102,9 +105,11 @@ class Session {
   std::string describe_scope() const;
 
   // A storage of the trace's own, or one that was there before it (an external one).
-  uint32_t new_storage(int64_t bytes, Role role, bool external = false);
+  uint32_t new_storage(int64_t bytes, Role role, const Place& place, bool external = false);
   void storage_freed(uint32_t storage);
   void storage_resized(uint32_t storage, int64_t bytes);
+  // The trace has ended: what is freed from here on is no part of it.
+  void close() { closed_ = true; }
   void mark_gradient(uint32_t storage) { storages_[storage].gradient = true; }
   const std::vector<StorageInfo>& storages() const { return storages_; }
   const std::vector<StorageEvent>& storage_events() const { return events_; }
@@ -137,6 +142,7 @@ class Session {
   SignatureTable signatures_;
   std::vector<StorageInfo> storages_;
   std::vector<StorageEvent> events_;
+  std::atomic<bool> closed_ = false;
   std::mutex events_mutex_;  // any thread may free a tensor
   struct Backward {
     bool create_graph;

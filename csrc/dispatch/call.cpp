@@ -44,6 +44,37 @@ class SilentCalls {
   const int64_t before_;
 };
 
+// Some operators check that their tensors are on one device: where one is shape-only, all are.
+class ShadowedArguments {
+ public:
+  ShadowedArguments(Stack& stack, size_t arguments, Trace& trace) {
+    for (size_t i = stack.size() - arguments; i < stack.size(); ++i) {
+      map_tensors(stack[i], [&](const at::Tensor& tensor) {
+        if (!tensor.is_floating_point() && !tensor.is_complex()) return tensor;
+        at::Tensor shadow = trace.shadow(tensor);
+        if (!shadow.is_same(tensor)) shadows_.emplace_back(shadow, tensor);
+        return shadow;
+      });
+    }
+  }
+
+  // The program gets its own tensor where the operator hands one back.
+  void give_back(Stack& stack, size_t returns) const {
+    for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
+      if (!stack[i].isTensor()) continue;
+      for (const auto& [shadow, original] : shadows_) {
+        if (stack[i].toTensor().is_same(shadow)) {
+          stack[i] = original;
+          break;
+        }
+      }
+    }
+  }
+
+ private:
+  c10::SmallVector<std::pair<at::Tensor, at::Tensor>, 4> shadows_;
+};
+
 // A view is tracked whatever it is of: what is written to it later may have a gradient.
 bool tracks_views(const Operator& op) {
   return op.view || (op.rule != nullptr && (op.rule->has(kView) || op.rule->has(kReturnsInput)));
@@ -229,7 +260,7 @@ class Call {
       map_tensors(probe[i], [&](const at::Tensor& tensor) { return stand_in(tensor, i); });
     }
     make_outputs(probe);
-    return worth_computing(op_, probe, trace_.options());
+    return worth_computing(op_, probe, trace_);
   }
 
   void run_shape_only() {
@@ -472,11 +503,15 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   CallWalk walk(op, trace);
   walk.arguments(arguments);
   int64_t saved_bytes = 0;
+  ShadowedArguments shadowed(stack, op.arguments, trace);
   {
     const SilentCalls silent(trace);
-    op.handle.redispatchBoxed(keys, &stack);
+    const bool composed = op.composition != nullptr && op.composition(stack, trace);
+    if (!composed) op.handle.redispatchBoxed(keys, &stack);
     saved_bytes = silent.saved_bytes();
   }
+  shadowed.give_back(stack, op.returns);
+  if (trace.silent != 0) return true;  // what was saved inside is counted
   record_call(walk, stack.data() + (stack.size() - op.returns), saved_bytes, trace);
   return true;
 }

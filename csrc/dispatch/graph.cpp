@@ -76,29 +76,43 @@ int64_t bytes_of(const at::Tensor& tensor) {
   return tensor.numel() * static_cast<int64_t>(tensor.element_size());
 }
 
-// Of what autograd keeps beyond the references counted before.
+bool share_storage(const at::Tensor& a, const at::Tensor& b) {
+  return a.has_storage() && b.has_storage() && a.storage().is_alias_of(b.storage());
+}
+
+size_t references_in(const Stack& stack, size_t count, const at::Tensor& tensor) {
+  size_t references = 0;
+  for (size_t i = stack.size() - count; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& item) { references += item.is_same(tensor); });
+  }
+  return references;
+}
+
+int64_t times_bytes(size_t now, size_t before, const at::Tensor& tensor) {
+  return now > before ? static_cast<int64_t>(now - before) * bytes_of(tensor) : 0;
+}
+
+// What autograd keeps beyond the references that were counted before the call.
 int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
   int64_t bytes = 0;
   for (const Holds& held : holds) {
-    size_t now = held.tensor.use_count();
-    for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
-      for_each_tensor(stack[i],
-                      [&](const at::Tensor& output) { now -= output.is_same(held.tensor); });
-    }
-    if (now > held.of_tensor)
-      bytes += static_cast<int64_t>(now - held.of_tensor) * bytes_of(held.tensor);
+    const size_t now = held.tensor.use_count() - references_in(stack, returns, held.tensor);
+    bytes += times_bytes(now, held.of_tensor, held.tensor);
   }
   for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
     for_each_tensor(stack[i], [&](const at::Tensor& output) {
-      size_t before = 1;
+      bool written = false;
+      size_t storage_before = 0;  // of a fresh storage
       for (const Holds& held : holds) {
-        if (held.tensor.has_storage() && output.has_storage() &&
-            held.tensor.storage().is_alias_of(output.storage())) {
-          before = held.tensor.is_same(output) ? held.of_storage : held.of_storage + 1;
-        }
+        written |= held.tensor.is_same(output);
+        if (share_storage(held.tensor, output)) storage_before = held.of_storage;
       }
-      const size_t now = storage_count(output);
-      if (now > before) bytes += static_cast<int64_t>(now - before) * bytes_of(output);
+      if (!written) {
+        // A fresh output is held by the stack, and holds its storage.
+        bytes += times_bytes(output.use_count(), 1, output);
+        ++storage_before;
+      }
+      bytes += times_bytes(storage_count(output), storage_before, output);
     });
   }
   return bytes;
@@ -120,13 +134,8 @@ int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(St
   note_holds(stack, op.arguments, holds);
   // The stack's own references go with the call; those of `holds` are counted on both sides.
   for (Holds& held : holds) {
-    held.of_tensor = held.tensor.use_count();
+    held.of_tensor = held.tensor.use_count() - references_in(stack, op.arguments, held.tensor);
     held.of_storage = storage_count(held.tensor);
-    for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
-      for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-        held.of_tensor -= tensor.is_same(held.tensor);
-      });
-    }
   }
   const Running* const outer = running;
   const Running own{op, kernel};

@@ -55,7 +55,7 @@ void with_located_errors(const Operator& op, const Trace& trace, Run run) {
 
 void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
   const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-  const int64_t limit = integer ? trace.options().integer_limit : trace.options().float_limit;
+  const int64_t limit = integer ? trace.options().integer_limit : trace.computed_floats();
   if (tensor.is_meta()) return;
   trace.adopt(tensor, tensor.numel() <= limit ? Values::known : Values::over_limit);
 }

@@ -167,6 +167,7 @@ Operator describe(const c10::OperatorHandle& handle) {
   describe_arguments(op);
   find_rule(op);
   op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
+  op.composition = composition_of(op.name);
   op.generic = generic_class(op);
   op.autograd_keys = autograd_keys(op);
   op.cpu_autocast = cpu_cast_policy(op.name);

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "dispatch/compositions.h"
 #include "rules/price.h"
 #include "rules/rule.h"
 
@@ -49,7 +50,8 @@ struct Operator {
   const Rule* rule = nullptr;  // of the operator, or of the functional one it derives from
   const char* family = "";
   Variant variant = Variant::functional;
-  bool composite = false;  // PyTorch writes it in terms of other operators
+  bool composite = false;             // PyTorch writes it in terms of other operators
+  Composition composition = nullptr;  // ours, where these depend on the device
   Known known = Known::none;
   GenericClass generic = GenericClass::opaque;
   CastPolicy cpu_autocast = CastPolicy::none;

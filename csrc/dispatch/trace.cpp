@@ -78,7 +78,7 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
     entry->keep_alive = tensor.storage();
     const auto role = roles_.find(storage);
     if (role != roles_.end()) entry->role = role->second;
-    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role,
+    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role, place(),
                                       /*external=*/true);
   }
   return *entry;
@@ -97,6 +97,11 @@ int64_t Trace::number_of_external(const at::Tensor& tensor) const {
 int64_t Trace::float_limit(Role role) const {
   if (role == Role::constant) return options_.float_limit;
   return role == Role::input ? options_.input_float_limit : options_.user_float_limit;
+}
+
+int64_t Trace::computed_floats() const {
+  const bool graph = options_.backward && at::GradMode::is_enabled();
+  return graph ? options_.graph_float_limit : options_.float_limit;
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {
@@ -168,7 +173,7 @@ at::Tensor Trace::shadow_of_fake(const at::Tensor& fake) {
   at::Tensor meta(at::detail::empty_strided_meta(fake.sizes(), fake.strides(), fake.scalar_type()));
   const Role role = fake.requires_grad() ? Role::parameter : Role::constant;
   const auto bytes = static_cast<int64_t>(meta.storage().nbytes());
-  adopt_storage(meta.storage(), session_->new_storage(bytes, role), role, Values::unknown);
+  adopt_storage(meta.storage(), session_->new_storage(bytes, role, place()), role, Values::unknown);
   shadows_[fake.unsafeGetTensorImpl()] = {fake, nullptr, meta};
   return meta;
 }
@@ -268,8 +273,8 @@ void Trace::adopt(const at::Tensor& output, Values values) {
   if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0)
     return;  // a view of the user's
   const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
-  adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation), Role::activation,
-                values);
+  adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation, place()),
+                Role::activation, values);
 }
 
 Place Trace::place() const {

@@ -53,13 +53,14 @@ struct TraceOptions {
   bool accelerator = true;
   // Integer and bool tensors of at most so many elements are really computed.
   int64_t integer_limit = 16 * 1024;
-  // Floating tensors made only from real values, likewise. None with `backward`: a real tensor has
-  // no place in a graph of shape-only ones, should it be written to.
+  // Floating tensors made only from real values, likewise.
   int64_t float_limit = 4 * 1024;
   // Real floating tensors of the user's so small that their values may be asked for: of the model,
   // and of its inputs.
   int64_t user_float_limit = 16;
   int64_t input_float_limit = 16;
+  // Where autograd records a graph: a real tensor has no place in it, should it be written to.
+  int64_t graph_float_limit = 0;
 };
 
 // What an operator's argument is to the trace.
@@ -119,6 +120,8 @@ class Trace final : public c10::DebugInfoBase {
 
   const std::shared_ptr<Session>& session() const { return session_; }
   const TraceOptions& options() const { return options_; }
+  // Floating tensors of at most so many elements are really computed now.
+  int64_t computed_floats() const;
   // Off for what comes before the calls in question: they still run shape-only.
   void set_recording(bool recording) { options_.recording = session_->recording = recording; }
   at::Generator& generator();

@@ -115,11 +115,12 @@ void compute(const Operator& op, Stack& stack, Trace& trace) {
   }
 }
 
-bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions& options) {
+bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace) {
   bool worth = true;
   for (size_t i = stack.size() - op.returns; i < stack.size(); ++i) {
     for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-      const int64_t limit = integral(tensor) ? options.integer_limit : options.float_limit;
+      const int64_t limit =
+          integral(tensor) ? trace.options().integer_limit : trace.computed_floats();
       if (tensor.numel() > limit) worth = false;
     });
   }

@@ -11,7 +11,7 @@ namespace nnprof {
 void compute(const Operator& op, Stack& stack, Trace& trace);
 
 // True when every output (meta tensors on the stack) is small enough to be computed.
-bool worth_computing(const Operator& op, const Stack& stack, const TraceOptions& options);
+bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace);
 
 // Index outputs of an operator that computed nothing (topk, argmax, sort): evenly spread over the
 // dimension they index, so that routed experts get even loads.

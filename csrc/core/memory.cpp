@@ -1,0 +1,204 @@
+#include "core/memory.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace nnprof {
+namespace {
+
+constexpr uint32_t kNever = UINT32_MAX;
+
+// When a storage was made and freed, in numbers of calls.
+struct Life {
+  uint32_t made = 0;
+  uint32_t freed = kNever;
+};
+
+std::vector<Life> lives(const Session& session) {
+  std::vector<Life> lives(session.storages().size());
+  std::vector<bool> seen(lives.size(), false);
+  for (const StorageEvent& event : session.storage_events()) {
+    Life& life = lives[event.storage];
+    if (!seen[event.storage]) life.made = event.before_record;
+    seen[event.storage] = true;
+    if (event.bytes == 0) life.freed = event.before_record;
+  }
+  return lives;
+}
+
+class Kinds {
+ public:
+  explicit Kinds(const Session& session) : session_(session), lives_(nnprof::lives(session)) {
+    const auto& records = session.records();
+    const auto count = static_cast<uint32_t>(records.size());
+    // Per call: the first call of the next backward pass, and the end of the optimizer's step.
+    next_backward_.assign(count + 1, kNever);
+    step_end_.assign(count + 1, kNever);
+    for (uint32_t i = count; i-- > 0;) {
+      next_backward_[i] = records[i].phase == Phase::backward ? i : next_backward_[i + 1];
+      const bool steps = records[i].phase == Phase::optimizer;
+      step_end_[i] = !steps ? i : step_end_[i + 1] == kNever ? i + 1 : step_end_[i + 1];
+    }
+    trains_ = count != 0 && next_backward_[0] != kNever;
+  }
+
+  MemoryKind of(uint32_t storage) const {
+    const StorageInfo& info = session_.storages()[storage];
+    if (info.gradient) return MemoryKind::gradients;
+    if (info.external) return of_external(storage);
+    const Life& life = lives_[storage];
+    if (info.phase == Phase::optimizer) {
+      return life.freed >= step_end_[life.made] ? MemoryKind::optimizer : MemoryKind::temporaries;
+    }
+    if (info.phase == Phase::backward) {
+      return info.recomputed ? MemoryKind::activations : MemoryKind::temporaries;
+    }
+    if (!trains_) return MemoryKind::activations;
+    const uint32_t backward = next_backward_[life.made];
+    const bool kept = backward != kNever && life.freed > backward;
+    return kept ? MemoryKind::activations : MemoryKind::temporaries;
+  }
+
+ private:
+  MemoryKind of_external(uint32_t storage) const {
+    switch (session_.storages()[storage].role) {
+      case Role::parameter:
+        return MemoryKind::parameters;
+      case Role::buffer:
+        return MemoryKind::buffers;
+      default:
+        break;
+    }
+    // An optimizer's state from steps before.
+    const bool in_step = session_.storages()[storage].phase == Phase::optimizer;
+    return in_step ? MemoryKind::optimizer : MemoryKind::inputs;
+  }
+
+  const Session& session_;
+  std::vector<Life> lives_;
+  std::vector<uint32_t> next_backward_;
+  std::vector<uint32_t> step_end_;
+  bool trains_ = false;
+};
+
+class Ledger {
+ public:
+  Ledger(const Session& session, const ResidentBytes& resident, int64_t granule)
+      : session_(session), granule_(granule), held_(session.storages().size(), 0) {
+    const Kinds kinds(session);
+    for (uint32_t i = 0; i < session.storages().size(); ++i) kinds_.push_back(kinds.of(i));
+    by_kind_[index(MemoryKind::parameters)] = resident.parameters;
+    by_kind_[index(MemoryKind::buffers)] = resident.buffers;
+    // What was there before is there from the start.
+    for (uint32_t i = 0; i < session.storages().size(); ++i) {
+      const StorageInfo& info = session.storages()[i];
+      const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
+      if (info.external && !of_model) hold(i, rounded(info.bytes));
+    }
+    live_ = total(by_kind_);
+  }
+
+  void take(const StorageEvent& event) {
+    if (session_.storages()[event.storage].external) return;
+    hold(event.storage, rounded(event.bytes));
+  }
+
+  int64_t live() const { return live_; }
+  const BytesByKind& by_kind() const { return by_kind_; }
+
+  std::vector<BytesByKind> by_scope() const {
+    std::vector<BytesByKind> scopes(session_.scopes().size());
+    for (uint32_t i = 0; i < held_.size(); ++i) {
+      if (held_[i] == 0) continue;
+      scopes[session_.storages()[i].scope][index(kinds_[i])] += held_[i];
+    }
+    return scopes;
+  }
+
+ private:
+  static size_t index(MemoryKind kind) { return static_cast<size_t>(kind); }
+  int64_t rounded(int64_t bytes) const { return (bytes + granule_ - 1) / granule_ * granule_; }
+
+  void hold(uint32_t storage, int64_t bytes) {
+    const int64_t more = bytes - held_[storage];
+    held_[storage] = bytes;
+    by_kind_[index(kinds_[storage])] += more;
+    live_ += more;
+  }
+
+  const Session& session_;
+  const int64_t granule_;
+  std::vector<MemoryKind> kinds_;
+  std::vector<int64_t> held_;
+  BytesByKind by_kind_{};
+  int64_t live_ = 0;
+};
+
+// Runs through the calls in order. `settled(i)`: call i has ended and what it let go is freed;
+// `ran(i, highest)`: call i has its outputs, `highest` is the most that was held on the way.
+template <class Settled, class Ran>
+void run_through(const Session& session, const Aggregate& aggregate, Ledger& ledger,
+                 Settled settled, Ran ran) {
+  const auto& records = session.records();
+  const auto& events = session.storage_events();
+  size_t next = 0;
+  const auto due = [&](size_t record) {
+    return next < events.size() && events[next].before_record <= record;
+  };
+  for (uint32_t i = 0; i <= records.size(); ++i) {
+    while (due(i) && events[next].bytes == 0) ledger.take(events[next++]);
+    if (i != 0) settled(i - 1);
+    if (i == records.size()) return;
+    int64_t highest = ledger.live();
+    while (due(i)) {
+      ledger.take(events[next++]);
+      highest = std::max(highest, ledger.live());
+    }
+    const int64_t own = aggregate.signatures[records[i].signature].cost.temporary_bytes;
+    ran(i, std::max(highest, ledger.live() + own));
+  }
+}
+
+}  // namespace
+
+int64_t total(const BytesByKind& bytes) {
+  return std::accumulate(bytes.begin(), bytes.end(), int64_t{0});
+}
+
+MemoryUse memory_use(const Session& session, const Aggregate& aggregate,
+                     const ResidentBytes& resident, int64_t granule) {
+  MemoryUse use;
+  Ledger ledger(session, resident, granule);
+  use.peak = ledger.live();
+  use.at_peak = ledger.by_kind();
+  const auto& records = session.records();
+  const auto phase_of = [&](uint32_t i) -> PhaseMemory& {
+    return use.phases[static_cast<size_t>(records[i].phase)];
+  };
+  const auto settled = [&](uint32_t i) {
+    use.live.push_back(ledger.live());
+    phase_of(i).after = ledger.by_kind();
+  };
+  const auto ran = [&](uint32_t i, int64_t highest) {
+    phase_of(i).met = true;
+    phase_of(i).peak = std::max(phase_of(i).peak, highest);
+    use.highest.push_back(highest);
+    if (highest <= use.peak) return;
+    use.peak = highest;
+    use.peak_record = i;
+    use.at_peak = ledger.by_kind();
+    // The call's own temporaries, and what was freed before it ended.
+    use.at_peak[static_cast<size_t>(MemoryKind::temporaries)] += highest - ledger.live();
+  };
+  run_through(session, aggregate, ledger, settled, ran);
+  if (use.peak_record < 0) return use;
+  Ledger again(session, resident, granule);
+  run_through(
+      session, aggregate, again, [](uint32_t) {},
+      [&](uint32_t i, int64_t) {
+        if (i == use.peak_record) use.at_peak_by_scope = again.by_scope();
+      });
+  return use;
+}
+
+}  // namespace nnprof

@@ -1,0 +1,56 @@
+// Memory over time: what the storages of a trace hold, as eager PyTorch would allocate and free
+// them. Library workspaces and the device's context are not in it.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "core/aggregate.h"
+#include "core/session.h"
+
+namespace nnprof {
+
+enum class MemoryKind : uint8_t {
+  parameters,
+  buffers,
+  inputs,  // and whatever else was there before and was used
+  gradients,
+  optimizer,    // what a step leaves behind
+  activations,  // made in the forward and there when the backward starts; recomputed ones, too
+  temporaries,
+};
+inline constexpr size_t kMemoryKinds = 7;
+inline constexpr std::array<const char*, kMemoryKinds> kMemoryKindNames = {
+    "parameters", "buffers", "inputs", "gradients", "optimizer", "activations", "temporaries"};
+
+using BytesByKind = std::array<int64_t, kMemoryKinds>;
+int64_t total(const BytesByKind& bytes);
+
+// What stays for the whole trace, whether or not a call used it.
+struct ResidentBytes {
+  int64_t parameters = 0;
+  int64_t buffers = 0;
+};
+
+struct PhaseMemory {
+  bool met = false;
+  int64_t peak = 0;
+  BytesByKind after{};  // its last call
+};
+
+struct MemoryUse {
+  int64_t peak = 0;
+  int64_t peak_record = -1;  // the call that was running then
+  BytesByKind at_peak{};
+  std::vector<BytesByKind> at_peak_by_scope;  // where the storages were made
+  std::array<PhaseMemory, 3> phases;
+  std::vector<int64_t> live;     // per call: after it
+  std::vector<int64_t> highest;  // per call: while it ran, its own temporaries included
+};
+
+// `granule`: an allocation takes a multiple of so many bytes.
+MemoryUse memory_use(const Session& session, const Aggregate& aggregate,
+                     const ResidentBytes& resident, int64_t granule);
+
+}  // namespace nnprof
