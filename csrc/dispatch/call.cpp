@@ -167,8 +167,12 @@ class Call {
 
   // What is only written has no say in whether values are known, but must be there to be written.
   bool target_is_real() {
-    if (!has(kWritesOnly) || !arguments()[0].isTensor()) return true;
-    return trace_.identify(arguments()[0].toTensor()).values == Values::known;
+    bool real = true;
+    if (!has(kWritesOnly)) return real;
+    for_each_tensor(arguments()[0], [&](const at::Tensor& target) {
+      real &= trace_.identify(target).values == Values::known;
+    });
+    return real;
   }
 
   // Makes the outputs shape-only on the side, to see how large they would be.
@@ -266,10 +270,17 @@ class Call {
     op_.rule->outputs(stack);
     for (size_t i = 0; i < targets.size(); ++i) {
       c10::IValue& result = stack[first + i];
+      if (targets[i].isTensorList() && result.isTensorList()) check_each_fits(result, targets[i]);
       if (!targets[i].isTensor() || !result.isTensor()) continue;
       check_fits(result.toTensor(), targets[i].toTensor());
       result = targets[i];
     }
+    stack.resize(first + op_.returns);  // _foreach_add_ returns nothing
+  }
+
+  void check_each_fits(const c10::IValue& results, const c10::IValue& targets) {
+    const auto made = results.toTensorList(), written = targets.toTensorList();
+    for (size_t i = 0; i < made.size(); ++i) check_fits(made.get(i), written.get(i));
   }
 
   void check_fits(const at::Tensor& result, const at::Tensor& target) {
