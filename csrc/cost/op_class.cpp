@@ -22,6 +22,7 @@ constexpr FamilyClass kFamilies[] = {
     {"dropout", OpClass::elementwise},
     {"embedding", OpClass::gather},
     {"factory", OpClass::copy},
+    {"foreach", OpClass::elementwise},
     {"indexing", OpClass::gather},
     {"layer_norm", OpClass::layer_norm},
     {"linear", OpClass::matmul},

@@ -12,6 +12,7 @@ extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kCopyRules;
 extern const RuleFamily kDetectionRules;
 extern const RuleFamily kDistanceRules;
+extern const RuleFamily kForeachRules;
 extern const RuleFamily kFourierRules;
 extern const RuleFamily kDropoutRules;
 extern const RuleFamily kEmbeddingRules;
