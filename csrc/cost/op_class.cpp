@@ -30,6 +30,7 @@ constexpr FamilyClass kFamilies[] = {
     {"matmul", OpClass::matmul},
     {"multihead_attention", OpClass::matmul},
     {"normalization", OpClass::normalization},
+    {"optimizer", OpClass::elementwise},
     {"pad", OpClass::copy},
     {"pointwise", OpClass::elementwise},
     {"pooling", OpClass::pooling},

@@ -28,6 +28,7 @@ std::span<const RuleFamily> rule_families() {
       kMatmulRules,
       kMultiheadAttentionRules,
       kNormalizationRules,
+      kOptimizerRules,
       kPadRules,
       kPointwiseRules,
       kPoolingRules,

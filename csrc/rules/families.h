@@ -25,6 +25,7 @@ extern const RuleFamily kLossRules;
 extern const RuleFamily kMatmulRules;
 extern const RuleFamily kMultiheadAttentionRules;
 extern const RuleFamily kNormalizationRules;
+extern const RuleFamily kOptimizerRules;
 extern const RuleFamily kPadRules;
 extern const RuleFamily kPointwiseRules;
 extern const RuleFamily kPoolingRules;
