@@ -42,6 +42,7 @@ class Call {
     if (op_.variant != Variant::functional) check_overlaps();
     if (!compute_if_known()) run_shape_only();
     if (op_.known == Known::assertion) take_as_passed();
+    if (op_.known == Known::finite_check) say_finite();
     record();
   }
 
@@ -60,6 +61,13 @@ class Call {
     trace_.adopt(outputs()[0].toTensor(), Values::known);
     trace_.session()->assume("a check " + trace_.session()->describe_scope() +
                              " is taken as passed");
+  }
+
+  // What is found in gradients whose values no one knows: nothing.
+  void say_finite() {
+    if (walk_.values() == Values::known) return;
+    trace_.session()->assume("gradients " + trace_.session()->describe_scope() +
+                             " are taken as finite");
   }
 
   // The answer to whether padded sequences can be packed.
@@ -211,6 +219,7 @@ class Call {
     }
     give_back_originals(shadows);
     for (int i : op_.written) {
+      if (op_.known == Known::finite_check && i == 1) continue;  // found_inf stays zero
       for_each_tensor(originals[static_cast<size_t>(i)],
                       [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
     }

@@ -153,6 +153,22 @@ def test_gradients_are_unscaled() -> None:
     assert not compare("unscale", function, ((xs, double, torch.ones(1)), {}))
 
 
+@pytest.mark.parametrize("fused", [False, True])
+def test_scaled_gradients_are_taken_as_finite(fused: bool) -> None:
+    params = [nn.Parameter(torch.ones(100, 100))]
+    params[0].grad = torch.ones_like(params[0])
+    optimizer = torch.optim.SGD(params, foreach=not fused, fused=fused)
+    scaler = torch.amp.GradScaler("cpu")
+    with nnprof.trace() as running:
+        scaler.scale(torch.ones(()))
+        scaler.step(optimizer)
+        scaler.update()
+    profile = running.profile()
+    update = "aten::_fused_sgd_" if fused else "aten::_foreach_add_.List"
+    assert profile.coverage.ruled[update] == 1
+    assert profile.assumptions == ["gradients outside any module are taken as finite"]
+
+
 def test_scale_is_updated() -> None:
     tracker = meta(1, dtype=torch.int32)
     cost = cost_of(torch._amp_update_scale_, meta(1), tracker, meta(1), 2.0, 0.5, 2000)
