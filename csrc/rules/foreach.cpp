@@ -112,6 +112,7 @@ template <Name Op, size_t Count>
 void outputs_of_each_with_packed(Stack& stack) {
   const at::Tensor scalars = stack.back().toTensor();
   const size_t length = stack[stack.size() - Count].toListRef().size();
+  TORCH_CHECK(scalars.is_contiguous(), "Expected scalars to be contiguous.");
   TORCH_CHECK(scalars.dim() == 1, "Expected packed scalar Tensor to be of dimension 1. Got ",
               scalars.dim(), " instead.");
   TORCH_CHECK(scalars.size(0) == static_cast<int64_t>(length),

@@ -91,6 +91,7 @@ def test_lists_that_do_not_fit() -> None:
         ("norm", ([y.long()],)),
         ("addcmul", ([x], [x], [x], torch.ones(()))),
         ("addcmul", ([x], [x], [x], torch.ones(2))),
+        ("addcmul", ([x, x], [x, x], [x, x], torch.ones(4)[::2])),
     ]
     for name, args in calls:
         assert not compare(name, foreach(name), (args, {}))
