@@ -69,7 +69,9 @@ const PricedSignature& signature_of(const TraceResult& result, size_t number) {
 
 py::list recorded_outputs(const TraceResult& result, size_t number) {
   py::list outputs;
-  for (const TensorSpec& output : signature_of(result, number).signature.outputs) {
+  const PricedSignature& recorded = signature_of(result, number);
+  if (job_of(result, number).op->returns == 0) return outputs;  // it has those that it writes
+  for (const TensorSpec& output : recorded.signature.outputs) {
     if (output.defined) outputs.append(described(output.sizes, output.strides, output.dtype));
   }
   return outputs;

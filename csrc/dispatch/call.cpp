@@ -122,6 +122,7 @@ class Call {
     if (!compute_if_known()) run_shape_only();
     if (!in_graph_ && trace_.options().backward) bump_versions();
     if (op_.known == Known::assertion) take_as_passed();
+    if (op_.known == Known::finite_check) say_finite();
     record();
   }
 
@@ -140,6 +141,13 @@ class Call {
     trace_.adopt(outputs()[0].toTensor(), Values::known);
     trace_.session()->assume("a check " + trace_.session()->describe_scope() +
                              " is taken as passed");
+  }
+
+  // What is found in gradients whose values no one knows: nothing.
+  void say_finite() {
+    if (walk_.values() == Values::known) return;
+    trace_.session()->assume("gradients " + trace_.session()->describe_scope() +
+                             " are taken as finite");
   }
 
   // The answer to whether padded sequences can be packed.
@@ -248,8 +256,12 @@ class Call {
 
   // What is only written has no say in whether values are known, but must be there to be written.
   bool target_is_real() {
-    if (!has(kWritesOnly) || !arguments()[0].isTensor()) return true;
-    return trace_.identify(arguments()[0].toTensor()).values == Values::known;
+    bool real = true;
+    if (!has(kWritesOnly)) return real;
+    for_each_tensor(arguments()[0], [&](const at::Tensor& target) {
+      real &= trace_.identify(target).values == Values::known;
+    });
+    return real;
   }
 
   // Makes the outputs shape-only on the side, to see how large they would be.
@@ -288,6 +300,7 @@ class Call {
     }
     give_back_originals(shadows);
     for (int i : op_.written) {
+      if (op_.known == Known::finite_check && i == 1) continue;  // found_inf stays zero
       for_each_tensor(originals[static_cast<size_t>(i)],
                       [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
     }
@@ -379,10 +392,17 @@ class Call {
     op_.rule->outputs(stack);
     for (size_t i = 0; i < targets.size(); ++i) {
       c10::IValue& result = stack[first + i];
+      if (targets[i].isTensorList() && result.isTensorList()) check_each_fits(result, targets[i]);
       if (!targets[i].isTensor() || !result.isTensor()) continue;
       check_fits(result.toTensor(), targets[i].toTensor());
       result = targets[i];
     }
+    stack.resize(first + op_.returns);  // _foreach_add_ returns nothing
+  }
+
+  void check_each_fits(const c10::IValue& results, const c10::IValue& targets) {
+    const auto made = results.toTensorList(), written = targets.toTensorList();
+    for (size_t i = 0; i < made.size(); ++i) check_fits(made.get(i), written.get(i));
   }
 
   void check_fits(const at::Tensor& result, const at::Tensor& target) {

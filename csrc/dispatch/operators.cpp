@@ -24,6 +24,7 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::lift_fresh_copy", Known::fresh_constant},
     {"aten::lift", Known::fresh_constant},
     {"aten::_is_all_true", Known::assertion},
+    {"aten::_amp_foreach_non_finite_check_and_unscale_", Known::finite_check},
     {"aten::equal", Known::equality},
     {"aten::ones_like", Known::gradient_seed},
     {"aten::_nested_tensor_from_tensor_list", Known::makes_nested},

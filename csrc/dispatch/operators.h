@@ -31,7 +31,8 @@ enum class Known : uint8_t {
   equality,        // aten::equal: hands to the program whether two tensors are equal
   makes_nested,    // aten::_nested_tensor_from_tensor_list: the strided layout
   same_device,     // aten::quantile, aten::stft: check that their tensors are on one device
-  gradient_seed,   // aten::ones_like: what autograd starts from, on the device of the result
+  finite_check,   // aten::_amp_foreach_non_finite_check_and_unscale_: GradScaler asks what it found
+  gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 
 enum class CastPolicy : uint8_t {

@@ -10,6 +10,8 @@ namespace {
 // A signature is hashed, compared and kept: of indices that no cost depends on, only a few.
 constexpr int64_t kMostRecordedValues = 64;
 constexpr int64_t kMostCostedValues = 16 * 1024;
+// Of more, as an optimizer's lists have them, a table tells the number.
+constexpr size_t kSearchedStorages = 64;
 
 c10::SmallVector<int64_t, 8> as_integers(const c10::IValue& list) {
   c10::SmallVector<int64_t, 8> integers;
@@ -18,6 +20,12 @@ c10::SmallVector<int64_t, 8> as_integers(const c10::IValue& list) {
     if (item.isBool()) integers.push_back(item.toBool());
   }
   return integers;
+}
+
+bool all_real_numbers(c10::ArrayRef<c10::IValue> items) {
+  return !items.empty() && std::all_of(items.begin(), items.end(), [](const c10::IValue& item) {
+    return item.isDouble() || item.isInt() || item.isBool();
+  });
 }
 
 }  // namespace
@@ -67,16 +75,40 @@ void CallWalk::argument(const c10::IValue& value) {
         writer_.undefined_tensor();
       }
     }
+  } else if (value.isList() && all_real_numbers(value.toListRef())) {
+    numbers(value.toListRef());
   } else {
     writer_.opaque();
   }
 }
 
+// A list of Scalars, as _foreach_mul takes them.
+void CallWalk::numbers(c10::ArrayRef<c10::IValue> items) {
+  c10::SmallVector<double, 8> floating;
+  c10::SmallVector<int64_t, 8> whole;
+  for (const c10::IValue& item : items) {
+    const at::Scalar number = item.toScalar();
+    floating.push_back(number.toDouble());
+    if (!item.isDouble()) whole.push_back(number.toLong());
+  }
+  if (whole.size() == items.size()) return writer_.integers(whole);
+  writer_.floatings(floating);
+}
+
 int32_t CallWalk::local_storage(uint32_t storage) {
-  const auto found = std::find(storages_.begin(), storages_.end(), storage);
-  if (found != storages_.end()) return static_cast<int32_t>(found - storages_.begin());
+  const auto next = static_cast<int32_t>(storages_.size());
+  if (storages_.size() <= kSearchedStorages) {
+    const auto found = std::find(storages_.begin(), storages_.end(), storage);
+    if (found != storages_.end()) return static_cast<int32_t>(found - storages_.begin());
+  } else {
+    if (numbers_.empty()) {
+      for (int32_t i = 0; i < next; ++i) numbers_.emplace(storages_[static_cast<size_t>(i)], i);
+    }
+    const auto [found, is_new] = numbers_.emplace(storage, next);
+    if (!is_new) return found->second;
+  }
   storages_.push_back(storage);
-  return static_cast<int32_t>(storages_.size() - 1);
+  return next;
 }
 
 void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {

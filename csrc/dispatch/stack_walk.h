@@ -3,6 +3,8 @@
 
 #include <ATen/core/ivalue.h>
 
+#include <unordered_map>
+
 #include "core/signature.h"
 #include "dispatch/operators.h"
 #include "dispatch/trace.h"
@@ -67,6 +69,7 @@ class CallWalk {
 
  private:
   void argument(const c10::IValue& value);
+  void numbers(c10::ArrayRef<c10::IValue> items);
   void tensor(const at::Tensor& tensor, bool is_output);
   void known_values(const at::Tensor& tensor);
   int32_t local_storage(uint32_t storage);
@@ -76,6 +79,7 @@ class CallWalk {
   Words words_;
   SignatureWriter writer_;
   c10::SmallVector<uint32_t, 8> storages_;
+  std::unordered_map<uint32_t, int32_t> numbers_;  // of storages_, once they are many
   Values values_ = Values::known;
   bool has_tensors_ = false;
   bool skip_values_ = false;

@@ -37,7 +37,25 @@ c10::TypePtr element_type(const c10::Argument& argument) {
   return list == nullptr ? nullptr : list->getElementType();
 }
 
+bool takes_scalars(const c10::Argument& schema) {
+  const c10::TypePtr element = element_type(schema);
+  return element != nullptr && element->kind() == c10::TypeKind::NumberType;
+}
+
+template <class Number>
+c10::IValue list_of_scalars(const std::vector<Number>& numbers) {
+  c10::impl::GenericList scalars(c10::NumberType::get());
+  for (const Number number : numbers) scalars.push_back(number);
+  return scalars;
+}
+
+c10::IValue list_of_floatings(const std::vector<double>& numbers, const c10::Argument& schema) {
+  if (takes_scalars(schema)) return list_of_scalars(numbers);
+  return c10::List<double>(numbers);
+}
+
 c10::IValue list_of_integers(const std::vector<int64_t>& integers, const c10::Argument& schema) {
+  if (takes_scalars(schema)) return list_of_scalars(integers);
   const c10::TypePtr element = element_type(schema);
   if (element == nullptr || element->kind() != c10::TypeKind::BoolType) {
     return c10::List<int64_t>(integers);
@@ -89,7 +107,7 @@ c10::IValue plain(const Argument& argument, const c10::Argument& schema, c10::De
     case Argument::Kind::integers:
       return list_of_integers(argument.integers, schema);
     case Argument::Kind::floatings:
-      return c10::List<double>(argument.floatings);
+      return list_of_floatings(argument.floatings, schema);
     case Argument::Kind::opaque:
       return made_up(schema, device);
     default:

@@ -5,6 +5,7 @@
 #include <ATen/WrapDimUtils.h>
 #include <ATen/WrapDimUtilsMulti.h>
 #include <ATen/ops/cat_meta_dispatch.h>
+#include <c10/util/accumulate.h>
 
 #include <algorithm>
 #include <utility>
@@ -117,6 +118,31 @@ at::Tensor stacked(at::TensorList tensors, int64_t dim) {
     columns.push_back(view_of(tensor, sizes, strides));
   }
   return at::meta::cat(at::TensorList(columns), dim);
+}
+
+// Each tensor in `chunks` rows along `dim`, padded with zeros, and the rows of all one after
+// another.
+at::Tensor chunks_joined(at::TensorList tensors, int64_t dim, int64_t chunks) {
+  TORCH_CHECK(!tensors.empty(), "_chunk_cat expects a non-empty input tensor list");
+  TORCH_CHECK(chunks >= 1, "_chunk_cat expects positive num_chunks");
+  const at::Tensor& first = tensors[0];
+  dim = at::maybe_wrap_dim(dim, first.dim());
+  const auto leading = [&](const at::Tensor& tensor) { return tensor.sizes().slice(0, dim); };
+  int64_t columns = 0;
+  for (const at::Tensor& tensor : tensors) {
+    TORCH_CHECK(tensor.scalar_type() == first.scalar_type(),
+                "_chunk_cat expects all input tensors with the same dtype");
+    TORCH_CHECK(tensor.numel() > 0, "_chunk_cat expects non-empty tensor");
+    TORCH_CHECK(dim < tensor.dim(), "_chunk_cat expects dim < tensor.dim()");
+    TORCH_CHECK(leading(tensor) == leading(first),
+                "_chunk_cat expects same sizes of 0,...,dim-1 dimensions");
+    const int64_t rows = (tensor.size(dim) + chunks - 1) / chunks;
+    columns += rows * c10::multiply_integers(tensor.sizes().slice(dim + 1));
+  }
+  c10::DimVector sizes(leading(first));
+  sizes.push_back(chunks);
+  sizes.push_back(columns);
+  return empty_like_dtype(sizes, first);
 }
 
 // The same elements more than once --------------------------------------------------------------
@@ -259,6 +285,8 @@ const Rule kTable[] = {
      kOutApart},
     {"aten::stack(Tensor[] tensors, int dim=0) -> Tensor", boxed<&stacked>},
     {"aten::_stack(Tensor[] tensors, int dim=0) -> Tensor", boxed<&stacked>},
+    {"aten::_chunk_cat(Tensor[] tensors, int dim, int num_chunks) -> Tensor",
+     boxed<&chunks_joined>},
     {"aten::repeat(Tensor self, SymInt[] repeats) -> Tensor", boxed<&repeated>},
     {"aten::tile(Tensor self, SymInt[] dims) -> Tensor", boxed<&tiled>},
     {"aten::repeat_interleave.self_int(Tensor self, SymInt repeats, int? dim=None, *, SymInt? "

@@ -1,5 +1,7 @@
 #include "rules/price.h"
 
+#include <c10/util/SmallVector.h>
+
 #include <algorithm>
 #include <mutex>
 #include <unordered_map>
@@ -33,13 +35,14 @@ bool moves(const TensorSpec& t) { return t.defined && !t.wrapped_number; }
 }  // namespace
 
 void add_traffic(const OpSignature& op, Cost& cost) {
-  std::vector<const TensorSpec*> read;
+  std::vector<c10::SmallVector<const TensorSpec*, 1>> read_of;  // by storage
   const bool writes_only = op.rule != nullptr && op.rule->has(kWritesOnly);
-  bool first = true;
-  for (const Argument& argument : op.inputs()) {
+  for (const Argument& argument : op.inputs().subspan(writes_only ? 1 : 0)) {
     for (const TensorSpec& input : argument.tensors) {
-      const bool skip = std::exchange(first, false) && writes_only;
-      if (skip || !moves(input)) continue;
+      if (!moves(input)) continue;
+      const auto storage = static_cast<size_t>(input.storage + 1);
+      if (read_of.size() <= storage) read_of.resize(storage + 1);
+      auto& read = read_of[storage];
       const bool again = std::any_of(read.begin(), read.end(), [&](const TensorSpec* other) {
         return same_region(*other, input);
       });

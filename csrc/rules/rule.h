@@ -37,7 +37,7 @@ enum RuleFlag : uint32_t {
   kRandom = 1 << 1,         // draws random numbers
   kDataDependent = 1 << 2,  // output sizes depend on values: see dispatch/values
   kChoices = 1 << 3,        // integer outputs are indices into a dimension: made balanced
-  kWritesOnly = 1 << 4,     // the first tensor is written, not read (fill_, zero_, copy_)
+  kWritesOnly = 1 << 4,     // the first argument is written, not read (fill_, zero_, copy_)
   kReturnsInput = 1 << 5,   // may hand an input back untouched (dropout in eval, contiguous)
   kKnownIntegers = 1 << 6,  // known integers after the first tensor come real: see known_integers.h
   kExactOut = 1 << 7,       // an out= must be of the result's own dtype, nothing is cast

@@ -1,10 +1,11 @@
-// Views of all parts of a tensor: split, chunk, unbind.
+// All parts of a tensor: views (split, chunk, unbind), and copies of them.
 #include <ATen/WrapDimUtils.h>
 
 #include <algorithm>
 #include <vector>
 
 #include "rules/families.h"
+#include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/views.h"
 
@@ -59,6 +60,12 @@ Tensors split_with_sizes(const at::Tensor& self, at::IntArrayRef sizes, int64_t 
   return parts(self, sizes, dim);
 }
 
+Tensors split_copied(const at::Tensor& self, at::IntArrayRef sizes, int64_t dim) {
+  Tensors copies = split_with_sizes(self, sizes, dim);
+  for (at::Tensor& part : copies) part = empty_like_dtype(part.sizes(), part);
+  return copies;
+}
+
 Tensors chunk(const at::Tensor& self, int64_t chunks, int64_t dim) {
   TORCH_CHECK(self.dim() > 0, "chunk expects at least a 1-dimensional tensor");
   TORCH_CHECK(chunks > 0, "chunk expects `chunks` to be greater than 0, got: ", chunks);
@@ -110,6 +117,8 @@ const Rule kTable[] = {
     free_view(
         "aten::unsafe_split_with_sizes(Tensor self, SymInt[] split_sizes, int dim=0) -> Tensor[]",
         boxed<&split_with_sizes>),
+    {"aten::split_with_sizes_copy(Tensor self, SymInt[] split_sizes, int dim=0) -> Tensor[]",
+     boxed<&split_copied>},
     free_view("aten::chunk(Tensor(a -> *) self, int chunks, int dim=0) -> Tensor(a)[]",
               boxed<&chunk>),
     free_view("aten::unsafe_chunk(Tensor self, int chunks, int dim=0) -> Tensor[]", boxed<&chunk>),

@@ -225,7 +225,8 @@ def _sibling_call(name: str, calls: dict[str, Call]) -> Call | None:
         results = [results]
     args, kwargs = base.arguments
     names = [out.name for out in outs]
-    arguments = args, kwargs | dict(zip(names, results, strict=True))
+    # Of more results, the others are written in place.
+    arguments = args, kwargs | dict(zip(names, results, strict=False))
     return Call(operator, arguments, base.reference and _writing(base.reference, names))
 
 
@@ -241,6 +242,8 @@ def _is_functional(base: Any, operator: Any) -> bool:
 def _written_to(call: Call, result: Tensor) -> Arguments:
     """Its arguments, the first as large as what will be written to it."""
     (first, *others), kwargs = call.arguments
+    if not isinstance(first, Tensor):
+        return call.arguments  # lists, each tensor as large as its result
     if first.shape != result.shape or 0 in first.stride():
         first = first.expand(result.shape).clone(memory_format=torch.contiguous_format)
     return (first, *others), kwargs

@@ -117,6 +117,7 @@ def written_cases() -> Iterator[Case]:
     for part in (
         _pointwise, _attention, _convolution, _matmul, _factories, _random, _recurrent,
         _transformer, _normalization, _pad, _vision, _others, _quantized, _detection,
+        _foreach, _optimizers,
     ):  # fmt: skip
         torch.manual_seed(0)
         for name, args, kwargs in part():
@@ -365,6 +366,70 @@ def _quantized() -> Iterator[Case]:
     yield "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams", by_tensors, {}
     channels = torch.rand(4), torch.zeros(4, dtype=torch.int32)
     yield "fake_quantize_per_channel_affine_cachemask", (y, *channels, 1, 0, 255), {}
+
+
+#: By list operator, as PyTorch names them: those of one list, and those with a number or a second
+#: list.
+FOREACH_UNARY = (
+    "abs", "acos", "asin", "atan", "ceil", "cos", "cosh", "erf", "erfc", "exp", "expm1", "floor",
+    "frac", "lgamma", "log", "log10", "log1p", "log2", "neg", "reciprocal", "round", "rsqrt",
+    "sigmoid", "sign", "sin", "sinh", "sqrt", "tan", "tanh", "trunc",
+)  # fmt: skip
+FOREACH_BINARY = (
+    "add", "sub", "mul", "div", "pow", "maximum", "minimum", "clamp_min", "clamp_max",
+)  # fmt: skip
+
+
+def _foreach() -> Iterator[Case]:
+    xs, ys = [torch.rand(2, 3), torch.rand(3, 2).t()], [torch.rand(2, 3), torch.rand(2, 3)]
+    numbers = [0.5, 2.0]
+    for name in [*FOREACH_UNARY, "max", "clone", "zero"]:
+        yield f"_foreach_{name}", (xs,), {}
+    yield "_foreach_abs_", (xs,), {}
+    for name in FOREACH_BINARY:
+        yield f"_foreach_{name}.Scalar", (xs, 0.5), {}
+        yield f"_foreach_{name}.ScalarList", (xs, numbers), {}
+        yield f"_foreach_{name}.List", (xs, ys), {}
+    for name in ("add", "mul", "div"):
+        yield f"_foreach_{name}.Tensor", (xs, torch.tensor(0.5)), {}
+    yield "_foreach_pow.ScalarAndTensor", (0.5, xs), {}
+    for name in ("addcmul", "addcdiv"):
+        yield f"_foreach_{name}.Scalar", (xs, ys, xs, 0.5), {}
+        yield f"_foreach_{name}.ScalarList", (xs, ys, xs, numbers), {}
+        yield f"_foreach_{name}.Tensor", (xs, ys, xs, torch.tensor(numbers)), {}
+    yield "_foreach_lerp.Scalar", (xs, ys, 0.5), {}
+    yield "_foreach_lerp.ScalarList", (xs, ys, numbers), {}
+    yield "_foreach_lerp.List", (xs, ys, xs), {}
+    yield "_foreach_norm.Scalar", (xs, 1), {}
+    yield "_foreach_powsum.Scalar", (xs, 3), {}
+    yield "_foreach_mm", (xs, [torch.rand(3, 4), torch.rand(3, 1)]), {}
+    yield "_foreach_copy", (xs, [torch.rand(3), torch.rand(2, 3)]), {}
+    yield "split_with_sizes_copy", (torch.rand(4, 3).t(), [1, 3], 1), {}
+    yield "_chunk_cat", ([torch.rand(2, 5, 3), torch.rand(2, 4)], 1, 2), {}
+
+
+def _optimizers() -> Iterator[Case]:
+    def like() -> list[Tensor]:
+        return [torch.rand(2, 3), torch.rand(4)]
+
+    steps, lr = [torch.ones(()), torch.ones(())], torch.tensor(0.1)
+    adam = {"beta1": 0.9, "beta2": 0.99, "weight_decay": 0.1, "eps": 1e-8}
+    adam |= {"amsgrad": True, "maximize": False}
+    for name in ("_fused_adam", "_fused_adamw"):
+        lists = (like(), like(), like(), like(), like(), steps)
+        yield name, lists, {"lr": 0.1, **adam}
+        yield f"{name}.tensor_lr", lists, {"lr": lr, **adam}
+    sgd = {"weight_decay": 0.1, "momentum": 0.9, "dampening": 0.0, "nesterov": True}
+    sgd |= {"maximize": False, "is_first_step": False}
+    yield "_fused_sgd", (like(), like(), like()), {"lr": 0.1, **sgd}
+    yield "_fused_sgd.tensor_lr", (like(), like(), like()), {"lr": lr, **sgd}
+    adagrad = {"lr_decay": 0.1, "weight_decay": 0.1, "eps": 1e-8, "maximize": False}
+    yield "_fused_adagrad", (like(), like(), like(), steps), {"lr": 0.1, **adagrad}
+    yield "_fused_adagrad.tensor_lr", (like(), like(), like(), steps), {"lr": lr, **adagrad}
+
+    found, scale, tracker = torch.zeros(1), torch.ones(1), torch.ones(1, dtype=torch.int32)
+    yield "_amp_foreach_non_finite_check_and_unscale", (like(), found, scale), {}
+    yield "_amp_update_scale", (scale, tracker, found, 2.0, 0.5, 2000), {}
 
 
 def _detection() -> Iterator[Case]:
