@@ -78,7 +78,9 @@ void convolution_backward_cost(const OpSignature& op, Cost& cost) {
   const int64_t macs = forward_macs(op, op.boolean(kTransposed));
   cost.add_macs(macs * (static_cast<int64_t>(of_input) + static_cast<int64_t>(of_weight)),
                 op.tensor(0).is_complex());
-  if (asked(op, kMask, 2)) add_elementwise(op, cost, {.add = 1}, op.tensor(0).numel());
+  const bool of_bias = asked(op, kMask, 2);
+  if (of_bias) add_elementwise(op, cost, {.add = 1}, op.tensor(0).numel());
+  if (!of_input && !of_weight && !of_bias) not_read(op, cost, 0);
   if (!of_weight) not_read(op, cost, 1);
   if (!of_input) not_read(op, cost, 2);
 }

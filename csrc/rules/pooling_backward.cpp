@@ -37,7 +37,9 @@ at::Tensor max_pool3d_backward(const at::Tensor& grad_output, const at::Tensor& 
                                bool /*ceil_mode*/, const at::Tensor& indices) {
   check_volumes("max_pool3d_with_indices_backward", grad_output, self, indices);
   check_kernel(is_float(self.scalar_type()), self);
-  return empty_volumes(self.sizes(), self.scalar_type(), volume_format(self));
+  // Without a batch the CPU's kernel has it as grad_output is laid out.
+  const at::MemoryFormat format = volume_format(self.dim() == 5 ? self : grad_output);
+  return empty_volumes(self.sizes(), self.scalar_type(), format);
 }
 
 at::Tensor fractional_max_pool3d_backward(const at::Tensor& grad_output, const at::Tensor& self,
