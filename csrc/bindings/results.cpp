@@ -10,6 +10,7 @@
 #include "bindings/trace_result.h"
 #include "core/memory.h"
 #include "dispatch/pricing.h"
+#include "rules/cpu_temporaries.h"
 #include "rules/price.h"
 
 namespace py = pybind11;
@@ -72,7 +73,8 @@ TraceResult::TraceResult(Tracer& tracer)
       parameter_storage_bytes_(tracer.modules().parameter_storage_bytes()),
       buffer_storage_bytes_(tracer.modules().buffer_storage_bytes()),
       type_modules_(tracer.modules().type_modules()),
-      aggregate_(nnprof::aggregate(*session_, &price_signature)) {}
+      aggregate_(nnprof::aggregate(*session_, &price_signature)),
+      accelerator_(tracer.trace().options().accelerator) {}
 
 py::dict TraceResult::totals(const std::optional<std::string>& phase) const {
   const auto [cost, calls] = sum(phase);
@@ -231,11 +233,17 @@ py::dict TraceResult::coverage() const {
   return coverage;
 }
 
-py::dict TraceResult::memory(int64_t granule) const {
-  const MemoryUse use = memory_use(
-      *session_, aggregate_,
-      {rounded_sum(parameter_storage_bytes_, granule), rounded_sum(buffer_storage_bytes_, granule)},
-      granule);
+py::dict TraceResult::memory() const {
+  // The CUDA caching allocator rounds up; the CPU's takes what is asked for.
+  const int64_t granule = accelerator_ ? 512 : 1;
+  std::vector<int64_t> temporaries;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    temporaries.push_back(accelerator_ ? priced.cost.temporary_bytes
+                                       : cpu_temporary_bytes(priced.signature));
+  }
+  const ResidentBytes resident = {rounded_sum(parameter_storage_bytes_, granule),
+                                  rounded_sum(buffer_storage_bytes_, granule)};
+  const MemoryUse use = memory_use(*session_, temporaries, resident, granule);
   py::dict memory;
   memory["peak"] = use.peak;
   memory["peak_call"] = use.peak_record;
@@ -410,7 +418,7 @@ void bind_results(py::module_& m) {
       .def("calls_of", &TraceResult::calls_of)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)
-      .def("memory", &TraceResult::memory, py::arg("granule"))
+      .def("memory", &TraceResult::memory)
       .def("assumptions", &TraceResult::assumptions)
       .def("never_called", &TraceResult::never_called);
 }

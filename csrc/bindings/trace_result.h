@@ -37,7 +37,7 @@ class TraceResult {
   pybind11::dict module_calls() const;
   pybind11::dict coverage() const;
   // See nnprof.records.TraceData.
-  pybind11::dict memory(int64_t granule) const;
+  pybind11::dict memory() const;
   std::vector<std::string> assumptions() const;
 
   // Modules that no call entered, whose parameters no operator used and that hold no called module:
@@ -60,6 +60,7 @@ class TraceResult {
   std::vector<int64_t> buffer_storage_bytes_;
   TypeModules type_modules_;
   Aggregate aggregate_;
+  bool accelerator_;
 };
 
 }  // namespace nnprof

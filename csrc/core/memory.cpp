@@ -137,7 +137,7 @@ class Ledger {
 // Runs through the calls in order. `settled(i)`: call i has ended and what it let go is freed;
 // `ran(i, highest)`: call i has its outputs, `highest` is the most that was held on the way.
 template <class Settled, class Ran>
-void run_through(const Session& session, const Aggregate& aggregate, Ledger& ledger,
+void run_through(const Session& session, const std::vector<int64_t>& temporaries, Ledger& ledger,
                  Settled settled, Ran ran) {
   const auto& records = session.records();
   const auto& events = session.storage_events();
@@ -154,7 +154,7 @@ void run_through(const Session& session, const Aggregate& aggregate, Ledger& led
       ledger.take(events[next++]);
       highest = std::max(highest, ledger.live());
     }
-    const int64_t own = aggregate.signatures[records[i].signature].cost.temporary_bytes;
+    const int64_t own = temporaries[records[i].signature];
     ran(i, std::max(highest, ledger.live() + own));
   }
 }
@@ -165,7 +165,7 @@ int64_t total(const BytesByKind& bytes) {
   return std::accumulate(bytes.begin(), bytes.end(), int64_t{0});
 }
 
-MemoryUse memory_use(const Session& session, const Aggregate& aggregate,
+MemoryUse memory_use(const Session& session, const std::vector<int64_t>& temporaries,
                      const ResidentBytes& resident, int64_t granule) {
   MemoryUse use;
   Ledger ledger(session, resident, granule);
@@ -190,11 +190,11 @@ MemoryUse memory_use(const Session& session, const Aggregate& aggregate,
     // The call's own temporaries, and what was freed before it ended.
     use.at_peak[static_cast<size_t>(MemoryKind::temporaries)] += highest - ledger.live();
   };
-  run_through(session, aggregate, ledger, settled, ran);
+  run_through(session, temporaries, ledger, settled, ran);
   if (use.peak_record < 0) return use;
   Ledger again(session, resident, granule);
   run_through(
-      session, aggregate, again, [](uint32_t) {},
+      session, temporaries, again, [](uint32_t) {},
       [&](uint32_t i, int64_t) {
         if (i == use.peak_record) use.at_peak_by_scope = again.by_scope();
       });

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "core/aggregate.h"
 #include "core/session.h"
 
 namespace nnprof {
@@ -49,8 +48,9 @@ struct MemoryUse {
   std::vector<int64_t> highest;  // per call: while it ran, its own temporaries included
 };
 
-// `granule`: an allocation takes a multiple of so many bytes.
-MemoryUse memory_use(const Session& session, const Aggregate& aggregate,
+// `temporaries`: per signature, what its kernel takes beyond the outputs. `granule`: an allocation
+// takes a multiple of so many bytes.
+MemoryUse memory_use(const Session& session, const std::vector<int64_t>& temporaries,
                      const ResidentBytes& resident, int64_t granule);
 
 }  // namespace nnprof

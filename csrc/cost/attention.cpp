@@ -6,12 +6,15 @@
 //
 // A causal block skips the tiles above the diagonal. Where a few query rows meet many keys
 // (decode), heads that share keys are packed into one block and the keys are split over blocks.
-// The kernel is the one that PyTorch picks for the device, dtype and arguments.
+// The kernel is the one that PyTorch picks for the device, dtype and arguments. A gradient is made
+// by the same kernel's other half, at the same share of the peak.
 #include "cost/attention.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string_view>
+
+#include "cost/op_class.h"
 
 namespace nnprof {
 namespace {
@@ -22,7 +25,13 @@ struct Shape {
   double batch, heads, kv_heads, queries, keys, size, value_size;
   bool causal;
   bool masked;
+  bool backward;
   c10::ScalarType dtype;
+
+  // The work, in forwards: a gradient takes five products where the forward takes two.
+  double forwards() const {
+    return backward ? (3 * size + 2 * value_size) / (size + value_size) : 1;
+  }
 };
 
 double extent(const TensorSpec& tensor, int64_t from_end) {
@@ -31,8 +40,12 @@ double extent(const TensorSpec& tensor, int64_t from_end) {
 
 Shape shape_of(const PricedCall& call) {
   const OpSignature& op = call.op;
-  const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
+  const bool backward = is_backward(op);
+  const size_t first = backward ? 1 : 0;  // after the output's gradient
+  const TensorSpec &query = op.tensor(first), &key = op.tensor(first + 1),
+                   &value = op.tensor(first + 2);
   Shape shape{};
+  shape.backward = backward;
   shape.heads = extent(query, 3);
   shape.kv_heads = std::max(extent(key, 3), 1.0);
   shape.queries = std::max(extent(query, 2), 1.0);
@@ -41,8 +54,8 @@ Shape shape_of(const PricedCall& call) {
   shape.value_size = std::max(extent(value, 1), 1.0);
   shape.batch = static_cast<double>(query.numel()) / shape.heads / shape.queries / shape.size;
   shape.causal = call.cost.flops_skipped > 0;
-  shape.masked = op.arguments.size() > 3 && op.arguments[3].kind == Argument::Kind::tensor &&
-                 op.tensor(3).defined;
+  shape.masked = !backward && op.arguments.size() > 3 &&
+                 op.arguments[3].kind == Argument::Kind::tensor && op.tensor(3).defined;
   shape.dtype = query.dtype;
   return shape;
 }
@@ -105,7 +118,7 @@ double share_of(const AttentionKernel& kernel, double size) {
 
 // Work of `rows` query rows against one tile of keys.
 double tile_work(const Shape& shape, double rows) {
-  return 2 * rows * kBlock * (shape.size + shape.value_size);
+  return shape.forwards() * 2 * rows * kBlock * (shape.size + shape.value_size);
 }
 
 double prefill_compute(const Shape& shape, const AttentionKernel& kernel, double rate,
@@ -181,8 +194,9 @@ Parts math_time(const PricedCall& call, const Shape& shape) {
   const double passes = shape.masked || shape.causal ? 2 : 1;
   const Traffic between = {0, scores, scores};
   const double softmax = passes * (hardware.launch + memory_seconds(call, between));
-  return {total.seconds + last.seconds + softmax, total.compute + last.compute,
-          total.memory + last.memory + softmax};
+  const double times = shape.forwards();
+  return {times * (total.seconds + last.seconds + softmax), times * (total.compute + last.compute),
+          times * (total.memory + last.memory + softmax)};
 }
 
 }  // namespace

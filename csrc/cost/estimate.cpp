@@ -47,6 +47,7 @@ constexpr double kPage = 4096;
 double fresh_pages(const OpSignature& op) {
   double pages = 0;
   for (const TensorSpec& output : op.outputs) {
+    if (!output.defined) continue;
     const auto bytes = static_cast<double>(output.distinct_bytes());
     const bool own =
         std::none_of(op.arguments.begin(), op.arguments.end(), [&](const Argument& argument) {
@@ -55,7 +56,7 @@ double fresh_pages(const OpSignature& op) {
                                return input.defined && input.storage == output.storage;
                              });
         });
-    if (output.defined && own && bytes > kLargestReused) pages += bytes / kPage;
+    if (own && bytes > kLargestReused) pages += bytes / kPage;
   }
   return pages;
 }

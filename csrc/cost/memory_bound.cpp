@@ -9,6 +9,8 @@
 #include <cmath>
 #include <string_view>
 
+#include "cost/op_class.h"
+
 namespace nnprof {
 namespace {
 
@@ -25,10 +27,11 @@ double row_bytes(const OpSignature& op, bool whole_normalized_shape) {
   const TensorSpec& input = op.tensor(0);
   if (!input.defined || input.dim() == 0) return 0;
   int64_t elements = input.size(-1);
-  if (whole_normalized_shape && op.arguments.size() > 1 &&
-      op.arguments[1].kind == Argument::Kind::integers) {
+  const size_t place = is_backward(op) ? 2 : 1;
+  if (whole_normalized_shape && op.arguments.size() > place &&
+      op.arguments[place].kind == Argument::Kind::integers) {
     elements = 1;
-    for (int64_t size : op.arguments[1].integers) elements *= size;
+    for (int64_t size : op.arguments[place].integers) elements *= size;
   }
   return static_cast<double>(elements * input.element_size());
 }
@@ -69,7 +72,7 @@ double in_place_share(const PricedCall& call) {
   if (!call.hardware.cpu() || call.op.outputs.empty()) return 1;
   const TensorSpec& input = call.op.tensor(0);
   const TensorSpec& output = call.op.output();
-  return input.defined && input.storage == output.storage ? 2.0 / 3 : 1.0;
+  return input.defined && output.defined && input.storage == output.storage ? 2.0 / 3 : 1.0;
 }
 
 // Elements that a kernel goes through.

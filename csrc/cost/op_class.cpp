@@ -53,10 +53,10 @@ OpClass by_family(const OpSignature& op) {
   return OpClass::other;
 }
 
-// A pooling to one value a channel is a mean or a maximum over all.
+// A pooling to one value a channel is a mean or a maximum over all. Its gradient goes back to all.
 bool pools_everything(const OpSignature& op) {
-  const TensorSpec& output = op.output();
-  return output.dim() > 2 && output.numel() == output.size(0) * output.size(1);
+  const TensorSpec& pooled = is_backward(op) ? op.tensor(0) : op.output();
+  return pooled.dim() > 2 && pooled.numel() == pooled.size(0) * pooled.size(1);
 }
 
 bool has_own_model(OpClass op_class) {
@@ -66,12 +66,16 @@ bool has_own_model(OpClass op_class) {
 
 }  // namespace
 
+bool is_backward(const OpSignature& op) { return op.op.find("_backward") != std::string::npos; }
+
 OpClass op_class(const OpSignature& op, const Cost& cost) {
   if (cost.bytes_read + cost.bytes_written == 0 && cost.flops() == 0) return OpClass::free;
   const OpClass named = by_family(op);
   if (cost.macs > 0 && !has_own_model(named)) return OpClass::matmul;
   if (cost.macs == 0 && named == OpClass::matmul) return OpClass::elementwise;
-  if (named == OpClass::pooling && pools_everything(op)) return OpClass::reduction;
+  if (named == OpClass::pooling && pools_everything(op)) {
+    return is_backward(op) ? OpClass::elementwise : OpClass::reduction;
+  }
   return named;
 }
 

@@ -33,6 +33,9 @@ inline constexpr std::array<const char*, kOpClasses> kOpClassNames = {
     "elementwise", "normalization", "layer_norm",  "softmax",   "reduction",
     "pooling",     "copy",          "gather",      "sort",      "other"};
 
+// Whether it makes gradients of another operator's inputs.
+bool is_backward(const OpSignature& op);
+
 OpClass op_class(const OpSignature& op, const Cost& cost);
 
 }  // namespace nnprof

@@ -28,6 +28,16 @@ Traffic traffic_of(const OpSignature& op, const Cost& cost) {
   return traffic;
 }
 
+Traffic traffic_between(std::initializer_list<const TensorSpec*> read, const TensorSpec& written) {
+  Traffic traffic;
+  for (const TensorSpec* tensor : read) {
+    double& found = is_weight(*tensor) ? traffic.weights : traffic.read;
+    found += static_cast<double>(tensor->distinct_bytes());
+  }
+  traffic.written = static_cast<double>(written.distinct_bytes());
+  return traffic;
+}
+
 double memory_seconds(const PricedCall& call, const Traffic& traffic) {
   const double activations = activation_bytes(traffic);
   const double footprint = std::max(call.model_weights, traffic.weights) + activations;

@@ -2,6 +2,8 @@
 // still be in the last cache.
 #pragma once
 
+#include <initializer_list>
+
 #include "core/cost.h"
 #include "core/record.h"
 #include "cost/hardware.h"
@@ -36,6 +38,8 @@ struct Traffic {
 };
 
 Traffic traffic_of(const OpSignature& op, const Cost& cost);
+// Of one kernel of several: what it reads, and something as large as what it writes.
+Traffic traffic_between(std::initializer_list<const TensorSpec*> read, const TensorSpec& written);
 
 // Seconds that moving it takes. Weights were last read a whole forward ago: they are in the cache
 // only where all of the model's fit there.

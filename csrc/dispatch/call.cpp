@@ -93,7 +93,8 @@ bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Tr
   return belongs;
 }
 
-void record_call(CallWalk& walk, const c10::IValue* outputs, int64_t saved_bytes, Trace& trace) {
+void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs,
+                 int64_t saved_bytes, Trace& trace) {
   if (!trace.options().recording) return;
   if (trace.silent != 0) {
     trace.silently_saved += saved_bytes;
@@ -102,7 +103,7 @@ void record_call(CallWalk& walk, const c10::IValue* outputs, int64_t saved_bytes
   walk.outputs(outputs);
   const Place place = trace.place();
   trace.session()->record(walk.words(), walk.storages(), call_state(), place, saved_bytes);
-  if (place.phase == Phase::backward) trace.note_gradient(outputs[0]);
+  if (place.phase == Phase::backward && op.returns == 1) trace.note_gradient(outputs[0]);
 }
 
 class Call {
@@ -501,7 +502,10 @@ class Call {
     }
   }
 
-  void record() { record_call(walk_, outputs(), saved_bytes_, trace_); }
+  void record() {
+    if (trace_.options().backward && op_.returns == 1) note_clone(op_, outputs()[0]);
+    record_call(op_, walk_, outputs(), saved_bytes_, trace_);
+  }
 
   const Operator& op_;
   Stack& stack_;
@@ -532,7 +536,7 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   }
   shadowed.give_back(stack, op.returns);
   if (trace.silent != 0) return true;  // what was saved inside is counted
-  record_call(walk, stack.data() + (stack.size() - op.returns), saved_bytes, trace);
+  record_call(op, walk, stack.data() + (stack.size() - op.returns), saved_bytes, trace);
   return true;
 }
 

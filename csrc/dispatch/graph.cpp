@@ -17,8 +17,9 @@ namespace {
 struct Running {
   const Operator& op;
   c10::function_ref<void(Stack&)> kernel;
+  int64_t cloned_bytes = 0;
 };
-thread_local const Running* running = nullptr;
+thread_local Running* running = nullptr;
 
 // What autograd's kernel calls in place of a backend's.
 void below_autograd(const c10::OperatorHandle& handle, c10::DispatchKeySet keys, Stack* stack) {
@@ -137,15 +138,20 @@ int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(St
     held.of_tensor = held.tensor.use_count() - references_in(stack, op.arguments, held.tensor);
     held.of_storage = storage_count(held.tensor);
   }
-  const Running* const outer = running;
-  const Running own{op, kernel};
+  Running* const outer = running;
+  Running own{op, kernel};
   running = &own;
   struct Restore {
-    const Running* outer;
+    Running* outer;
     ~Restore() { running = outer; }
   } restore{outer};
   op.handle.redispatchBoxed(keys, &stack);
-  return op.view ? 0 : newly_held(holds, stack, op.returns);
+  return own.cloned_bytes + (op.view ? 0 : newly_held(holds, stack, op.returns));
+}
+
+void note_clone(const Operator& op, const c10::IValue& output) {
+  if (running == nullptr || running->op.variant != Variant::in_place) return;
+  if (op.name == "aten::clone") running->cloned_bytes += bytes_of(output.toTensor());
 }
 
 }  // namespace nnprof

@@ -20,4 +20,8 @@ bool graphs_are_recorded(const Trace& trace);
 // shape-only. Returns the bytes of the tensors that the gradient function keeps.
 int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel);
 
+// Autograd's kernel of an in-place operator clones what its derivative needs, before it is written:
+// a clone that was just made there is kept.
+void note_clone(const Operator& op, const c10::IValue& output);
+
 }  // namespace nnprof

@@ -32,13 +32,6 @@ int64_t round_up(int64_t value, int64_t multiple) {
   return (value + multiple - 1) / multiple * multiple;
 }
 
-// (B, H, S) or (B, H, S, D) in the memory order of (B, S, H, D).
-at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {
-  const int64_t width = sizes.size() == 4 ? sizes[3] : 1;
-  const std::array<int64_t, 4> strides = {sizes[2] * sizes[1] * width, width, sizes[1] * width, 1};
-  return empty_strided_of(sizes, at::IntArrayRef(strides).slice(0, sizes.size()), dtype);
-}
-
 // Lays out the result like the query, as the flash kernels of CPU and CUDA do: models make queries
 // as (B, S, H, D) transposed, and get the result back so.
 at::Tensor empty_like_query(const at::Tensor& query, const at::Tensor& value) {
@@ -268,13 +261,6 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> flex(const at::Tensor& query, con
 
 // Cost --------------------------------------------------------------------------------------------
 
-// Query i sees the keys 0..i: of Q x K scores, min(i + 1, K) in row i are needed.
-int64_t scores_above_diagonal(int64_t queries, int64_t keys) {
-  const int64_t square = std::min(queries, keys);
-  const int64_t below = square * (square + 1) / 2 + (queries - square) * keys;
-  return queries * keys - below;
-}
-
 AttentionSizes attention_sizes(const OpSignature& op) {
   const TensorSpec& query = op.tensor(0);
   const TensorSpec& output = op.output();
@@ -377,6 +363,19 @@ void add_attention(Cost& cost, const AttentionSizes& sizes) {
 
 void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects) {
   cost.add(selects ? FlopMix{.compare = 1} : FlopMix{.add = 1}, sizes.scores());
+}
+
+// Of Q x K scores, min(i + 1, K) in row i are needed.
+int64_t scores_above_diagonal(int64_t queries, int64_t keys) {
+  const int64_t square = std::min(queries, keys);
+  const int64_t below = square * (square + 1) / 2 + (queries - square) * keys;
+  return queries * keys - below;
+}
+
+at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {
+  const int64_t width = sizes.size() == 4 ? sizes[3] : 1;
+  const std::array<int64_t, 4> strides = {sizes[2] * sizes[1] * width, width, sizes[1] * width, 1};
+  return empty_strided_of(sizes, at::IntArrayRef(strides).slice(0, sizes.size()), dtype);
 }
 
 const RuleFamily kAttentionRules = {"attention", kTable};

@@ -1,6 +1,8 @@
 // The work of attention, for the operators that do it among other things.
 #pragma once
 
+#include <ATen/core/Tensor.h>
+
 #include "core/cost.h"
 
 namespace nnprof {
@@ -17,5 +19,14 @@ struct AttentionSizes {
 void add_attention(Cost& cost, const AttentionSizes& sizes);
 // A value of the mask is added to each score, or says whether to keep it.
 void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects);
+// Of the gradients, by a kernel that makes the scores again; what it skips under a causal mask.
+void add_attention_backward(Cost& cost, const AttentionSizes& sizes);
+void add_skipped_backward(Cost& cost, const AttentionSizes& sizes);
+
+// Query i sees the keys 0..i: how many of the queries x keys scores are not needed.
+int64_t scores_above_diagonal(int64_t queries, int64_t keys);
+
+// (B, H, S) or (B, H, S, D) in the memory order of (B, S, H, D).
+at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype);
 
 }  // namespace nnprof

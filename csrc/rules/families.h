@@ -7,8 +7,10 @@ namespace nnprof {
 
 extern const RuleFamily kActivationRules;
 extern const RuleFamily kAttentionRules;
+extern const RuleFamily kAttentionBackwardRules;
 extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
+extern const RuleFamily kConvolutionBackwardRules;
 extern const RuleFamily kCopyRules;
 extern const RuleFamily kDetectionRules;
 extern const RuleFamily kDistanceRules;
@@ -19,16 +21,19 @@ extern const RuleFamily kEmbeddingRules;
 extern const RuleFamily kFactoryRules;
 extern const RuleFamily kIndexingRules;
 extern const RuleFamily kLayerNormRules;
+extern const RuleFamily kLayerNormBackwardRules;
 extern const RuleFamily kLinearAlgebraRules;
 extern const RuleFamily kLinearRules;
 extern const RuleFamily kLossRules;
 extern const RuleFamily kMatmulRules;
 extern const RuleFamily kMultiheadAttentionRules;
 extern const RuleFamily kNormalizationRules;
+extern const RuleFamily kNormalizationBackwardRules;
 extern const RuleFamily kOptimizerRules;
 extern const RuleFamily kPadRules;
 extern const RuleFamily kPointwiseRules;
 extern const RuleFamily kPoolingRules;
+extern const RuleFamily kPoolingBackwardRules;
 extern const RuleFamily kQuantizedRules;
 extern const RuleFamily kRandomRules;
 extern const RuleFamily kRecurrentRules;
@@ -40,5 +45,6 @@ extern const RuleFamily kSplitRules;
 extern const RuleFamily kSpecialRules;
 extern const RuleFamily kViewRules;
 extern const RuleFamily kVisionRules;
+extern const RuleFamily kVisionBackwardRules;
 
 }  // namespace nnprof

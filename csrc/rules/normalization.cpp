@@ -153,6 +153,14 @@ FourTensors batch_norm_no_update(const at::Tensor& input, const OptionalTensor& 
                         std::make_tuple(no_reserve()));
 }
 
+// cuDNN's. The statistics it keeps are float for inputs of 16 bits, as its parameters are.
+FourTensors cudnn_batch_norm(const at::Tensor& input, const at::Tensor& weight,
+                             const OptionalTensor& bias, const OptionalTensor& running_mean,
+                             const OptionalTensor& running_var, bool training, double, double) {
+  return std::tuple_cat(normalize(input, {weight, bias, running_mean, running_var}, training),
+                        std::make_tuple(no_reserve()));
+}
+
 // The running statistics come back as new tensors instead of being written.
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> batch_norm_functional(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
@@ -312,6 +320,10 @@ const Rule kTable[] = {
      "running_mean, Tensor? running_var, float momentum, float eps) -> (Tensor, Tensor, Tensor, "
      "Tensor)",
      boxed<&batch_norm_no_update>, evaluation_cost},
+    {"aten::cudnn_batch_norm(Tensor input, Tensor weight, Tensor? bias, Tensor? running_mean, "
+     "Tensor? running_var, bool training, float exponential_average_factor, float epsilon) -> "
+     "(Tensor, Tensor, Tensor, Tensor)",
+     boxed<&cudnn_batch_norm>, batch_norm_cost},
     {"aten::instance_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, "
      "Tensor? running_var, bool use_input_stats, float momentum, float eps, bool cudnn_enabled) -> "
      "Tensor",

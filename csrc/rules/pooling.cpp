@@ -16,6 +16,7 @@
 
 #include "rules/families.h"
 #include "rules/outputs.h"
+#include "rules/pooling_windows.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
 
@@ -75,21 +76,6 @@ at::Tensor max_pool2d(const at::Tensor& self, at::IntArrayRef kernel_size, at::I
                       at::IntArrayRef padding, at::IntArrayRef dilation, bool ceil_mode) {
   return std::get<0>(
       at::meta::max_pool2d_with_indices(self, kernel_size, stride, padding, dilation, ceil_mode));
-}
-
-// (C, D, H, W) may be laid out with its channels innermost, too.
-at::MemoryFormat volume_format(const at::Tensor& self) {
-  if (self.dim() == 5) return self.suggest_memory_format();
-  const bool channels_last = !self.is_contiguous() && at::native::unsqueeze(self, 0).is_contiguous(
-                                                          at::MemoryFormat::ChannelsLast3d);
-  return channels_last ? at::MemoryFormat::ChannelsLast3d : at::MemoryFormat::Contiguous;
-}
-
-at::Tensor empty_volumes(at::IntArrayRef sizes, c10::ScalarType dtype, at::MemoryFormat format) {
-  if (sizes.size() == 5) return empty_of(sizes, dtype, format);
-  c10::DimVector batch = {1};
-  batch.append(sizes.begin(), sizes.end());
-  return at::native::squeeze(empty_of(batch, dtype, format), 0);
 }
 
 ValuesAndIndices max_pool3d_with_indices(const at::Tensor& self, at::IntArrayRef kernel_size,
@@ -257,90 +243,16 @@ ValuesAndIndices fractional_max_pool3d(const at::Tensor& self, at::IntArrayRef k
 
 // Cost --------------------------------------------------------------------------------------------
 
-// What all windows of a plane read: with repetitions, and each element once. Windows are boxes, so
-// both are products over the dimensions.
-struct Reads {
-  int64_t taken = 1;
-  int64_t distinct = 1;
-};
-
-struct Windows {
-  int64_t kernel, stride, padding, dilation;
-};
-
-Reads reads_along(int64_t size, int64_t outputs, const Windows& windows) {
-  Reads reads{0, 0};
-  std::vector<bool> seen(static_cast<size_t>(size));
-  for (int64_t output = 0; output < outputs; ++output) {
-    for (int64_t k = 0; k < windows.kernel; ++k) {
-      const int64_t at = output * windows.stride - windows.padding + k * windows.dilation;
-      if (at < 0 || at >= size) continue;  // padding is not read
-      ++reads.taken;
-      if (!seen[static_cast<size_t>(at)]) ++reads.distinct;
-      seen[static_cast<size_t>(at)] = true;
-    }
-  }
-  return reads;
-}
-
-// Adaptive window o of O over S elements is [floor(o S / O), ceil((o + 1) S / O)): they overlap
-// where O does not divide S, and leave nothing out.
-Reads adaptive_reads_along(int64_t size, int64_t outputs) {
-  Reads reads{0, outputs == 0 ? 0 : size};
-  for (int64_t o = 0; o < outputs; ++o) {
-    reads.taken += ((o + 1) * size + outputs - 1) / outputs - o * size / outputs;
-  }
-  return reads;
-}
-
-// Kernel, stride, padding and (for max) dilation are the arguments from 1 on.
-Windows windows_of(const OpSignature& op, size_t dim, bool dilated) {
-  const auto argument = [&](size_t index, int64_t if_empty) {
-    const std::vector<int64_t>& list = op.integers(index);
-    return list.empty() ? if_empty : list[list.size() == 1 ? 0 : dim];
-  };
-  const int64_t kernel = argument(1, 1);
-  return {kernel, argument(2, kernel), argument(3, 0), dilated ? argument(4, 1) : 1};
-}
-
-// Reads of all planes; `along(dimension, size, outputs)` tells those along one of them.
-template <class Along>
-Reads reads_of_planes(const OpSignature& op, size_t dims, Along along) {
-  const TensorSpec& self = op.tensor(0);
-  const TensorSpec& output = op.output();
-  Reads reads;
-  for (int64_t d = 0; d < self.dim(); ++d) {
-    const int64_t dim = d - self.dim() + static_cast<int64_t>(dims);
-    const Reads more = dim < 0 ? Reads{self.size(d), self.size(d)}
-                               : along(static_cast<size_t>(dim), self.size(d), output.size(d));
-    reads.taken *= more.taken;
-    reads.distinct *= more.distinct;
-  }
-  return reads;
-}
-
 void read_only(const OpSignature& op, Cost& cost, int64_t elements) {
   const TensorSpec& self = op.tensor(0);
   const int64_t skipped = self.distinct_bytes() - elements * self.element_size();
   if (skipped > 0) cost.bytes_read -= skipped;
 }
 
-Reads fixed_reads(const OpSignature& op, size_t dims, bool dilated) {
-  return reads_of_planes(op, dims, [&](size_t dim, int64_t size, int64_t outputs) {
-    return reads_along(size, outputs, windows_of(op, dim, dilated));
-  });
-}
-
-Reads adaptive_reads(const OpSignature& op, size_t dims) {
-  return reads_of_planes(op, dims, [](size_t, int64_t size, int64_t outputs) {
-    return adaptive_reads_along(size, outputs);
-  });
-}
-
 // A comparison an element read. Where the indices are not asked for, the kernels make them yet.
 template <size_t dims>
 void max_pool_cost(const OpSignature& op, Cost& cost) {
-  const Reads reads = fixed_reads(op, dims, /*dilated=*/true);
+  const Reads reads = fixed_reads(op, op.tensor(0), op.output(), 1, dims, /*dilated=*/true);
   add_elementwise(op, cost, {.compare = 1}, reads.taken);
   read_only(op, cost, reads.distinct);
   if (op.outputs.size() == 1) cost.temporary_bytes += op.output().numel() * sizeof(int64_t);
@@ -348,7 +260,7 @@ void max_pool_cost(const OpSignature& op, Cost& cost) {
 
 template <size_t dims>
 void avg_pool_cost(const OpSignature& op, Cost& cost) {
-  const Reads reads = fixed_reads(op, dims, /*dilated=*/false);
+  const Reads reads = fixed_reads(op, op.tensor(0), op.output(), 1, dims, /*dilated=*/false);
   add_elementwise(op, cost, {.add = 1}, reads.taken);
   add_elementwise(op, cost, {.division = 1}, op.output().numel());
   read_only(op, cost, reads.distinct);
@@ -356,12 +268,12 @@ void avg_pool_cost(const OpSignature& op, Cost& cost) {
 
 template <size_t dims>
 void adaptive_max_pool_cost(const OpSignature& op, Cost& cost) {
-  add_elementwise(op, cost, {.compare = 1}, adaptive_reads(op, dims).taken);
+  add_elementwise(op, cost, {.compare = 1}, adaptive_reads(op.tensor(0), op.output(), dims).taken);
 }
 
 template <size_t dims>
 void adaptive_avg_pool_cost(const OpSignature& op, Cost& cost) {
-  add_elementwise(op, cost, {.add = 1}, adaptive_reads(op, dims).taken);
+  add_elementwise(op, cost, {.add = 1}, adaptive_reads(op.tensor(0), op.output(), dims).taken);
   add_elementwise(op, cost, {.division = 1}, op.output().numel());
 }
 

@@ -15,10 +15,9 @@
 #include <ATen/ops/upsample_nearest3d_meta_dispatch.h>
 #include <ATen/ops/upsample_trilinear3d_meta_dispatch.h>
 
-#include <cmath>
-
 #include "rules/families.h"
 #include "rules/outputs.h"
+#include "rules/resampling.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
 
@@ -84,35 +83,14 @@ void upsample_cost(const OpSignature& op, Cost& cost) {
   read_at_most(op, cost, read);
 }
 
-// How many input elements all outputs along a dimension weigh. Antialiasing stretches the filter,
-// of `width` elements, by the scale when shrinking; at the borders it is cut off.
-int64_t antialiased_taps(int64_t size, int64_t outputs, int64_t width, bool align_corners) {
-  const auto inputs = static_cast<double>(size);
-  const double aligned = outputs > 1 ? (inputs - 1) / static_cast<double>(outputs - 1) : 0;
-  const double scale = align_corners ? aligned : inputs / static_cast<double>(outputs);
-  const double support = static_cast<double>(width) / 2 * std::max(scale, 1.0);
-  int64_t taps = 0;
-  for (int64_t o = 0; o < outputs; ++o) {
-    const double center = scale * (static_cast<double>(o) + 0.5);
-    const auto first = static_cast<int64_t>(center - support + 0.5);
-    const auto last = static_cast<int64_t>(center + support + 0.5);
-    taps += std::min(last, size) - std::max<int64_t>(first, 0);
-  }
-  return taps;
-}
-
-// Two passes: rows to their new width, then columns to their new height.
-template <int64_t width>
+template <int64_t filter>
 void antialiased_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& input = op.tensor(0);
   const TensorSpec& output = op.output();
-  const bool align_corners = op.boolean(2);
-  const int64_t planes = input.size(0) * input.size(1);
-  const int64_t horizontal =
-      input.size(2) * antialiased_taps(input.size(3), output.size(3), width, align_corners);
-  const int64_t vertical =
-      output.size(3) * antialiased_taps(input.size(2), output.size(2), width, align_corners);
-  add_elementwise(op, cost, {.add = 1, .multiply = 1}, planes * (horizontal + vertical));
+  const int64_t products =
+      antialiased_products(input.size(0) * input.size(1), {input.size(2), input.size(3)},
+                           {output.size(2), output.size(3)}, filter, op.boolean(2));
+  add_elementwise(op, cost, {.add = 1, .multiply = 1}, products);
 }
 
 // Sampling at given places ------------------------------------------------------------------------
@@ -154,33 +132,6 @@ at::Tensor grid_sampler(const at::Tensor& input, const at::Tensor& grid, int64_t
                           : grid_sampler_3d(input, grid, mode, padding_mode, align_corners);
 }
 
-enum Mode : int64_t { kBilinear = 0, kNearest = 1, kBicubic = 2 };
-enum Padding : int64_t { kZeros = 0, kBorder = 1, kReflection = 2 };
-
-int64_t to_the_power(int64_t base, int64_t exponent) {
-  int64_t power = 1;
-  for (int64_t i = 0; i < exponent; ++i) power *= base;
-  return power;
-}
-
-// A coordinate of a grid point: ((x + 1) * size - 1) / 2, kept inside, then split or rounded.
-FlopMix coordinate_mix(int64_t mode, int64_t padding) {
-  FlopMix mix = {.add = 2, .multiply = 2};
-  if (padding != kZeros) mix.compare += 2;
-  if (padding == kReflection) {  // |x - low|, how often it is reflected, and what is left
-    mix.add += 3;
-    mix.division += 2;
-    mix.compare += 1;
-  }
-  mix.add += mode == kNearest ? 1 : 2;  // round, or floor and the fraction
-  if (mode == kBilinear) mix.add += 1;  // 1 - fraction
-  if (mode == kBicubic) {               // the distances to 4 neighbours and a cubic of each
-    mix.add += 3 + 2 * 2 + 2 * 3;
-    mix.multiply += 4 * 3;
-  }
-  return mix;
-}
-
 // Places and weights once a grid point; the sum of neighbours once a channel.
 void grid_sampler_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& grid = op.tensor(1);
@@ -188,7 +139,7 @@ void grid_sampler_cost(const OpSignature& op, Cost& cost) {
   const int64_t dims = grid.dim() - 2;
   const int64_t points = dims == 0 ? 0 : grid.numel() / dims;
   const int64_t outputs = op.output().numel();
-  const int64_t taps = mode == kNearest ? 1 : mode == kBilinear ? 2 : 4;
+  const int64_t taps = taps_of(mode);
   const int64_t neighbours = to_the_power(taps, dims);
   cost.add(coordinate_mix(mode, op.integer(3)), points * dims);
   if (mode == kBilinear) {  // a corner's weight is the product of its fractions

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nnprof.hardware import find
-from tests.cost.calls import HALF, attention, meta
+from tests.cost.calls import HALF, attention, meta, time
 
 FP16, FP32, FP64 = torch.float16, torch.float32, torch.float64
 KERNELS = ("fa2", "fa3", "cudnn", "efficient", "math")
@@ -142,3 +142,19 @@ def test_a_single_query_is_split_over_the_keys() -> None:
     took = attention((1, 64, 1, 128), (1, 8, 131072, 128), on="h100", grouped=True)
     known = find("h100")
     assert took.estimated_s < 2 * took.bytes / known.bandwidth
+
+
+@pytest.mark.parametrize("device", ["h100", "h200", "x86"])
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients_take_two_and_a_half_times_the_forward(device: str, causal: bool) -> None:
+    shape = (4, 16, 4096, 128)
+    forward = attention(shape, on=device, dtype=FP16, causal=causal)
+    half = [meta(*shape, dtype=FP16) for _ in range(5)]
+    sums, seeds = meta(*shape[:3]), (meta(2), meta(0))
+    backward = time(
+        torch.ops.aten._scaled_dot_product_cudnn_attention_backward,
+        *(*half, sums, *seeds, None, None, None, 4096, 4096, 0.0, causal),
+        on=device,
+    )
+    assert backward.flops / forward.flops == pytest.approx(2.5, rel=0.02)
+    assert 1.8 < backward.estimated_s / forward.estimated_s < 3.5

@@ -104,3 +104,29 @@ def test_a_convolution_of_one_image_is_not_filled_by_it() -> None:
     )
     assert one.peak_share is not None
     assert one.peak_share < 0.2
+
+
+def gradients(mask: list[bool], device: str, groups: int = 1, size: int = 3) -> SignatureTimes:
+    x, weight = meta(64, 256, 56, 56, dtype=HALF), meta(256, 256 // groups, size, size, dtype=HALF)
+    sides = [1, 1], [size // 2, size // 2], [1, 1], False, [0, 0], groups
+    backward = torch.ops.aten.convolution_backward
+    return time(backward, x, x, weight, [256], *sides, mask, on=device)
+
+
+@pytest.mark.parametrize("device", names())
+def test_gradients_are_two_more_convolutions(device: str) -> None:
+    x, weight = meta(64, 256, 56, 56, dtype=HALF), meta(256, 256, 3, 3, dtype=HALF)
+    forward = time(F.conv2d, x, weight, None, 1, 1, on=device)
+    both = gradients([True, True, False], device)
+    assert both.flops == 2 * forward.flops
+    assert 1.5 < both.estimated_s / forward.estimated_s < 3
+    one, other = (gradients(mask, device) for mask in ([True, False, False], [False, True, False]))
+    assert one.estimated_s + other.estimated_s == pytest.approx(both.estimated_s)
+    with_bias = gradients([True, True, True], device).estimated_s
+    assert both.estimated_s < with_bias < 1.2 * both.estimated_s
+
+
+@pytest.mark.parametrize("device", GPUS)
+def test_gradients_of_depthwise_convolutions_use_no_matrix_units(device: str) -> None:
+    one = gradients([True, True, False], device, groups=256, size=7)
+    assert one.flops / one.estimated_s < find(device).vector_flops["fp32"]

@@ -307,7 +307,10 @@ def _unfitness(op: Any, call: Call) -> tuple[Any, ...]:
     floating = bool(tensors) and tensors[0].is_floating_point()
     shaped = bool(tensors) and tensors[0].dim() > 1
     sizes = [tensor.numel() for tensor in tensors]
-    return (0 in sizes, not floating, not shaped, op.aten_name != function, sum(sizes))
+    lists = [argument for argument in call.arguments[0] if isinstance(argument, (list, tuple))]
+    masked = any(item is False for argument in lists for item in argument)  # gradients left out
+    other = op.aten_name != function
+    return (0 in sizes, not floating, not shaped, masked, other, sum(sizes))
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
 
 from nnprof.models import import_torchvision
+from tests.rules.backward_cases import ON_META, backward_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -108,6 +109,7 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_grouped_mm_v2": _scaled_groups,
     "aten::_weight_int4pack_mm": _as_fake("_weight_int4pack_mm"),
     "aten::_convert_weight_to_int4pack": _on_meta("_convert_weight_to_int4pack"),
+    **{f"aten::{name}": _on_meta(name) for name in ON_META},
     **_detection_kernels(),
 }
 
@@ -122,6 +124,8 @@ def written_cases() -> Iterator[Case]:
         torch.manual_seed(0)
         for name, args, kwargs in part():
             yield name if "::" in name else f"aten::{name}", args, kwargs
+    for name, args, kwargs in backward_cases():
+        yield f"aten::{name}", args, kwargs
     query, key = torch.randn(2, 3, 4, 16).transpose(1, 2), torch.randn(2, 2, 5, 16)
     yield "nnprof::flex_attention", (query, key, torch.randn(2, 2, 5, 32)), {}
 

@@ -1,0 +1,166 @@
+#include "rules/cpu_temporaries.h"
+
+#include <algorithm>
+#include <string_view>
+#include <unordered_map>
+
+namespace nnprof {
+namespace {
+
+int64_t up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
+
+// Channels of a block: as many floats as a vector register holds.
+int64_t block() {
+  static const int64_t channels = __builtin_cpu_supports("avx512f") ? 16 : 8;
+  return channels;
+}
+
+int64_t elements_after(const TensorSpec& tensor, size_t first) {
+  int64_t count = 1;
+  for (size_t i = first; i < tensor.sizes.size(); ++i) count *= tensor.sizes[i];
+  return count;
+}
+
+// The first convolution of a network reads its few channels as they are.
+bool few_channels(const TensorSpec& input) { return input.size(1) <= 4; }
+
+int64_t blocked_bytes(const TensorSpec& activations) {
+  return activations.size(0) * up(activations.size(1), block()) * elements_after(activations, 2) *
+         activations.element_size();
+}
+
+int64_t blocked_input_bytes(const TensorSpec& input) {
+  return few_channels(input) ? 0 : blocked_bytes(input);
+}
+
+int64_t blocked_weight_bytes(const TensorSpec& weight) {
+  const bool depthwise = weight.size(1) == 1;
+  const int64_t inputs =
+      depthwise || weight.size(1) <= 4 ? weight.size(1) : up(weight.size(1), block());
+  return up(weight.size(0), block()) * inputs * elements_after(weight, 2) * weight.element_size();
+}
+
+// Double precision, other devices' layouts and single images take other paths.
+bool is_reordered(const TensorSpec& input, const TensorSpec& weight) {
+  return input.dtype == c10::ScalarType::Float && input.dim() >= 3 && weight.dim() == input.dim() &&
+         input.is_contiguous();
+}
+
+int64_t convolution(const OpSignature& op) {
+  const TensorSpec &input = op.tensor(0), &weight = op.tensor(1), &output = op.output();
+  if (!is_reordered(input, weight)) return 0;
+  const int64_t result = blocked_bytes(output);
+  const int64_t all = blocked_input_bytes(input) + blocked_weight_bytes(weight) + result;
+  return std::max(all - output.distinct_bytes(), result);
+}
+
+// The jit kernel for few channels takes kernels of up to 14 elements in a row; others accumulate in
+// blocks of channels.
+int64_t weight_gradient_scratch(const TensorSpec& input, const TensorSpec& weight) {
+  constexpr int64_t kLongestKernel = 14;
+  if (!few_channels(input) || weight.size(-1) <= kLongestKernel) return 0;
+  return weight.distinct_bytes() / weight.size(1) * block();
+}
+
+int64_t convolution_backward(const OpSignature& op) {
+  const TensorSpec &gradient = op.tensor(0), &input = op.tensor(1), &weight = op.tensor(2);
+  if (!is_reordered(input, weight)) return 0;
+  int64_t of_outputs = 0;
+  for (const TensorSpec& output : op.outputs) {
+    if (output.defined) of_outputs += output.distinct_bytes();
+  }
+  const bool wants_input = op.outputs[0].defined;
+  const bool wants_weight = op.outputs.size() > 1 && op.outputs[1].defined;
+  const int64_t blocked_gradient = blocked_bytes(gradient);
+  const int64_t blocked_weight = blocked_weight_bytes(weight);
+  int64_t most = 0;
+  if (wants_input) {
+    const int64_t result = blocked_bytes(input);
+    most = std::max(blocked_gradient + blocked_weight + result, result + input.distinct_bytes());
+  }
+  if (wants_weight) {
+    const int64_t before = wants_input ? input.distinct_bytes() : 0;
+    most = std::max(most, before + blocked_gradient + blocked_input_bytes(input) + blocked_weight +
+                              weight_gradient_scratch(input, weight));
+    most = std::max(most, before + blocked_weight + weight.distinct_bytes());
+  }
+  return std::max<int64_t>(most - of_outputs, 0);
+}
+
+// Of a matrix with `columns` floats a row: a row is padded to a vector, and by one more where rows
+// would fall on the same lines of the cache.
+int64_t leading(int64_t columns) {
+  const int64_t padded = up(columns, 16);
+  return padded % 256 == 0 ? padded + 16 : padded;
+}
+
+constexpr int64_t kFloat = sizeof(float);
+
+int64_t gates_bytes(const TensorSpec& sequence, int64_t gates) {
+  return sequence.size(0) * sequence.size(1) * leading(gates) * kFloat;
+}
+
+// aten::mkldnn_rnn_layer(Tensor input, Tensor weight0, Tensor weight1, ...): both weights
+// reordered, the sum of both biases, the gates of all steps.
+int64_t lstm_layer(const OpSignature& op) {
+  const TensorSpec &input_weight = op.tensor(1), &hidden_weight = op.tensor(2);
+  const int64_t gates = input_weight.size(0);
+  return input_weight.distinct_bytes() + hidden_weight.distinct_bytes() + gates * kFloat +
+         gates_bytes(op.tensor(0), gates);
+}
+
+// The weights reordered and padded, their gradients in the layout they are made in.
+int64_t lstm_layer_backward(const OpSignature& op) {
+  const TensorSpec &input_weight = op.tensor(1), &hidden_weight = op.tensor(2);
+  const int64_t gates = input_weight.size(0);
+  const int64_t inputs = input_weight.size(1), hidden = hidden_weight.size(1);
+  return (gates * (leading(inputs) + leading(hidden)) + (inputs + hidden) * leading(gates) +
+          gates) *
+             kFloat +
+         gates_bytes(op.tensor(0), gates);
+}
+
+// aten::lstm.input(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers,
+// ...) as one call: what the hungriest of its layers takes, and the output of the layer before.
+int64_t lstm(const OpSignature& op) {
+  const TensorSpec& input = op.tensor(0);
+  if (input.dtype != c10::ScalarType::Float || input.dim() != 3) return 0;
+  const auto& weights = op.tensors(2);
+  const size_t per_layer = op.boolean(3) ? 4 : 2;
+  int64_t most = 0;
+  for (size_t i = 0; i + 1 < weights.size(); i += per_layer) {
+    most = std::max(most, weights[i].distinct_bytes() + weights[i + 1].distinct_bytes());
+  }
+  const int64_t gates = weights[0].size(0);
+  const int64_t between = op.integer(4) > 1 ? op.output().distinct_bytes() : 0;
+  return most + gates_bytes(input, gates) + between;
+}
+
+using Temporaries = int64_t (*)(const OpSignature&);
+
+const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
+    {"aten::_convolution", convolution},
+    {"aten::conv1d", convolution},
+    {"aten::conv1d.padding", convolution},
+    {"aten::conv2d", convolution},
+    {"aten::conv2d.padding", convolution},
+    {"aten::conv3d", convolution},
+    {"aten::conv3d.padding", convolution},
+    {"aten::conv_transpose1d", convolution},
+    {"aten::conv_transpose2d.input", convolution},
+    {"aten::conv_transpose3d.input", convolution},
+    {"aten::convolution", convolution},
+    {"aten::convolution_backward", convolution_backward},
+    {"aten::lstm.input", lstm},
+    {"aten::mkldnn_rnn_layer", lstm_layer},
+    {"aten::mkldnn_rnn_layer_backward", lstm_layer_backward},
+};
+
+}  // namespace
+
+int64_t cpu_temporary_bytes(const OpSignature& op) {
+  const auto found = kTemporaries.find(op.op);
+  return found == kTemporaries.end() ? 0 : found->second(op);
+}
+
+}  // namespace nnprof
