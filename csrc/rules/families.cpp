@@ -15,6 +15,7 @@ std::span<const RuleFamily> rule_families() {
       kConvolutionRules,
       kConvolutionBackwardRules,
       kCopyRules,
+      kCudnnRecurrentRules,
       kDetectionRules,
       kDistanceRules,
       kFourierRules,

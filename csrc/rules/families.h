@@ -12,6 +12,7 @@ extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kConvolutionBackwardRules;
 extern const RuleFamily kCopyRules;
+extern const RuleFamily kCudnnRecurrentRules;
 extern const RuleFamily kDetectionRules;
 extern const RuleFamily kDistanceRules;
 extern const RuleFamily kFourierRules;
