@@ -15,14 +15,15 @@ namespace {
 using at::IntArrayRef;
 using OptionalTensor = std::optional<at::Tensor>;
 
-// Layers ------------------------------------------------------------------------------------------
+// cuDNN: all layers at once
+// ------------------------------------------------------------------------------------------
 
 struct Kind {
   const CellKind& cell;
   FlopMix backward;
 };
 
-// cuDNN's numbers.
+// By cuDNN's numbers.
 Kind kind_of(int64_t mode) {
   switch (mode) {
     case 0:
@@ -244,6 +245,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kCudnnRecurrentRules = {"recurrent", kTable};
+const RuleFamily kRecurrentKernelRules = {"recurrent", kTable};
 
 }  // namespace nnprof
