@@ -15,8 +15,7 @@ namespace {
 using at::IntArrayRef;
 using OptionalTensor = std::optional<at::Tensor>;
 
-// cuDNN: all layers at once
-// ------------------------------------------------------------------------------------------
+// Layers ------------------------------------------------------------------------------------------
 
 struct Kind {
   const CellKind& cell;
