@@ -7,6 +7,16 @@ namespace {
 
 bool is_cell(const OpSignature& op) { return op.op.find("_cell") != std::string::npos; }
 
+// Whether the input has its batch before its steps.
+bool is_batch_first(const OpSignature& op) {
+  constexpr size_t kCudnn = 10, kCudnnBackward = 14;
+  if (op.op.starts_with("aten::_cudnn_rnn")) {
+    return op.boolean(op.op.ends_with("_backward") ? kCudnnBackward : kCudnn);
+  }
+  return op.op.ends_with(".input") && op.arguments.back().kind == Argument::Kind::boolean &&
+         op.arguments.back().integer != 0;
+}
+
 // Matrices among the weights: of the input and of the state, in turns.
 std::vector<const TensorSpec*> matrices(const OpSignature& op) {
   std::vector<const TensorSpec*> found;
@@ -58,9 +68,7 @@ Parts recurrent_time(const PricedCall& call) {
   // A row of the input goes once through every matrix.
   const double rows = static_cast<double>(call.cost.macs) / macs_a_row;
   const bool cell = is_cell(call.op) || input.dim() < 2;
-  const bool batch_first = !call.op.arguments.empty() &&
-                           call.op.arguments.back().kind == Argument::Kind::boolean &&
-                           call.op.arguments.back().integer != 0;
+  const bool batch_first = is_batch_first(call.op);
   const double steps =
       cell ? 1 : static_cast<double>(std::max<int64_t>(input.size(batch_first ? 1 : 0), 1));
   Parts total;

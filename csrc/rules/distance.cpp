@@ -65,6 +65,29 @@ at::Tensor contiguous_pairwise(const at::Tensor& self, double p) {
   return row_distances(self, p);
 }
 
+at::Tensor cdist_gradient(const at::Tensor& grad, const at::Tensor& x1, const at::Tensor& x2,
+                          double /*p*/, const at::Tensor& cdist) {
+  check_rows(x1, x2);
+  const at::Tensor expected = distances(x1, x2);
+  TORCH_CHECK(grad.sizes() == expected.sizes() && cdist.sizes() == expected.sizes(),
+              "_cdist_backward: expected distances and their gradient of size ", expected.sizes(),
+              ", but got ", cdist.sizes(), " and ", grad.sizes());
+  DimVector sizes(expected.sizes());
+  sizes.back() = x1.size(-1);
+  return empty_like_dtype(sizes, x1);
+}
+
+at::Tensor pdist_gradient(const at::Tensor& grad, const at::Tensor& self, double p,
+                          const at::Tensor& pdist) {
+  TORCH_CHECK(self.is_contiguous() && pdist.is_contiguous(),
+              "_pdist_backward requires contiguous input and distances");
+  const at::Tensor expected = row_distances(self, p);
+  TORCH_CHECK(grad.sizes() == expected.sizes() && pdist.sizes() == expected.sizes(),
+              "_pdist_backward: expected distances and their gradient of size ", expected.sizes(),
+              ", but got ", pdist.sizes(), " and ", grad.sizes());
+  return empty_like_dtype(self.sizes(), self);
+}
+
 // A difference and a multiply-accumulate for each pair of rows and column, whatever the norm; a
 // power in the place of the square where p is not 1 or 2, and a root a pair.
 void add_distances(const OpSignature& op, Cost& cost, double p) {
@@ -83,11 +106,43 @@ void cdist_cost(const OpSignature& op, Cost& cost) { add_distances(op, cost, op.
 void pdist_cost(const OpSignature& op, Cost& cost) { add_distances(op, cost, op.floating(1)); }
 void euclidean_cost(const OpSignature& op, Cost& cost) { add_distances(op, cost, 2); }
 
+// Of each pair and column the difference again, times what the pair's gradient weighs it with:
+//   grad / distance   (p = 2)      grad * sign   (p = 1)      grad where it is the largest   (inf)
+//   grad * (|difference| / distance)^(p - 1) * sign   (other p; for 0 there is none)
+void add_gradients(const OpSignature& op, Cost& cost, double p, int64_t pairs, int64_t terms) {
+  if (p == 0) return;
+  cost.add_macs(terms);
+  add_elementwise(op, cost, {.add = 1}, terms);
+  if (p == 2) return add_elementwise(op, cost, {.division = 1}, pairs);
+  add_elementwise(op, cost, {.compare = 1}, terms);
+  if (p == 1 || std::isinf(p)) return;
+  add_elementwise(op, cost, {.exp = 1}, terms);
+  add_elementwise(op, cost, {.division = 1, .exp = 1}, pairs);
+}
+
+void cdist_gradient_cost(const OpSignature& op, Cost& cost) {
+  const int64_t pairs = op.tensor(0).numel();
+  add_gradients(op, cost, op.floating(3), pairs, pairs * op.output().size(-1));
+}
+
+// A pair's term goes to both of its rows.
+void pdist_gradient_cost(const OpSignature& op, Cost& cost) {
+  const double p = op.floating(2);
+  const int64_t pairs = op.tensor(0).numel();
+  const int64_t terms = pairs * op.output().size(-1);
+  add_gradients(op, cost, p, pairs, terms);
+  if (p != 0) add_elementwise(op, cost, {.add = 1}, terms);
+}
+
 const Rule kTable[] = {
+    {"aten::_cdist_backward(Tensor grad, Tensor x1, Tensor x2, float p, Tensor cdist) -> Tensor",
+     boxed<&cdist_gradient>, cdist_gradient_cost},
     {"aten::_cdist_forward(Tensor x1, Tensor x2, float p, int? compute_mode) -> Tensor",
      boxed<&cdist>, cdist_cost},
     {"aten::_euclidean_dist(Tensor x1, Tensor x2) -> Tensor", boxed<&euclidean_distance>,
      euclidean_cost},
+    {"aten::_pdist_backward(Tensor grad, Tensor self, float p, Tensor pdist) -> Tensor",
+     boxed<&pdist_gradient>, pdist_gradient_cost},
     {"aten::_pdist_forward(Tensor self, float p=2.) -> Tensor", boxed<&contiguous_pairwise>,
      pdist_cost},
     {"aten::cdist(Tensor x1, Tensor x2, float p=2., int? compute_mode=None) -> Tensor",

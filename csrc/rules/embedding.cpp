@@ -1,5 +1,6 @@
 // Lookups of rows of a table, alone or summed up in bags.
 #include <ATen/TensorUtils.h>
+#include <ATen/ops/_sparse_coo_tensor_unsafe.h>
 
 #include <algorithm>
 #include <tuple>
@@ -84,6 +85,38 @@ at::Tensor embedding_bag_gradient(const at::Tensor& gradient, const at::Tensor& 
   return empty_like_dtype({num_weights, gradient.size(1)}, gradient);
 }
 
+// The same from one operator higher, where a sparse gradient may be asked for: the rows that were
+// looked up, and which they are.
+at::Tensor embedding_bag_backward(const at::Tensor& gradient, const at::Tensor& indices,
+                                  const at::Tensor& /*offsets*/, const at::Tensor& /*offset2bag*/,
+                                  const at::Tensor& /*bag_size*/,
+                                  const at::Tensor& /*maximum_indices*/, int64_t num_weights,
+                                  bool /*scale_grad_by_freq*/, int64_t /*mode*/, bool sparse,
+                                  const std::optional<at::Tensor>& /*per_sample_weights*/,
+                                  int64_t /*padding_idx*/) {
+  check_indices("embedding_bag", indices, "indices", 1);
+  if (!sparse) return empty_like_dtype({num_weights, gradient.size(1)}, gradient);
+  return at::_sparse_coo_tensor_unsafe(
+      empty_of({1, indices.numel()}, at::kLong),
+      empty_like_dtype({indices.numel(), gradient.size(1)}, gradient),
+      {num_weights, gradient.size(1)});
+}
+
+// Each index' weight takes the product of its row and its bag's gradient.
+at::Tensor sample_weights_gradient(const at::Tensor& gradient, const at::Tensor& weight,
+                                   const at::Tensor& indices, const at::Tensor& /*offsets*/,
+                                   const at::Tensor& /*offset2bag*/, int64_t mode,
+                                   int64_t /*padding_idx*/) {
+  TORCH_CHECK(mode == kSum,
+              "embedding_bag_backward: per_sample_weights only supported for mode='sum'");
+  TORCH_CHECK(gradient.dim() == 2 && weight.dim() == 2 && indices.dim() == 1 &&
+                  gradient.size(1) == weight.size(1),
+              "embedding_bag_backward: a gradient of ", gradient.sizes(),
+              " does not fit a weight of ", weight.sizes());
+  check_indices("embedding_bag", indices, "indices", 1);
+  return empty_like_dtype({indices.size(0)}, gradient);
+}
+
 // Of a table of `weight`, as many rows as there are indices, but each at most once.
 int64_t rows_read(const TensorSpec& weight, const TensorSpec& indices) {
   return std::min(indices.numel(), weight.size(0));
@@ -128,6 +161,23 @@ void embedding_bag_gradient_cost(const OpSignature& op, Cost& cost) {
   cost.add({.add = 1}, op.tensor(1).numel() * op.output().size(1));
 }
 
+void embedding_bag_backward_cost(const OpSignature& op, Cost& cost) {
+  const TensorSpec& gradient = op.tensor(0);
+  const int64_t rows = op.tensor(1).numel(), width = gradient.size(1);
+  const int64_t mode = op.integer(8);
+  const bool sparse = op.boolean(9);
+  if (!sparse) cost.add({.add = 1}, rows * width);
+  if (mode == kMean) cost.add({.division = 1}, gradient.numel());
+  if (op.has_tensor(10)) cost.add({.multiply = 1}, rows * width);
+  if (sparse) cost.bytes_written = rows * (row_bytes(gradient) + int64_t{sizeof(int64_t)});
+}
+
+void sample_weights_gradient_cost(const OpSignature& op, Cost& cost) {
+  const TensorSpec& weight = op.tensor(1);
+  cost.add_macs(op.tensor(2).numel() * weight.size(1));
+  cost.bytes_read += rows_read(weight, op.tensor(2)) * row_bytes(weight) - weight.distinct_bytes();
+}
+
 const Rule kTable[] = {
     {"aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool "
      "scale_grad_by_freq=False, bool sparse=False) -> Tensor",
@@ -146,6 +196,14 @@ const Rule kTable[] = {
      "scale_grad_by_freq=False, int mode=0, bool sparse=False, Tensor? per_sample_weights=None, "
      "bool include_last_offset=False, int padding_idx=-1) -> (Tensor, Tensor, Tensor, Tensor)",
      boxed<&embedding_bag>, embedding_bag_cost},
+    {"aten::_embedding_bag_backward(Tensor grad, Tensor indices, Tensor offsets, Tensor "
+     "offset2bag, Tensor bag_size, Tensor maximum_indices, SymInt num_weights, bool "
+     "scale_grad_by_freq, int mode, bool sparse, Tensor? per_sample_weights, int padding_idx=-1) "
+     "-> Tensor",
+     boxed<&embedding_bag_backward>, embedding_bag_backward_cost},
+    {"aten::_embedding_bag_per_sample_weights_backward(Tensor grad, Tensor weight, Tensor indices, "
+     "Tensor offsets, Tensor offset2bag, int mode, int padding_idx=-1) -> Tensor",
+     boxed<&sample_weights_gradient>, sample_weights_gradient_cost},
     {"aten::_embedding_bag_dense_backward(Tensor grad, Tensor indices, Tensor offset2bag, Tensor "
      "bag_size, Tensor maximum_indices, SymInt num_weights, bool scale_grad_by_freq, int mode, "
      "Tensor? per_sample_weights, int padding_idx=-1) -> Tensor",

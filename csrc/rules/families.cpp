@@ -39,6 +39,7 @@ std::span<const RuleFamily> rule_families() {
       kPoolingRules,
       kQuantizedRules,
       kRandomRules,
+      kRecurrentKernelRules,
       kRecurrentRules,
       kReductionRules,
       kScatterRules,

@@ -36,6 +36,7 @@ extern const RuleFamily kPoolingRules;
 extern const RuleFamily kPoolingBackwardRules;
 extern const RuleFamily kQuantizedRules;
 extern const RuleFamily kRandomRules;
+extern const RuleFamily kRecurrentKernelRules;
 extern const RuleFamily kRecurrentRules;
 extern const RuleFamily kReductionRules;
 extern const RuleFamily kScatterRules;

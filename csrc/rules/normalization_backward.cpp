@@ -1,4 +1,4 @@
-// The gradients of batch normalization.
+// The gradients of batch and weight normalization.
 #include <ATen/native/cpu/mixed_data_type.h>
 
 #include <array>
@@ -152,7 +152,31 @@ void cudnn_cost(const OpSignature& op, Cost& cost) {
   training_cost(op, cost, {.input = true, .weight = true, .bias = true});
 }
 
+// Weight normalization, w = v * g / |v| -----------------------------------------------------------
+
+std::tuple<at::Tensor, at::Tensor> weight_norm_backward(const at::Tensor& grad_w,
+                                                        const at::Tensor& v, const at::Tensor& g,
+                                                        const at::Tensor& norms, int64_t dim) {
+  TORCH_CHECK(dim == 0 || dim == v.dim() - 1,
+              "fused kernels can only be applied for first or last dim");
+  TORCH_CHECK(
+      grad_w.is_contiguous() && v.is_contiguous() && g.is_contiguous() && norms.is_contiguous(),
+      "_weight_norm_interface_backward: all tensors must be contiguous");
+  TORCH_CHECK(grad_w.sizes() == v.sizes(), "_weight_norm_interface_backward: a gradient of ",
+              grad_w.sizes(), " does not fit a v of ", v.sizes());
+  return {empty_like_dtype(v.sizes(), v), empty_like_dtype(g.sizes(), g)};
+}
+
+// With d = sum(dw * v): dv = (dw - v * d / |v|^2) * g / |v| and dg = d / |v|
+void weight_norm_backward_cost(const OpSignature& op, Cost& cost) {
+  add_elementwise(op, cost, {.add = 2, .multiply = 3}, op.tensor(0).numel());
+  add_elementwise(op, cost, {.division = 3}, op.tensor(2).numel());
+}
+
 const Rule kTable[] = {
+    {"aten::_weight_norm_interface_backward(Tensor grad_w, Tensor saved_v, Tensor saved_g, Tensor "
+     "saved_norms, int dim) -> (Tensor, Tensor)",
+     boxed<&weight_norm_backward>, weight_norm_backward_cost},
     {"aten::batch_norm_backward(Tensor grad_out, Tensor input, Tensor weight, Tensor? "
      "running_mean, Tensor? running_var, Tensor? save_mean, Tensor? save_var, bool update, float "
      "eps, bool[3] output_mask, Tensor reserve) -> (Tensor, Tensor, Tensor)",

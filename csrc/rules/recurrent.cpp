@@ -3,36 +3,12 @@
 // An RNN, LSTM or GRU is one operator here, as a model calls it, whatever a backend makes of it.
 #include "rules/families.h"
 #include "rules/outputs.h"
+#include "rules/recurrent_cells.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
 
 namespace nnprof {
 namespace {
-
-struct CellKind {
-  int64_t gates;  // rows of weights per hidden element
-  FlopMix mix;    // per hidden element and step, biases and products aside
-};
-
-constexpr FlopMix plus(const FlopMix& a, const FlopMix& b, int64_t times = 1) {
-  return {.add = a.add + times * b.add,
-          .multiply = a.multiply + times * b.multiply,
-          .division = a.division + times * b.division,
-          .exp = a.exp + times * b.exp,
-          .tanh = a.tanh + times * b.tanh,
-          .compare = a.compare + times * b.compare};
-}
-
-constexpr FlopMix kSigmoid = {.add = 1, .division = 1, .exp = 1};
-
-// Each gate is a sum of what comes from the input and from the state.
-//   RNN   h' = tanh(gate)  or  max(gate, 0)
-//   LSTM  c' = s(f) * c + s(i) * tanh(g);  h' = s(o) * tanh(c')
-//   GRU   n = tanh(n_input + s(r) * n_state);  h' = (h - n) * s(z) + n
-constexpr CellKind kTanh = {1, {.add = 1, .tanh = 1}};
-constexpr CellKind kRelu = {1, {.add = 1, .compare = 1}};
-constexpr CellKind kLstm = {4, plus({.add = 4 + 1, .multiply = 3, .tanh = 2}, kSigmoid, 3)};
-constexpr CellKind kGru = {3, plus({.add = 3 + 2, .multiply = 2, .tanh = 1}, kSigmoid, 2)};
 
 // Layers ------------------------------------------------------------------------------------------
 

@@ -249,7 +249,37 @@ using MetaReduce = Tensor(const Tensor&, int64_t, const Tensor&, const Tensor&, 
 using MetaValueReduce = Tensor(const Tensor&, int64_t, const Tensor&, const Scalar&,
                                std::string_view);
 
+// Rows on the diagonals of matrices that are zero elsewhere.
+at::Tensor diag_embed(const at::Tensor& self, int64_t offset, int64_t dim1, int64_t dim2) {
+  const int64_t dims = self.dim() + 1;
+  const int64_t first = at::maybe_wrap_dim(dim1, dims), second = at::maybe_wrap_dim(dim2, dims);
+  TORCH_CHECK(first != second, "diagonal dimensions cannot be identical ", dim1, ", ", dim2);
+  const int64_t length = std::abs(offset) + self.size(-1);
+  c10::DimVector sizes(self.sizes().begin(), self.sizes().end() - 1);
+  sizes.insert(sizes.begin() + std::min(first, second), length);
+  sizes.insert(sizes.begin() + std::max(first, second), length);
+  return empty_like_dtype(sizes, self);
+}
+
+// What the mask chose, one after the other; zeros follow where the source had more.
+at::Tensor masked_scatter_gradient(const at::Tensor& grad_output, const at::Tensor& mask,
+                                   at::IntArrayRef sizes) {
+  TORCH_CHECK(mask.scalar_type() == at::kBool,
+              "masked_scatter_backward: expected a mask of bools, "
+              "but got ",
+              mask.scalar_type());
+  return empty_like_dtype(sizes, grad_output);
+}
+
+void masked_scatter_gradient_cost(const OpSignature& op, Cost& cost) {
+  add_copy(cost, op.output().distinct_bytes());
+}
+
 const Rule kTable[] = {
+    {"aten::diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
+     boxed<&diag_embed>},
+    {"aten::masked_scatter_backward(Tensor grad_output, Tensor mask, SymInt[] sizes) -> Tensor",
+     boxed<&masked_scatter_gradient>, masked_scatter_gradient_cost},
     {"aten::scatter.src(Tensor self, int dim, Tensor index, Tensor src) -> Tensor",
      scattered<overload<Meta>(&at::meta::scatter)>,
      scatter_cost,

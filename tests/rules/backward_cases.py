@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,13 +22,38 @@ ON_META = (
     "_scaled_dot_product_efficient_attention_backward",
     "_scaled_dot_product_flash_attention_backward",
     "_scaled_dot_product_fused_attention_overrideable_backward",
+    "_thnn_fused_lstm_cell_backward_impl",
     "cudnn_batch_norm",
     "cudnn_batch_norm_backward",
 )
 
 
+def _cudnn_rnn(*args: Any) -> tuple[Any, ...]:
+    on_meta = tree_map(lambda arg: arg.to("meta") if isinstance(arg, Tensor) else arg, args)
+    return *aten._cudnn_rnn(*on_meta)[:4], args[3]  # the flat weights are handed through
+
+
+def _cudnn_rnn_backward(x: Tensor, weights: list[Tensor], *rest: Any) -> tuple[Any, ...]:
+    hx, cx = rest[2:4]
+    return x.clone(), hx.clone(), cx.clone(), [weight.clone() for weight in weights]
+
+
+def _gru_cell_backward(grad: Tensor, workspace: Tensor, _: bool) -> tuple[Tensor, ...]:
+    gates = workspace[:, : 3 * grad.shape[1]]
+    bias = gates[0].clone()
+    return gates.clone(), gates.clone(), grad.clone(), bias, bias.clone()
+
+
+#: Those that have no meta kernel either, or another: by the sizes that the CUDA kernels give.
+WRITTEN = {
+    "aten::_cudnn_rnn": _cudnn_rnn,
+    "aten::_cudnn_rnn_backward": _cudnn_rnn_backward,
+    "aten::_thnn_fused_gru_cell_backward": _gru_cell_backward,
+}
+
+
 def backward_cases() -> Iterator[Case]:
-    for part in (_attention, _normalization, _resampling):
+    for part in (_attention, _normalization, _resampling, _recurrent, _others):
         torch.manual_seed(0)
         yield from part()
 
@@ -74,3 +101,24 @@ def _resampling() -> Iterator[Case]:
         yield f"_upsample_{kind}2d_aa_backward", (plane, [6, 4], [2, 3, 4, 7], True), {}
     for name in ("upsample_nearest3d", "_upsample_nearest_exact3d"):
         yield f"{name}_backward", (torch.rand(2, 3, 4, 6, 2), [4, 6, 2], [2, 3, 2, 5, 4]), {}
+
+
+def _recurrent() -> Iterator[Case]:
+    layers = nn.LSTM(3, 4, num_layers=2, bidirectional=True, proj_size=2)
+    weights = [weight.detach() for weight in layers.parameters()]
+    flat = torch.cat([weight.flatten() for weight in weights])
+    x, hx, cx = torch.rand(5, 2, 3), torch.rand(4, 2, 2), torch.rand(4, 2, 4)
+    given = x, weights, 5, flat, hx, cx
+    options = 2, 4, 2, 2, False, 0.5, True, True, [], None
+    yield "_cudnn_rnn", (*given, *options), {}
+    out, reserve = torch.rand(5, 2, 4), torch.empty(0, dtype=torch.uint8)
+    gradients = (out, out, hx, cx)
+    yield "_cudnn_rnn_backward", (*given, *gradients, *options, reserve, [True] * 4), {}
+    state = [torch.rand(2, 4) for _ in range(4)]
+    yield "_thnn_fused_lstm_cell_backward_impl", (*state, torch.rand(2, 16), True), {}
+    yield "_thnn_fused_gru_cell_backward", (state[0], torch.rand(2, 20), True), {}
+
+
+def _others() -> Iterator[Case]:
+    v, g = torch.rand(3, 2, 4), torch.rand(3, 1, 1)
+    yield "_weight_norm_interface_backward", (v, v, g, g, 0), {}

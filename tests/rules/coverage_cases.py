@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
 
 from nnprof.models import import_torchvision
-from tests.rules.backward_cases import ON_META, backward_cases
+from tests.rules.backward_cases import ON_META, WRITTEN, backward_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,6 +110,7 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_weight_int4pack_mm": _as_fake("_weight_int4pack_mm"),
     "aten::_convert_weight_to_int4pack": _on_meta("_convert_weight_to_int4pack"),
     **{f"aten::{name}": _on_meta(name) for name in ON_META},
+    **WRITTEN,
     **_detection_kernels(),
 }
 

@@ -59,3 +59,44 @@ def test_pdist_cost() -> None:
     pairs = sum(1 for i in range(5) for j in range(i))
     cost = cost_of(torch.pdist, meta(5, 4))
     assert (cost.macs, cost.kinds) == (4 * pairs, {"add": 4 * pairs, "sqrt": pairs})
+
+
+# Gradients ----------------------------------------------------------------------------------------
+
+
+def test_gradients() -> None:
+    aten = torch.ops.aten
+    for x1, x2 in ((A, B), (A, A[0]), (A[0, :1].t(), A[0, :2, :1]), (A[:0], A[:0])):
+        for p in (0.0, 1.0, 2.0, 3.0):
+            distances = aten._cdist_forward(x1, x2, p, None)
+            # Real models come with what was broadcast already.
+            if x1.dim() == distances.dim():
+                arguments = (distances, x1, x2.expand(*distances.shape[:-2], -1, -1), p, distances)
+                assert not compare("cdist", aten._cdist_backward, (arguments, {}))
+    for rows in (A[0], A[0].t()):
+        distances = torch.pdist(rows)
+        arguments = (distances, rows, 2.0, distances)
+        assert not compare("pdist", aten._pdist_backward, (arguments, {}))
+
+
+@pytest.mark.parametrize(
+    ("p", "kinds"),
+    [
+        (0.0, {}),
+        (1.0, {"add": 60, "compare": 60}),
+        (2.0, {"add": 60, "division": 15}),
+        (3.0, {"add": 60, "compare": 60, "exp": 60 + 15, "division": 15}),
+    ],
+)
+def test_gradient_cost(p: float, kinds: dict[str, int]) -> None:
+    """3 x 5 pairs of rows of 4: the difference of each element again, weighed and summed up."""
+    aten = torch.ops.aten
+    distances = meta(3, 5), meta(3, 5)
+    x1, x2 = meta(3, 4), meta(5, 4)
+    cost = cost_of(aten._cdist_backward, distances[0], x1, x2, p, distances[1])
+    assert (cost.macs, cost.kinds) == (oracles.cdist((3, 4), (5, 4)) if p else 0, kinds)
+    assert cost.bytes_written == 4 * 12
+    pairs = sum(1 for i in range(5) for j in range(i))
+    cost = cost_of(aten._pdist_backward, meta(pairs), x2, 2.0, meta(pairs))
+    assert cost.macs == pairs * 4
+    assert cost.kinds == {"add": 2 * pairs * 4, "division": pairs}  # to both rows of a pair

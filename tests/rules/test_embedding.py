@@ -68,3 +68,39 @@ def test_gradient() -> None:
     cost = cost_of(backward, meta(2, 3, 5), meta(2, 3, dtype=torch.int64), 100, -1, False)
     assert cost.kinds == {"add": 30}
     assert (cost.bytes_read, cost.bytes_written) == (30 * 4 + 6 * 8, 100 * 5 * 4)
+
+
+# Gradients ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+def test_gradients_of_bags(mode: int) -> None:
+    aten = torch.ops.aten
+    flat, offsets = ids.flatten(), torch.tensor([0, 2])
+    weights = torch.randn(6) if mode == 0 else None
+    out, *kept = aten._embedding_bag(table, flat, offsets, False, mode, False, weights)
+    for sparse in (False, True) if mode != 2 else (False,):
+        arguments = (out, flat, offsets, *kept, 7, False, mode, sparse, weights)
+        assert not compare("bags", aten._embedding_bag_backward, (arguments, {}))
+    if mode == 0:
+        arguments = (out, table, flat, offsets, kept[0], mode)
+        name = aten._embedding_bag_per_sample_weights_backward
+        assert not compare("weights", name, (arguments, {}))
+
+
+def test_gradient_operations_of_bags() -> None:
+    aten, long = torch.ops.aten, torch.int64
+    # Ten indices in two bags, into a table of 100 rows of three.
+    indices = [meta(10, dtype=long), meta(2, dtype=long), meta(10, dtype=long)]
+    kept = (*indices, meta(2, dtype=long), meta(2, dtype=long))
+    dense = cost_of(aten._embedding_bag_backward, meta(2, 3), *kept, 100, False, 1, False, None)
+    assert dense.kinds == {"add": 10 * 3, "division": 2 * 3}
+    assert dense.bytes_written == 4 * 300
+    weights = meta(10)
+    sparse = cost_of(aten._embedding_bag_backward, meta(2, 3), *kept, 100, False, 0, True, weights)
+    assert sparse.kinds == {"multiply": 10 * 3}
+    assert sparse.bytes_written == 10 * (3 * 4 + 8)
+    samples = (meta(2, 3), meta(100, 3), *indices, 0)
+    cost = cost_of(aten._embedding_bag_per_sample_weights_backward, *samples)
+    assert (cost.macs, cost.bytes_written) == (10 * 3, 4 * 10)
+    assert cost.bytes_read == 4 * (6 + 10 * 3) + 8 * (10 + 2 + 10)

@@ -246,3 +246,29 @@ def test_undefined_statistics_are_refused() -> None:
     x: Any = meta(2, 4, 3)
     with pytest.raises(RuntimeError, match="statistics must be defined"):
         cost_of(aten.native_batch_norm_backward, x, x, *[None] * 5, True, 1e-5, EVERY)
+
+
+def test_weight_norm() -> None:
+    v, gradient = torch.randn(3, 2, 4), aten._weight_norm_interface_backward
+    for dim, shape in ((0, (3, 1, 1)), (2, (1, 1, 4))):
+        g = torch.rand(shape)
+        for like in (v, v.bfloat16()):
+            arguments = (like, like, g.to(like.dtype), g, dim)
+            assert not compare("weight_norm", gradient, (arguments, {}))
+    assert not compare("middle", gradient, ((v, v, g, g, 1), {}))
+    assert not compare("strided", gradient, ((v.transpose(0, 1), v.transpose(0, 1), g, g, 2), {}))
+
+
+def test_weight_norm_cost() -> None:
+    loop = Loop()
+    for _row in range(3):
+        dw, v = loop.tally.row(8), loop.tally.row(8)
+        g, norm, square = loop.tally.row(3)
+        dot = loop.sum([a * b for a, b in zip(dw, v, strict=True)])
+        dot / norm
+        slope, scale = dot / square, g / norm
+        for a, b in zip(dw, v, strict=True):
+            (a - b * slope) * scale
+    tensors = meta(3, 2, 4), meta(3, 2, 4), meta(3, 1, 1), meta(3, 1, 1)
+    cost = cost_of(aten._weight_norm_interface_backward, *tensors, 0)
+    assert cost.kinds == loop.tally.kinds

@@ -106,3 +106,15 @@ def test_parts() -> None:
     assert cost_of(aten.select_backward, row, [10, 3], 0, 4) == cost({}, 12, 120)
     windows = cost_of(aten.unfold_backward, meta(2, 3, 4), [2, 6], 1, 4, 1)
     assert windows == cost({"add": 24}, 96, 48)
+
+
+def test_diagonals_and_masks() -> None:
+    aten, x = torch.ops.aten, torch.randn(3, 2, 4)
+    for offset, dims in ((0, (-2, -1)), (1, (0, 1)), (-2, (2, 0)), (0, (1, 1)), (0, (4, 0))):
+        for rows in (x, x.transpose(0, 1), x.long(), x > 0):
+            assert not compare("diag_embed", torch.diag_embed, ((rows, offset, *dims), {}))
+    mask = x > 0
+    for sizes in ([3, 2, 4], [30]):
+        arguments = (x, mask, sizes)
+        assert not compare("masked_scatter", aten.masked_scatter_backward, (arguments, {}))
+    assert cost_of(torch.diag_embed, meta(3, 4)).bytes_written == 4 * 3 * 4 * 4
