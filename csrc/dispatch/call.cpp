@@ -520,6 +520,13 @@ class Call {
 
 void run_call(const Operator& op, Stack& stack, Trace& trace) { Call(op, stack, trace).run(); }
 
+void record_known_call(const Operator& op, const Stack& arguments, const Stack& outputs,
+                       Trace& trace) {
+  CallWalk walk(op, trace);
+  walk.arguments(arguments.data());
+  record_call(op, walk, outputs.data(), /*saved_bytes=*/0, trace);
+}
+
 bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
                             Trace& trace) {
   const c10::IValue* arguments = stack.data() + (stack.size() - op.arguments);
