@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from nnprof.times import LayerTimes, Times
 
-__all__ = ["Layer", "combine", "is_shell", "make_layers", "outermost"]
+__all__ = ["Layer", "combine", "is_shell", "make_layers", "no_such_layer", "outermost"]
 
 Shapes = list[list[int]]
 
@@ -139,6 +139,17 @@ def combine(layers: Sequence[Layer]) -> Layer:
         times=_added([layer.times for layer in layers]),
         own_times=_added([layer.own_times for layer in layers]),
     )
+
+
+def no_such_layer(path: str, called: Iterable[str], never_called: Iterable[str]) -> str:
+    """Why there is no layer at `path`, with the closest paths that were called."""
+    from difflib import get_close_matches
+
+    if path in never_called:
+        return f"layer {path!r} exists but was never called"
+    near = get_close_matches(str(path), list(called), n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see profile.layers"
+    return f"no layer {path!r} was called: {hint}"
 
 
 def _added(times: Sequence[LayerTimes | None]) -> LayerTimes | None:

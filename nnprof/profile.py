@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError, UnknownLayerError
-from nnprof.layers import Layer, combine, is_shell, make_layers, outermost
+from nnprof.layers import Layer, combine, is_shell, make_layers, no_such_layer, outermost
 from nnprof.memory import Memory
 from nnprof.op_table import OpTable
 from nnprof.records import PHASES, ModelFacts, TraceData
@@ -145,16 +145,10 @@ class Profile(PhaseCosts):
         active = self.facts.active_params
         return self.facts.params if active is None else active
 
-    @property
+    @cached_property
     def memory(self) -> Memory:
-        """Bytes of the parameters, the buffers and a language model's cache."""
-        facts = self.facts
-        return Memory(
-            facts.parameter_bytes,
-            facts.buffer_bytes,
-            facts.kv_cache_bytes,
-            facts.kv_cache_layer_bytes,
-        )
+        """Bytes held: the most at any time, where and for what, and over time."""
+        return Memory(self._data, self.facts)
 
     # Of time: None where neither a device nor hardware was named.
 
@@ -194,12 +188,12 @@ class Profile(PhaseCosts):
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilization: what products need at the device's peak, over the wall time."""
+        """Model FLOPs utilization: `model_flops` at the device's peak, over the wall time."""
         return self.times.mfu if self.times is not None else None
 
     @property
     def hfu(self) -> float | None:
-        """Hardware FLOPs utilization: the same, of the FLOPs that kernels execute."""
+        """Hardware FLOPs utilization: `hardware_flops` at the device's peak, likewise."""
         return self.times.hfu if self.times is not None else None
 
     # Of the calls.
@@ -211,6 +205,27 @@ class Profile(PhaseCosts):
         None without a phase. An encoder-decoder model reads its prompt in the encoder.
         """
         return self.facts.tokens
+
+    @cached_property
+    def model_flops(self) -> int:
+        """FLOPs of products (2 x MACs; 8 x of complex numbers) that the model needs, in all phases.
+
+        What activation checkpointing computes again is left out. See arXiv:2204.02311, appendix B.
+        """
+        from nnprof.model_flops import model_flops
+
+        return model_flops(self._data)
+
+    @cached_property
+    def hardware_flops(self) -> int:
+        """FLOPs of products that kernels execute, recomputed ones included.
+
+        What kernels skip of causal attention is left out, so that it may be less than
+        `model_flops`.
+        """
+        from nnprof.model_flops import hardware_flops
+
+        return hardware_flops(self._data)
 
     def phase(self, name: str) -> PhaseCosts:
         """The costs of "forward", "backward" or "optimizer"; zeros where it did not run."""
@@ -242,16 +257,8 @@ class Profile(PhaseCosts):
         try:
             return combine(self._layers_by_path[path])
         except KeyError:
-            raise UnknownLayerError(self._unknown_layer(path)) from None
-
-    def _unknown_layer(self, path: str) -> str:
-        from difflib import get_close_matches
-
-        if path in self.facts.never_called:
-            return f"layer {path!r} exists but was never called"
-        near = get_close_matches(str(path), self._layers_by_path, n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see profile.layers"
-        return f"no layer {path!r} was called: {hint}"
+            why = no_such_layer(path, self._layers_by_path, self.facts.never_called)
+            raise UnknownLayerError(why) from None
 
     @cached_property
     def ops(self) -> OpTable:
