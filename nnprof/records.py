@@ -160,10 +160,11 @@ class StoredTrace:
         return list(self._stored["layers"])
 
     def ops(self) -> dict[str, Any]:
-        ops = self._stored["ops"]
+        ops = dict(self._stored["ops"])
         # Files of older versions know no training.
-        count = len(ops["op"])
-        return {"saved_bytes": [0] * count, "recomputed": [False] * count} | dict(ops)
+        ops.setdefault("saved_bytes", [0] * len(ops["op"]))
+        ops.setdefault("recomputed", [False] * len(ops["op"]))
+        return ops
 
     def call_index(self) -> dict[str, Any]:
         ops = self._stored["ops"]
