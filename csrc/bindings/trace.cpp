@@ -156,6 +156,10 @@ void bind_trace(py::module_& m) {
     fake_tensor_type = py::object(type).release().ptr();  // kept for the life of the process
     set_fake_test(&is_instance_of_fake);
   });
+  // Python's own setter wants a gradient on the parameter's device.
+  m.def("set_gradient", [](const at::Tensor& parameter, const std::optional<at::Tensor>& gradient) {
+    parameter.mutable_grad() = gradient.value_or(at::Tensor());
+  });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });

@@ -318,6 +318,13 @@ class Call {
     } else if (has(kChoices)) {
       spread_choices(outputs, originals);
     }
+    // At once: hooks on saved tensors call operators on them before autograd's kernel has ended.
+    for (size_t i = 0; i < op_.returns; ++i) {
+      if (op_.return_aliases[i] >= 0) continue;
+      for_each_tensor(outputs[i], [&](const at::Tensor& output) {
+        if (output.is_meta()) trace_.adopt(output, values_of_outputs());
+      });
+    }
   }
 
   // Autograd sees the shadow of a leaf, which is none.
