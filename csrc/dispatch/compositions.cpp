@@ -20,6 +20,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "dispatch/linear_node.h"
 #include "dispatch/trace.h"
 
 namespace nnprof {
@@ -109,7 +110,7 @@ bool attention_on_accelerator(Stack& stack, const Attention& call) {
   return false;
 }
 
-bool attention(Stack& stack, const Trace& trace) {
+bool attention(Stack& stack, Trace& trace) {
   const Attention call(stack);
   return trace.options().accelerator ? attention_on_accelerator(stack, call)
                                      : attention_on_cpu(stack, call);
@@ -117,7 +118,7 @@ bool attention(Stack& stack, const Trace& trace) {
 
 // aten::dropout(Tensor input, float p, bool train) -> Tensor
 // aten/src/ATen/native/Dropout.cpp: one kernel, which keeps a mask of booleans, on accelerators.
-bool dropout(Stack& stack, const Trace& trace) {
+bool dropout(Stack& stack, Trace& trace) {
   const c10::IValue* arguments = stack.data() + (stack.size() - 3);
   const at::Tensor input = arguments[0].toTensor();
   const double p = arguments[1].toDouble();
@@ -130,7 +131,7 @@ bool dropout(Stack& stack, const Trace& trace) {
 
 // aten::rms_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight, float? eps) -> Tensor
 // aten/src/ATen/native/layer_norm.cpp: fused on CUDA, where the weight has the input's dtype.
-bool rms_norm(Stack& stack, const Trace& trace) {
+bool rms_norm(Stack& stack, Trace& trace) {
   const c10::IValue* arguments = stack.data() + (stack.size() - 4);
   const at::Tensor input = arguments[0].toTensor();
   const auto weight = arguments[2].toOptional<at::Tensor>();
@@ -211,7 +212,7 @@ bool lstm_on_cudnn(Stack& stack, const Lstm& call) {
 // dropout, bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor); so are the
 // others.
 template <int64_t Mode>
-bool recurrent(Stack& stack, const Trace& trace) {
+bool recurrent(Stack& stack, Trace& trace) {
   constexpr size_t kArguments = 9;
   const c10::IValue* arguments = stack.data() + (stack.size() - kArguments);
   const at::Tensor input = arguments[0].toTensor(), state = arguments[1].toTensor();
@@ -229,7 +230,7 @@ bool recurrent(Stack& stack, const Trace& trace) {
 }
 
 // aten/src/ATen/native/mkldnn/RNN.cpp: oneDNN's layers take an LSTM's float32 on the CPU.
-bool lstm(Stack& stack, const Trace& trace) {
+bool lstm(Stack& stack, Trace& trace) {
   const Lstm call(stack);
   if (trace.options().accelerator && call.input.numel() != 0) return lstm_on_cudnn(stack, call);
   const bool mkldnn = !trace.options().accelerator && at::globalContext().userEnabledMkldnn() &&
@@ -259,6 +260,7 @@ Composition composition_of(std::string_view op) {
   static const std::unordered_map<std::string_view, Composition> compositions = {
       {"aten::dropout", dropout},
       {"aten::gru.input", recurrent<3>},
+      {"aten::linear", linear_in_graph},
       {"aten::lstm.input", lstm},
       {"aten::rms_norm", rms_norm},
       {"aten::rnn_relu.input", recurrent<0>},

@@ -13,7 +13,7 @@ class Trace;
 
 // Takes the arguments off the stack and leaves the outputs, by calling what PyTorch calls on the
 // device that the trace is for. False, and nothing done, where PyTorch's own code is right.
-using Composition = bool (*)(Stack&, const Trace&);
+using Composition = bool (*)(Stack&, Trace&);
 
 // Null for most operators.
 Composition composition_of(std::string_view op);

@@ -29,23 +29,27 @@ void below_autograd(const c10::OperatorHandle& handle, c10::DispatchKeySet keys,
   running->kernel(*stack);
 }
 
+torch::CppFunction handler() {
+  return torch::CppFunction::makeFromBoxedFunction<&below_autograd>();
+}
+
+torch::Library& library_on(const std::string& space, c10::DispatchKey key) {
+  static auto* libraries = new std::map<std::pair<std::string, c10::DispatchKey>, torch::Library>;
+  const auto found = libraries->find({space, key});
+  if (found != libraries->end()) return found->second;
+  torch::Library library(torch::Library::IMPL, space, key, __FILE__, __LINE__);
+  return libraries->emplace(std::pair(space, key), std::move(library)).first->second;
+}
+
 // The kernel is registered when an operator is first met in a graph: there are thousands of them.
 void register_below_autograd(const Operator& op) {
   static std::mutex mutex;
-  static auto* libraries = new std::map<std::string, torch::Library>;  // for the process
   const std::lock_guard<std::mutex> lock(mutex);
   if (std::atomic_ref(op.known_below_autograd)) return;
-  const c10::OperatorName& name = op.handle.operator_name();
-  const std::string space(*name.getNamespace());
-  auto library = libraries->find(space);
-  if (library == libraries->end()) {
-    library = libraries
-                  ->emplace(space, torch::Library(torch::Library::IMPL, space, kBelowAutogradKey,
-                                                  __FILE__, __LINE__))
-                  .first;
-  }
-  library->second.impl(toString(name).c_str(),
-                       torch::CppFunction::makeFromBoxedFunction<&below_autograd>());
+  const std::string name = toString(op.handle.operator_name());
+  const std::string space(*op.handle.operator_name().getNamespace());
+  library_on(space, kBelowAutogradKey).impl(name.c_str(), handler());
+  if (op.fused) library_on(space, kLentBackend).impl(name.c_str(), handler());
   std::atomic_ref(op.known_below_autograd) = true;
 }
 
@@ -129,8 +133,9 @@ bool graphs_are_recorded(const Trace& trace) {
 
 int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel) {
   if (!std::atomic_ref(op.known_below_autograd)) register_below_autograd(op);
-  const c10::DispatchKeySet keys =
-      op.autograd_keys | c10::DispatchKeySet({c10::DispatchKey::Meta, kBelowAutogradKey});
+  const c10::DispatchKeySet below(
+      {kBelowAutogradKey, op.fused ? kLentBackend : c10::DispatchKey::Meta});
+  const c10::DispatchKeySet keys = op.autograd_keys | below;
   c10::SmallVector<Holds, 8> holds;
   note_holds(stack, op.arguments, holds);
   // The stack's own references go with the call; those of `holds` are counted on both sides.

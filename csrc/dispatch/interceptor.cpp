@@ -139,7 +139,8 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
       op.handle.redispatchBoxed(below, &stack);
-    } else if (!op.composite || !run_composite_in_graph(op, below, stack, trace)) {
+    } else if (!op.composite || (op.fused && trace.options().accelerator) ||
+               !run_composite_in_graph(op, below, stack, trace)) {
       run_call(op, stack, trace);
     }
   });

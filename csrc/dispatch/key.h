@@ -18,6 +18,11 @@ inline constexpr c10::DispatchKey kInterceptKey = c10::DispatchKey::DeferredInit
 // back to us. No tensor has it, and PyTorch has no kernel on it.
 inline constexpr c10::DispatchKey kBelowAutogradKey = c10::DispatchKey::CustomRNGKeyId;
 
+// A backend that nobody has tensors of. PyTorch has gradients of some fused operators only for
+// backends with a kernel of their own: it lends its key to the shape-only tensors.
+inline constexpr c10::DispatchKey kLentBackend = c10::DispatchKey::IPU;
+inline constexpr c10::DispatchKey kLentAutograd = c10::DispatchKey::AutogradIPU;
+
 // Keys below ours: where a redispatch goes on.
 inline c10::DispatchKeySet keys_after(c10::DispatchKeySet keys) {
   return keys & c10::DispatchKeySet(c10::DispatchKeySet::FULL_AFTER, kInterceptKey);

@@ -152,7 +152,11 @@ GenericClass generic_class(const Operator& op) {
   return GenericClass::opaque;
 }
 
+// Written in terms of others on the CPU, and one kernel on CUDA: see aten's native_functions.yaml.
+constexpr std::string_view kFusedOnAccelerators[] = {"aten::_fused_rms_norm"};
+
 c10::DispatchKeySet autograd_keys(const Operator& op) {
+  if (op.fused) return c10::DispatchKeySet({kLentBackend, kLentAutograd});
   c10::DispatchKeySet keys;
   // An operator of a library without one takes PyTorch's fallback, which refuses in the backward.
   const bool of_library = op.name.rfind("aten::", 0) != 0;
@@ -173,6 +177,8 @@ Operator describe(const c10::OperatorHandle& handle) {
   find_rule(op);
   op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
   op.composition = composition_of(op.name);
+  op.fused = std::find(std::begin(kFusedOnAccelerators), std::end(kFusedOnAccelerators), op.name) !=
+             std::end(kFusedOnAccelerators);
   op.generic = generic_class(op);
   op.autograd_keys = autograd_keys(op);
   op.cpu_autocast = cpu_cast_policy(op.name);

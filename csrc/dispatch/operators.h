@@ -53,6 +53,7 @@ struct Operator {
   const char* family = "";
   Variant variant = Variant::functional;
   bool composite = false;             // PyTorch writes it in terms of other operators
+  bool fused = false;                 // on accelerators one kernel, with a gradient of its own
   Composition composition = nullptr;  // ours, where these depend on the device
   Known known = Known::none;
   GenericClass generic = GenericClass::opaque;

@@ -1,0 +1,158 @@
+#include "dispatch/linear_node.h"
+
+#include <ATen/EmptyTensor.h>
+#include <ATen/core/grad_mode.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/functions/utils.h>
+#include <torch/csrc/autograd/saved_variable.h>
+
+#include "dispatch/call.h"
+#include "dispatch/node_compat.h"
+#include "dispatch/operators.h"
+#include "dispatch/trace.h"
+#include "rules/views.h"
+
+namespace nnprof {
+namespace {
+
+using torch::autograd::SavedVariable;
+using torch::autograd::variable_list;
+
+// A call of an operator by a gradient function. Where no graph of gradients is wanted it is
+// recorded at once, without the way through the dispatcher.
+class Caller {
+ public:
+  Caller(const char* name, const char* overload)
+      : op_(operator_of(c10::Dispatcher::singleton().findSchemaOrThrow(name, overload))) {}
+
+  template <class... Arguments>
+  at::Tensor operator()(Arguments&&... arguments) const {
+    Stack stack;
+    (stack.emplace_back(std::forward<Arguments>(arguments)), ...);
+    Trace* trace = current_trace();
+    if (trace == nullptr || at::GradMode::is_enabled()) {
+      op_.handle.callBoxed(stack);
+    } else {
+      run_call(op_, stack, *trace);
+    }
+    return std::move(stack.back()).toTensor();
+  }
+
+ private:
+  const Operator& op_;
+};
+
+at::Tensor mm(const at::Tensor& a, const at::Tensor& b) {
+  static const Caller call("aten::mm", "");
+  return call(a, b);
+}
+
+at::Tensor transposed(const at::Tensor& matrix) {
+  static const Caller call("aten::t", "");
+  return call(matrix);
+}
+
+at::Tensor reshaped(const at::Tensor& tensor, at::IntArrayRef sizes) {
+  static const Caller call("aten::reshape", "");
+  return call(tensor, sizes);
+}
+
+// PyTorch has kept this view from the forward: it is no call.
+at::Tensor as_rows(const at::Tensor& input) {
+  if (at::GradMode::is_enabled()) return input.view({-1, input.size(-1)});
+  const int64_t features = input.size(-1);
+  return view_of(input, {input.numel() / features, features}, {features, 1});
+}
+
+// torch/csrc/autograd/FunctionsManual.cpp, mm_mat1_grad and mm_mat2_grad: the gradient gets the
+// layout of what it is for.
+bool is_column_major(const at::Tensor& matrix) {
+  return matrix.stride(0) == 1 && matrix.stride(1) == matrix.size(0);
+}
+
+struct LinearBackward final : torch::autograd::Node {
+  variable_list apply(variable_list&& gradients) override;
+  std::string name() const override { return "LinearBackward0"; }
+  void release_variables() override {
+    input.reset_data();
+    weight.reset_data();
+  }
+
+  SavedVariable input, weight;
+  c10::DimVector input_sizes;
+  // As in the layer's own product: rows of the input against the transposed weight.
+  bool input_column_major = false, weight_row_major = true;
+  bool has_bias = false;
+};
+
+variable_list LinearBackward::apply(variable_list&& gradients) {
+  variable_list results(has_bias ? 3 : 2);
+  at::Tensor gradient = std::move(gradients[0]);
+  if (!gradient.defined()) return results;
+  const bool flattened = input_sizes.size() > 2;
+  if (flattened) gradient = reshaped(gradient, {-1, gradient.size(-1)});
+  if (task_should_compute_output(0)) {
+    const at::Tensor matrix = weight.unpack();
+    at::Tensor of_input = input_column_major
+                              ? transposed(mm(transposed(matrix), transposed(gradient)))
+                              : mm(gradient, matrix);
+    results[0] = flattened ? reshaped(of_input, input_sizes) : of_input;
+  }
+  if (task_should_compute_output(1)) {
+    at::Tensor rows = input.unpack();
+    if (flattened) rows = as_rows(rows);
+    results[1] = weight_row_major ? mm(transposed(gradient), rows)
+                                  : transposed(mm(transposed(rows), gradient));
+  }
+  if (has_bias && task_should_compute_output(2)) results[2] = gradient;
+  return results;
+}
+
+int64_t bytes_of(const at::Tensor& tensor) {
+  return tensor.numel() * static_cast<int64_t>(tensor.element_size());
+}
+
+void save(SavedVariable& place, const at::Tensor& tensor, Trace& trace) {
+  place = SavedVariable(tensor, /*is_output=*/false);
+  if (!place.has_hooks()) trace.silently_saved += bytes_of(tensor);
+}
+
+bool is_plain(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
+  return weight.dim() == 2 && input.dim() >= 2 && input.size(-1) == weight.size(1) &&
+         input.numel() > 0 && input.scalar_type() == weight.scalar_type() &&
+         input.is_floating_point() && (input.dim() == 2 || input.is_contiguous()) &&
+         (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) &&
+                              bias.scalar_type() == weight.scalar_type()));
+}
+
+}  // namespace
+
+bool linear_in_graph(Stack& stack, Trace& trace) {
+  const c10::IValue* arguments = stack.data() + (stack.size() - 3);
+  const at::Tensor input = arguments[0].toTensor(), weight = arguments[1].toTensor();
+  const at::Tensor bias = arguments[2].isNone() ? at::Tensor() : arguments[2].toTensor();
+  if (!is_plain(input, weight, bias)) return false;
+  c10::DimVector sizes(input.sizes());
+  sizes.back() = weight.size(0);
+  at::Tensor output(at::detail::empty_meta(sizes, input.scalar_type()));
+  trace.adopt(output, Values::unknown);
+
+  auto node = make_node<LinearBackward>();
+  if (bias.defined()) {
+    node->set_next_edges(torch::autograd::collect_next_edges(input, weight, bias));
+  } else {
+    node->set_next_edges(torch::autograd::collect_next_edges(input, weight));
+  }
+  node->has_bias = bias.defined();
+  node->input_sizes = input.sizes();
+  node->input_column_major = input.dim() == 2 && is_column_major(input);
+  node->weight_row_major = weight.stride(1) == 1 && weight.stride(0) == weight.size(1);
+  if (weight.requires_grad()) save(node->input, input, trace);
+  if (input.requires_grad()) save(node->weight, weight, trace);
+  torch::autograd::set_history(output, node);
+  torch::jit::drop(stack, 3);
+  stack.emplace_back(std::move(output));
+  return true;
+}
+
+}  // namespace nnprof
