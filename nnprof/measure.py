@@ -14,9 +14,10 @@ from nnprof.modules import looked_through
 from nnprof.phases import language_call
 from nnprof.replay import present_device
 from nnprof.run import run
+from nnprof.training import training_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from os import PathLike
 
     import torch
@@ -36,6 +37,10 @@ def measure(
     dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     hardware: Hardware | PathLike[str] | str | None = None,
+    backward: bool = False,
+    loss: Callable[[Any], torch.Tensor] | None = None,
+    optimizer: torch.optim.Optimizer | str | None = None,
+    checkpoint: Sequence[str] | str | None = None,
     autocast: torch.dtype | str | None = None,
     phase: str | None = None,
     batch: int | None = None,
@@ -46,7 +51,7 @@ def measure(
     time_budget: float = 60.0,
     progress: Callable[[int, int, str], None] | bool | None = None,
 ) -> Profile:
-    """What one forward of `model` costs, counted without computing it, and how long it takes.
+    """What one forward of `model`, or a training step, costs, counted without computing it.
 
     The model runs once with shapes only: nothing is computed, weights may be real or on the meta
     device, and the model is left exactly as it was. Train or eval is as the model stands; counts
@@ -65,6 +70,15 @@ def measure(
             nothing is run.
         hardware: estimate times for it: a name ("h200", "NVIDIA A100-SXM4-80GB"), a data file, or
             a `Hardware`. Default: the device's own; without a device, no times.
+        backward: a training step: the forward, then the backward of the loss, on PyTorch's own
+            autograd; `profile.phase("backward")` has its costs, `profile.memory` what it holds.
+        loss: a function of the output that returns a scalar. Default: the output's own `loss`, else
+            the sum of its floating tensors.
+        optimizer: steps at the end, `profile.phase("optimizer")`: a torch.optim.Optimizer, or the
+            name of one with its defaults ("sgd", "momentum", "adamw", "adafactor", "muon"...), as
+            torch implements it on the device in question; "loop", "foreach" or "fused" before the
+            name chooses. Its state is that after earlier steps.
+        checkpoint: paths of modules, or globs ("layers.*"), to run under torch.utils.checkpoint.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
         phase: of a language model of transformers: "prefill", the whole prompt in one call, or
             "decode", one token of each sequence with the cache that the model's own prefill of
@@ -100,10 +114,18 @@ def measure(
             raise InputError("phase= and context= make the inputs: leave out shape/inputs")
         language = language_call(target, phase, sizes, context)
         inputs, sizes = language.keywords, NO_SIZES
+    training = training_of(target, backward, loss, optimizer, checkpoint)
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
     prepare = language.prepare if language is not None else None
     running, output = run(
-        target, arguments, keywords, autocast=autocast, assume=assume, prepare=prepare
+        target,
+        arguments,
+        keywords,
+        autocast=autocast,
+        assume=assume,
+        prepare=prepare,
+        training=training,
+        target=_kind_of_device(estimated_for),
     )
     profile = running.profile(hardware=estimated_for, strict=strict)
     if present is not None and profile.times is not None:
@@ -120,3 +142,10 @@ def measure(
     if language is not None:
         profile.facts = replace(profile.facts, **language.facts(output))
     return profile
+
+
+def _kind_of_device(hardware: Hardware | None) -> str | None:
+    """What memory and kernels are counted for; None where the model's own device decides."""
+    if hardware is None:
+        return None
+    return "cpu" if hardware.kind == "cpu" else "cuda"

@@ -6,160 +6,24 @@ NumPy, rich and the reports are imported only where they are used.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import InputError, MissingExtraError, UnknownLayerError
+from nnprof.errors import InputError, UnknownLayerError
+from nnprof.layers import Layer, combine, is_shell, make_layers, no_such_layer, outermost
+from nnprof.memory import Memory
+from nnprof.op_table import OpTable
 from nnprof.records import PHASES, ModelFacts, TraceData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
     from os import PathLike
-
-    import numpy as np
-    import pandas as pd
 
     from nnprof.hardware import Hardware
     from nnprof.report.compare import Comparison
-    from nnprof.times import LayerTimes, Times
+    from nnprof.times import Times
 
 __all__ = ["Coverage", "Layer", "Memory", "OpTable", "PhaseCosts", "Profile"]
-
-Shapes = list[list[int]]
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """One module as one parent called it; several calls by that parent are added up.
-
-    `macs`, `flops` and `bytes*` include the children; `own_*` leave them out. `params` are
-    elements, shared ones once. Shapes are of the first call, one list of sizes a tensor.
-    """
-
-    path: str
-    type: str
-    depth: int
-    calls: int
-    params: int
-    own_params: int
-    macs: int
-    flops: int
-    bytes_read: int
-    bytes_written: int
-    own_macs: int
-    own_flops: int
-    own_bytes_read: int
-    own_bytes_written: int
-    input_shapes: Shapes
-    output_shapes: Shapes
-    children: list[Layer] = field(default_factory=list, repr=False)
-    #: Seconds of all calls, children included, and without them; None where no time is known.
-    times: LayerTimes | None = field(default=None, repr=False)
-    own_times: LayerTimes | None = field(default=None, repr=False)
-
-    @property
-    def estimated_s(self) -> float | None:
-        """Seconds that the calls should take on `profile.hardware`, children included."""
-        return self.times.estimated_s if self.times is not None else None
-
-    @property
-    def measured_s(self) -> float | None:
-        """Seconds that the calls took on `profile.device`, each measured alone."""
-        return self.times.measured_s if self.times is not None else None
-
-    @property
-    def unmeasured_s(self) -> float | None:
-        """Estimated seconds of those calls that `measured_s` leaves out."""
-        return self.times.unmeasured_s if self.times is not None else None
-
-    @property
-    def own_estimated_s(self) -> float | None:
-        """Estimated seconds without the children."""
-        return self.own_times.estimated_s if self.own_times is not None else None
-
-    @property
-    def own_measured_s(self) -> float | None:
-        """Measured seconds without the children."""
-        return self.own_times.measured_s if self.own_times is not None else None
-
-    @property
-    def own_unmeasured_s(self) -> float | None:
-        """Estimated seconds that `own_measured_s` leaves out."""
-        return self.own_times.unmeasured_s if self.own_times is not None else None
-
-    @property
-    def bytes(self) -> int:
-        """Memory access cost: bytes read plus bytes written."""
-        return self.bytes_read + self.bytes_written
-
-    @property
-    def own_bytes(self) -> int:
-        """Memory access cost without the children."""
-        return self.own_bytes_read + self.own_bytes_written
-
-
-# What a layer's row and a `Layer` both have. A row has `parent` besides, which became `children`.
-_ROW_FIELDS = tuple(
-    name for name in Layer.__slots__ if name not in ("children", "times", "own_times")
-)
-# Added up when the same module was called from several parents; all else is the module's own.
-_COSTS = ("macs", "flops", "bytes_read", "bytes_written")
-_SUMMED_FIELDS = ("calls", *_COSTS, *(f"own_{name}" for name in _COSTS))
-
-
-def _make_layers(rows: Sequence[dict[str, Any]], times: Times | None) -> list[Layer]:
-    """One layer a row, joined to their parents."""
-    up = int(_is_shell(rows))
-    layers: list[Layer] = []
-    for index, row in enumerate(rows):
-        values = {name: row[name] for name in _ROW_FIELDS}
-        inside, alone = times.rows[index] if times is not None else (None, None)
-        layer = Layer(**values | {"depth": row["depth"] - up}, times=inside, own_times=alone)
-        if row["parent"] >= 0:
-            layers[row["parent"]].children.append(layer)
-        layers.append(layer)
-    return layers
-
-
-def _is_shell(rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether row 0 is the trace around the model rather than the model: nothing ran in it."""
-    below = [row["path"] for row in rows if row["parent"] == 0]
-    own_work = any(rows[0][f"own_{name}"] for name in _COSTS)
-    return below == [""] and not own_work
-
-
-def _outermost(layers: Iterable[Layer], around: frozenset[str]) -> Iterator[Layer]:
-    """The layers and all below, but none inside a call of the same module: it is counted there."""
-    for layer in layers:
-        if layer.path not in around:
-            yield layer
-        yield from _outermost(layer.children, around | {layer.path})
-
-
-def _combine(layers: Sequence[Layer]) -> Layer:
-    """One layer for the call paths `layers` of a single module."""
-    if len(layers) == 1:
-        return layers[0]
-    values = {name: getattr(layers[0], name) for name in _ROW_FIELDS}
-    values |= {name: sum(getattr(layer, name) for layer in layers) for name in _SUMMED_FIELDS}
-    by_path: dict[str, list[Layer]] = {}
-    for layer in layers:
-        for child in layer.children:
-            by_path.setdefault(child.path, []).append(child)
-    return Layer(
-        **values,
-        children=[_combine(children) for children in by_path.values()],
-        times=_added([layer.times for layer in layers]),
-        own_times=_added([layer.own_times for layer in layers]),
-    )
-
-
-def _added(times: Sequence[LayerTimes | None]) -> LayerTimes | None:
-    from nnprof.times import added
-
-    known = [one for one in times if one is not None]
-    return added(known) if known else None
 
 
 class PhaseCosts:
@@ -237,95 +101,6 @@ class Coverage:
         return self.ruled_calls + sum(self.generic.values())
 
 
-@dataclass(frozen=True)
-class Memory:
-    """What stays in memory around the call, in bytes."""
-
-    parameters: int  #: a tensor that several modules share counts once
-    buffers: int
-    #: The cache that `phase="prefill"` leaves or `phase="decode"` is given; 0 without a phase. Keys
-    #: and values of attention, the states of state-space layers: what generation goes on with.
-    kv_cache: int
-    #: The same by layer, empty where the cache is not made of layers.
-    kv_cache_by_layer: tuple[int, ...]
-
-
-class OpTable:
-    """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
-
-    Columns: op, scope (the module's path), phase, signature (equal numbers are equal calls), macs,
-    flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled; where times
-    are known also op_class, estimated_s, bound, measured_s (NaN where not measured), status.
-    """
-
-    def __init__(self, data: TraceData, times: Times | None = None) -> None:
-        self._data = data
-        self._times = times
-
-    @cached_property
-    def columns(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Column name -> array, all of the same length."""
-        recorded = self._data.ops()
-        columns = {name: _column(values) for name, values in recorded.items()}
-        paths = _column([row["path"] for row in self._data.layers()])
-        if len(self._data.layers()):
-            columns["scope"] = paths[columns["scope"].astype("int64")]
-        columns["bytes"] = columns["bytes_read"] + columns["bytes_written"]
-        if self._times is not None:
-            columns |= _time_columns(self._times, columns["signature"])
-        return columns
-
-    def __getitem__(self, name: str) -> np.ndarray[Any, Any]:
-        try:
-            return self.columns[name]
-        except KeyError:
-            raise InputError(f"no column {name!r}: there are {', '.join(self.columns)}") from None
-
-    def __len__(self) -> int:
-        return len(self.columns["op"])
-
-    def __repr__(self) -> str:
-        return f"<OpTable: {len(self)} calls, columns {', '.join(self.columns)}>"
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The table as a DataFrame; raises `MissingExtraError` where pandas is not installed."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingExtraError("to_pandas() needs pandas: pip install pandas") from error
-        return pd.DataFrame({name: list(column) for name, column in self.columns.items()})
-
-
-def _time_columns(
-    times: Times, signatures: np.ndarray[Any, Any]
-) -> dict[str, np.ndarray[Any, Any]]:
-    """What is known of the time of each call, which is that of its signature."""
-    import numpy as np
-
-    each = times.by_signature
-    number = signatures.astype("int64")
-    nan = float("nan")
-    measured = [nan if one.measured_s is None else one.measured_s for one in each]
-    return {
-        "op_class": np.asarray([one.op_class for one in each])[number],
-        "estimated_s": np.asarray([one.estimated_s for one in each])[number],
-        "bound": np.asarray([one.bound for one in each])[number],
-        "measured_s": np.asarray(measured)[number],
-        "status": np.asarray([one.status for one in each])[number],
-    }
-
-
-def _column(values: Any) -> np.ndarray[Any, Any]:
-    """An array of one dimension, also where the values are lists (shapes)."""
-    import numpy as np
-
-    if len(values) and isinstance(values[0], (list, tuple)):
-        column = np.empty(len(values), dtype=object)
-        column[:] = [list(value) for value in values]
-        return column
-    return np.asarray(values)
-
-
 class Profile(PhaseCosts):
     """What a model costs, phase by phase, layer by layer and call by call.
 
@@ -370,16 +145,10 @@ class Profile(PhaseCosts):
         active = self.facts.active_params
         return self.facts.params if active is None else active
 
-    @property
+    @cached_property
     def memory(self) -> Memory:
-        """Bytes of the parameters, the buffers and a language model's cache."""
-        facts = self.facts
-        return Memory(
-            facts.parameter_bytes,
-            facts.buffer_bytes,
-            facts.kv_cache_bytes,
-            facts.kv_cache_layer_bytes,
-        )
+        """Bytes held: the most at any time, where and for what, and over time."""
+        return Memory(self._data, self.facts)
 
     # Of time: None where neither a device nor hardware was named.
 
@@ -419,12 +188,12 @@ class Profile(PhaseCosts):
 
     @property
     def mfu(self) -> float | None:
-        """Model FLOPs utilization: what products need at the device's peak, over the wall time."""
+        """Model FLOPs utilization: `model_flops` at the device's peak, over the wall time."""
         return self.times.mfu if self.times is not None else None
 
     @property
     def hfu(self) -> float | None:
-        """Hardware FLOPs utilization: the same, of the FLOPs that kernels execute."""
+        """Hardware FLOPs utilization: `hardware_flops` at the device's peak, likewise."""
         return self.times.hfu if self.times is not None else None
 
     # Of the calls.
@@ -437,6 +206,27 @@ class Profile(PhaseCosts):
         """
         return self.facts.tokens
 
+    @cached_property
+    def model_flops(self) -> int:
+        """FLOPs of products (2 x MACs; 8 x of complex numbers) that the model needs, in all phases.
+
+        What activation checkpointing computes again is left out. See arXiv:2204.02311, appendix B.
+        """
+        from nnprof.model_flops import model_flops
+
+        return model_flops(self._data)
+
+    @cached_property
+    def hardware_flops(self) -> int:
+        """FLOPs of products that kernels execute, recomputed ones included.
+
+        What kernels skip of causal attention is left out, so that it may be less than
+        `model_flops`.
+        """
+        from nnprof.model_flops import hardware_flops
+
+        return hardware_flops(self._data)
+
     def phase(self, name: str) -> PhaseCosts:
         """The costs of "forward", "backward" or "optimizer"; zeros where it did not run."""
         if name not in PHASES:
@@ -446,16 +236,16 @@ class Profile(PhaseCosts):
     @cached_property
     def layers(self) -> list[Layer]:
         """Every call path in call order, parents first; the first is the model itself."""
-        return self._layers_by_row[_is_shell(self._data.layers()) :]
+        return self._layers_by_row[is_shell(self._data.layers()) :]
 
     @cached_property
     def _layers_by_row(self) -> list[Layer]:
-        return _make_layers(self._data.layers(), self.times)
+        return make_layers(self._data.layers(), self.times)
 
     @cached_property
     def _layers_by_path(self) -> dict[str, list[Layer]]:
         by_path: dict[str, list[Layer]] = {}
-        for layer in _outermost(self.layers[:1], frozenset()):
+        for layer in outermost(self.layers[:1], frozenset()):
             by_path.setdefault(layer.path, []).append(layer)
         return by_path
 
@@ -465,18 +255,10 @@ class Profile(PhaseCosts):
         Raises `UnknownLayerError` for a path that was never called, with the closest that were.
         """
         try:
-            return _combine(self._layers_by_path[path])
+            return combine(self._layers_by_path[path])
         except KeyError:
-            raise UnknownLayerError(self._unknown_layer(path)) from None
-
-    def _unknown_layer(self, path: str) -> str:
-        from difflib import get_close_matches
-
-        if path in self.facts.never_called:
-            return f"layer {path!r} exists but was never called"
-        near = get_close_matches(str(path), self._layers_by_path, n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see profile.layers"
-        return f"no layer {path!r} was called: {hint}"
+            why = no_such_layer(path, self._layers_by_path, self.facts.never_called)
+            raise UnknownLayerError(why) from None
 
     @cached_property
     def ops(self) -> OpTable:

@@ -42,7 +42,9 @@ class TraceData(Protocol):
         """Columns of equal length, one entry a recorded call, in call order.
 
         op, scope (row in `layers()`), phase, signature (equal numbers: equal calls), macs, flops,
-        bytes_read, bytes_written, input_shapes, output_shapes, dtype, ruled.
+        bytes_read, bytes_written, input_shapes, output_shapes, dtype, ruled; saved_bytes (of the
+        tensors that autograd keeps for the call's backward), recomputed (made again in the backward
+        by activation checkpointing).
         """
         ...
 
@@ -61,6 +63,17 @@ class TraceData(Protocol):
         """Columns, one entry a finished module call in the order they finish (children first).
 
         layer (row in `layers()`), output_shapes (of this very call).
+        """
+        ...
+
+    def memory(self) -> dict[str, Any] | None:
+        """Bytes held over time, by kind (`nnprof.memory.KINDS`); None where that was not recorded.
+
+        peak; peak_call (the call that ran then, -1: before any); at_peak (by kind); phases (of
+        those that ran: peak, and by kind after its last call); at_peak_by_layer (pairs: row in
+        `layers()`, by kind of what calls in it made); kept_by_layer (pairs: row, bytes of the
+        activations that are there when the backward starts); live, highest (columns by call: held
+        after it, at most while it ran).
         """
         ...
 
@@ -131,6 +144,7 @@ class StoredTrace:
             "ops": data.ops(),
             "signatures": data.signatures(),
             "module_calls": data.module_calls(),
+            "memory": data.memory(),
             "coverage": data.coverage(),
             "assumptions": data.assumptions(),
         }
@@ -146,7 +160,11 @@ class StoredTrace:
         return list(self._stored["layers"])
 
     def ops(self) -> dict[str, Any]:
-        return dict(self._stored["ops"])
+        ops = dict(self._stored["ops"])
+        # Files of older versions know no training.
+        ops.setdefault("saved_bytes", [0] * len(ops["op"]))
+        ops.setdefault("recomputed", [False] * len(ops["op"]))
+        return ops
 
     def call_index(self) -> dict[str, Any]:
         ops = self._stored["ops"]
@@ -158,6 +176,9 @@ class StoredTrace:
 
     def module_calls(self) -> dict[str, Any]:
         return dict(self._stored["module_calls"])
+
+    def memory(self) -> dict[str, Any] | None:
+        return self._stored.get("memory")
 
     def coverage(self) -> dict[str, dict[str, int]]:
         return dict(self._stored["coverage"])

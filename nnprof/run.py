@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from nnprof.errors import GraphNotRecordedError
 from nnprof.inputs import explain_call_failure, kept
 from nnprof.trace import trace, wants_data
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import torch
+
+    from nnprof.training import Training
 
 __all__ = ["run"]
 
@@ -38,16 +41,23 @@ def run(
     autocast: torch.dtype | str | None = None,
     assume: float | Mapping[str, float] | None = None,
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
+    training: Training | None = None,
+    target: torch.device | str | None = None,
 ) -> tuple[trace, Any]:
     """The ended trace of one shape-only call, and what the call returned.
 
     `prepare` runs before it in the same trace, unrecorded, and returns the keyword arguments for
-    the call from those given. The arguments are as they were afterwards. Raises what the model
-    raises, or an `InputError` where the arguments were why.
+    the call from those given; `training` goes on to a whole training step. The arguments are as
+    they were afterwards. Raises what the model raises, or an `InputError` where the arguments were
+    why.
     """
-    for limits in LIMITS:
-        last = limits is LIMITS[-1]
-        running = trace(model, autocast=autocast, assume=assume, **limits)
+    graph = training is not None
+    attempts = list(LIMITS)
+    while attempts:
+        limits = attempts.pop(0)
+        running = trace(
+            model, backward=graph, autocast=autocast, assume=assume, target=target, **limits
+        )
         try:
             with running, kept(arguments, keywords):
                 given = keywords
@@ -55,9 +65,19 @@ def run(
                     with running.unrecorded():
                         given = prepare(keywords)
                 running.mark_inputs(arguments, given)
-                output = model(*arguments, **given)
+                if training is None:
+                    output = model(*arguments, **given)
+                else:
+                    with training.around(running, model):
+                        output = model(*arguments, **given)
+                        training.finish(running, output)
+        except GraphNotRecordedError:
+            # The forward itself asks for gradients: forces from an energy.
+            graph = True
+            attempts.insert(0, limits)
+            continue
         except Exception as error:
-            if not last and (running.rerun_wanted or wants_data(error)):
+            if attempts and (running.rerun_wanted or wants_data(error)):
                 continue
             explain_call_failure(model, arguments, keywords, error)
             raise

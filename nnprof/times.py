@@ -12,6 +12,8 @@ from functools import cached_property
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from nnprof.model_flops import signature_calls
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -235,14 +237,14 @@ class Times:
 
     @cached_property
     def mfu(self) -> float | None:
-        """Model FLOPs utilization: FLOPs of the model's products over what the device could do at
-        most in the same wall time, each in its own precision. Of the real forward where it ran."""
+        """Model FLOPs utilization: `nnprof.model_flops` over what the device could do at most in
+        the same wall time, each in its own precision. Of the real forward where it ran."""
         return self._utilization(executed=False)
 
     @cached_property
     def hfu(self) -> float | None:
-        """Hardware FLOPs utilization: the same with the FLOPs that kernels execute, which leave out
-        what a causal mask hides."""
+        """Hardware FLOPs utilization: the same with the FLOPs that kernels execute: with those that
+        are computed again, without what a causal mask hides."""
         return self._utilization(executed=True)
 
     @property
@@ -259,8 +261,9 @@ class Times:
     def _utilization(self, *, executed: bool) -> float | None:
         column = "contraction_flops_executed" if executed else "contraction_flops"
         flops = self._data.signatures()[column]
+        calls = signature_calls(self._data, recomputed=executed)
         at_peak = sum(
-            times.calls * count / times.peak
+            calls[times.signature] * count / times.peak
             for times, count in zip(self.by_signature, flops, strict=True)
             if times.peak
         )

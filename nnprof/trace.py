@@ -18,6 +18,7 @@ from nnprof import _core, patches
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
+from nnprof.optimizers import OptimizerState
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
 from nnprof.records import ModelFacts
@@ -47,6 +48,19 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
     `with nnprof.trace(model) as running: model(x)`, then `running.profile()`. Without a model, the
     modules that are called become known as they are called.
 
+    Args:
+        model: whose modules the costs are told by.
+        backward: autograd records its graph too, so that `loss.backward()`, an optimizer's `step()`
+            and whatever else a training step is made of can run inside.
+        optimizer: one that steps inside: its state, its settings and the gradients of its
+            parameters are put back at the end. So are those of any other that steps inside, but
+            for gradients that it cleared before.
+        target: the kind of device that memory and kernels are counted for, "cpu" or "cuda".
+            Default: the model's own; CUDA for a model on meta and where there is none.
+
+    A number that only a real run would know reads 1 outside of modules (`loss.item()` in a training
+    loop), and is named in `profile.assumptions`.
+
     Raises NestedTraceError when this thread is already tracing.
     """
 
@@ -55,6 +69,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         model: Callable[..., Any] | None = None,
         *,
         backward: bool = False,
+        optimizer: torch.optim.Optimizer | None = None,
         target: torch.device | str | None = None,
         autocast: torch.dtype | str | None = None,
         assume: float | Mapping[str, float] | None = None,
@@ -68,10 +83,13 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._autocast = as_dtype(autocast)
         self._assume = _as_answers(assume)
         cpu = _runs_on_cpu(model) if target is None else torch.device(target).type == "cpu"
-        self._accelerator = not cpu
+        #: Memory and kernels are those of an accelerator, not of a CPU.
+        self.accelerator = not cpu
+        self._optimizer = optimizer
+        self._kept: set[int] = set()
         self._options: dict[str, Any] = {
             "backward": backward,
-            "accelerator": self._accelerator,
+            "accelerator": self.accelerator,
             "integer_limit": integer_limit,
             "float_limit": float_limit,
             "graph_float_limit": graph_float_limit,
@@ -103,8 +121,13 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
                 self._undo.append(switch_on_region(self._autocast, device))
+            if self._optimizer is not None:
+                state = OptimizerState(self._optimizer, gradients=True)
+                self.keep(self._optimizer, state.restore)
             tracer.start()
             self._undo.append(tracer.stop)
+            _current.trace = self
+            self._undo.append(_forget_current)
         except BaseException:
             _undo_all(self._undo)
             raise
@@ -139,6 +162,13 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             container_types=tuple(tracer.container_types(nn.Sequential, nn.ModuleList)),
             **facts,
         )
+
+    def keep(self, owner: object, restore: Undo) -> None:
+        """Puts `owner` back at the end by calling `restore`, the first one given for it."""
+        if id(owner) not in self._kept:
+            self._kept.add(id(owner))
+            # Before all else: what it gives back may be a gradient that the core looks at.
+            self._undo.insert(0, restore)
 
     def mark_inputs(self, *values: Any) -> None:
         """Tells the records which tensors, in any nesting, are the user's inputs."""
@@ -188,6 +218,18 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         if strict:
             _check_strict(result)
         return profile
+
+
+_current = threading.local()
+
+
+def current_trace() -> trace | None:
+    """The trace that is running in this thread."""
+    return getattr(_current, "trace", None)
+
+
+def _forget_current() -> None:
+    _current.trace = None
 
 
 @contextmanager

@@ -264,6 +264,12 @@ py::dict TraceResult::memory() const {
     if (total(bytes) != 0) rows.append(py::make_tuple(row_of[scope], by_kind(bytes)));
   }
   memory["at_peak_by_layer"] = rows;
+  py::list kept;
+  for (size_t scope = 0; scope < use.kept_by_scope.size(); ++scope) {
+    const int64_t bytes = use.kept_by_scope[scope];
+    if (bytes != 0) kept.append(py::make_tuple(row_of[scope], bytes));
+  }
+  if (!use.kept_by_scope.empty()) memory["kept_by_layer"] = kept;
   memory["live"] = as_array(use.live);
   memory["highest"] = as_array(use.highest);
   return memory;

@@ -7,6 +7,7 @@
 #include "bindings/tracer.h"
 #include "core/errors.h"
 #include "dispatch/key.h"
+#include "dispatch/optimizer_step.h"
 
 namespace py = pybind11;
 
@@ -73,9 +74,35 @@ void mark_inputs(Trace& trace, py::handle value) {
   }
 }
 
+OptimizerStep make_optimizer_step(const std::string& optimizer, const std::string& implementation,
+                                  const std::vector<at::Tensor>& parameters,
+                                  const std::map<std::string, double>& settings) {
+  static const std::map<std::string, OptimizerKind> kinds = {
+      {"SGD", OptimizerKind::sgd}, {"Adam", OptimizerKind::adam}, {"AdamW", OptimizerKind::adamw}};
+  static const std::map<std::string, OptimizerImplementation> implementations = {
+      {"loop", OptimizerImplementation::loop},
+      {"foreach", OptimizerImplementation::foreach},
+      {"fused", OptimizerImplementation::fused}};
+  OptimizerSettings chosen;
+  const auto momentum = settings.find("momentum");
+  if (momentum != settings.end()) chosen.momentum = momentum->second;
+  chosen.nesterov = settings.count("nesterov") != 0;
+  Trace* trace = current_trace();
+  if (trace == nullptr) raise(ErrorKind::bad_value, "no trace is running in this thread");
+  return {kinds.at(optimizer), implementations.at(implementation), parameters, chosen, *trace};
+}
+
+void bind_optimizer_step(py::module_& m) {
+  py::class_<OptimizerStep>(m, "OptimizerStep")
+      .def(py::init(&make_optimizer_step), py::arg("optimizer"), py::arg("implementation"),
+           py::arg("parameters"), py::arg("settings"))
+      .def("step", [](OptimizerStep& self) { self.step(*current_trace()); });
+}
+
 }  // namespace
 
 void bind_trace(py::module_& m) {
+  bind_optimizer_step(m);
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
                        int64_t float_limit, int64_t input_float_limit, int64_t graph_float_limit) {
@@ -128,6 +155,10 @@ void bind_trace(py::module_& m) {
   m.def("set_fake_tensor_type", [](const py::object& type) {
     fake_tensor_type = py::object(type).release().ptr();  // kept for the life of the process
     set_fake_test(&is_instance_of_fake);
+  });
+  // Python's own setter wants a gradient on the parameter's device.
+  m.def("set_gradient", [](const at::Tensor& parameter, const std::optional<at::Tensor>& gradient) {
+    parameter.mutable_grad() = gradient.value_or(at::Tensor());
   });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",

@@ -180,6 +180,11 @@ MemoryUse memory_use(const Session& session, const std::vector<int64_t>& tempora
     phase_of(i).after = ledger.by_kind();
   };
   const auto ran = [&](uint32_t i, int64_t highest) {
+    if (records[i].phase == Phase::backward && use.kept_by_scope.empty()) {
+      for (const BytesByKind& bytes : ledger.by_scope()) {
+        use.kept_by_scope.push_back(bytes[static_cast<size_t>(MemoryKind::activations)]);
+      }
+    }
     phase_of(i).met = true;
     phase_of(i).peak = std::max(phase_of(i).peak, highest);
     use.highest.push_back(highest);

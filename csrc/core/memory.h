@@ -43,6 +43,8 @@ struct MemoryUse {
   int64_t peak_record = -1;  // the call that was running then
   BytesByKind at_peak{};
   std::vector<BytesByKind> at_peak_by_scope;  // where the storages were made
+  // Activations at the first call of a backward, by the scope they were made in; empty without one.
+  std::vector<int64_t> kept_by_scope;
   std::array<PhaseMemory, 3> phases;
   std::vector<int64_t> live;     // per call: after it
   std::vector<int64_t> highest;  // per call: while it ran, its own temporaries included

@@ -318,6 +318,13 @@ class Call {
     } else if (has(kChoices)) {
       spread_choices(outputs, originals);
     }
+    // At once: hooks on saved tensors call operators on them before autograd's kernel has ended.
+    for (size_t i = 0; i < op_.returns; ++i) {
+      if (op_.return_aliases[i] >= 0) continue;
+      for_each_tensor(outputs[i], [&](const at::Tensor& output) {
+        if (output.is_meta()) trace_.adopt(output, values_of_outputs());
+      });
+    }
   }
 
   // Autograd sees the shadow of a leaf, which is none.
@@ -519,6 +526,13 @@ class Call {
 }  // namespace
 
 void run_call(const Operator& op, Stack& stack, Trace& trace) { Call(op, stack, trace).run(); }
+
+void record_known_call(const Operator& op, const Stack& arguments, const Stack& outputs,
+                       Trace& trace) {
+  CallWalk walk(op, trace);
+  walk.arguments(arguments.data());
+  record_call(op, walk, outputs.data(), /*saved_bytes=*/0, trace);
+}
 
 bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
                             Trace& trace) {

@@ -37,4 +37,8 @@ void run_call(const Operator& op, Stack& stack, Trace& trace);
 bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
                             Trace& trace);
 
+// Records a call whose outputs are known, without running anything.
+void record_known_call(const Operator& op, const Stack& arguments, const Stack& outputs,
+                       Trace& trace);
+
 }  // namespace nnprof

@@ -1,6 +1,7 @@
 #include "dispatch/compositions.h"
 
 #include <ATen/Context.h>
+#include <ATen/ops/_cudnn_rnn.h>
 #include <ATen/ops/_fused_rms_norm.h>
 #include <ATen/ops/_fused_sdp_choice_ops.h>
 #include <ATen/ops/_scaled_dot_product_efficient_attention.h>
@@ -190,9 +191,47 @@ at::Tensor mkldnn_direction(const Lstm& call, const at::Tensor& input, int64_t i
   return output;
 }
 
+// aten/src/ATen/native/cudnn/RNN.cpp: all layers in one call. The weights of a module on the device
+// lie in one piece already, and are not copied to one. What cuDNN reserves for the gradients only
+// cuDNN knows: it is not counted.
+bool lstm_on_cudnn(Stack& stack, const Lstm& call) {
+  constexpr int64_t kLstm = 2;
+  const int64_t hidden = call.states[1].size(2);
+  const int64_t projected = call.has_projections() ? call.states[0].size(2) : 0;
+  auto [output, last_hidden, last_cell, reserve, buffer] = at::_cudnn_rnn(
+      call.input, call.weights, /*weight_stride0=*/
+      static_cast<int64_t>(call.weights.size()) / (call.layers * call.directions()),
+      /*weight_buf=*/call.weights[0].detach(), call.states[0], call.states[1], kLstm, hidden,
+      projected, call.layers, call.batch_first, call.dropout, call.train, call.bidirectional,
+      /*batch_sizes=*/at::IntArrayRef(), /*dropout_state=*/std::nullopt);
+  return leave(stack, Lstm::kArguments, output, last_hidden, last_cell);
+}
+
+// aten::gru.input(Tensor input, Tensor hx, Tensor[] params, bool has_biases, int num_layers, float
+// dropout, bool train, bool bidirectional, bool batch_first) -> (Tensor, Tensor); so are the
+// others.
+template <int64_t Mode>
+bool recurrent(Stack& stack, const Trace& trace) {
+  constexpr size_t kArguments = 9;
+  const c10::IValue* arguments = stack.data() + (stack.size() - kArguments);
+  const at::Tensor input = arguments[0].toTensor(), state = arguments[1].toTensor();
+  const std::vector<at::Tensor> weights = arguments[2].toTensorVector();
+  if (!trace.options().accelerator || input.numel() == 0) return false;
+  const int64_t layers = arguments[4].toInt();
+  const bool bidirectional = arguments[7].toBool();
+  const int64_t directions = bidirectional ? 2 : 1;
+  auto [output, last, cell, reserve, buffer] =
+      at::_cudnn_rnn(input, weights, static_cast<int64_t>(weights.size()) / (layers * directions),
+                     weights[0].detach(), state, std::nullopt, Mode, state.size(2), /*proj_size=*/0,
+                     layers, arguments[8].toBool(), arguments[5].toDouble(), arguments[6].toBool(),
+                     bidirectional, at::IntArrayRef(), std::nullopt);
+  return leave(stack, kArguments, output, last);
+}
+
 // aten/src/ATen/native/mkldnn/RNN.cpp: oneDNN's layers take an LSTM's float32 on the CPU.
 bool lstm(Stack& stack, const Trace& trace) {
   const Lstm call(stack);
+  if (trace.options().accelerator && call.input.numel() != 0) return lstm_on_cudnn(stack, call);
   const bool mkldnn = !trace.options().accelerator && at::globalContext().userEnabledMkldnn() &&
                       at::globalContext().hasMKLDNN() && call.input.scalar_type() == at::kFloat;
   if (!mkldnn || call.has_projections() || call.input.numel() == 0) return false;
@@ -219,8 +258,11 @@ bool lstm(Stack& stack, const Trace& trace) {
 Composition composition_of(std::string_view op) {
   static const std::unordered_map<std::string_view, Composition> compositions = {
       {"aten::dropout", dropout},
+      {"aten::gru.input", recurrent<3>},
       {"aten::lstm.input", lstm},
       {"aten::rms_norm", rms_norm},
+      {"aten::rnn_relu.input", recurrent<0>},
+      {"aten::rnn_tanh.input", recurrent<1>},
       {"aten::scaled_dot_product_attention", attention},
   };
   const auto found = compositions.find(op);

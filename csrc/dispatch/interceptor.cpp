@@ -127,6 +127,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   }
   if (keys.has_any(kMathBits) && run_with_math_bits(op, keys, stack)) return;
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
+  if (op.known == Known::profiler_mark) return op.handle.redispatchBoxed(keys_after(keys), &stack);
   const bool autocast = autocast_enabled();
   if (autocast && run_autocast(op, stack, trace)) return;
   if (autocast && op.known == Known::parts_are_cast) {

@@ -165,6 +165,18 @@ at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes) {
   return values;
 }
 
+namespace {
+
+c10::IValue scalar_of(c10::ScalarType dtype, double value) {
+  if (dtype == at::kBool) return c10::IValue(c10::Scalar(value != 0));
+  if (c10::isIntegralType(dtype, /*includeBool=*/false)) {
+    return c10::IValue(c10::Scalar(static_cast<int64_t>(value)));
+  }
+  return c10::IValue(c10::Scalar(value));
+}
+
+}  // namespace
+
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
                            const char* question) {
   Session& session = *trace.session();
@@ -173,19 +185,23 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   const std::string path = session.module_path(module);
   auto answer = answers.find(path);
   if (answer == answers.end()) answer = answers.find("");
-  if (answer == answers.end()) {
-    raise(ErrorKind::data_dependent,
-          std::string("the model asks ") + question + " that nothing was computed for (" + op.name +
-              " " + session.describe_scope() + "). Pass assume={\"" + path +
-              "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
-              "question.");
+  if (answer != answers.end()) {
+    session.assume("a value asked for " + session.describe_scope() + " reads " +
+                   std::to_string(answer->second) + ", as the caller said");
+    return scalar_of(tensor.scalar_type(), answer->second);
   }
-  session.assume("a value asked for " + session.describe_scope() + " reads " +
-                 std::to_string(answer->second) + ", as the caller said");
-  const auto dtype = tensor.scalar_type();
-  if (dtype == at::kBool) return c10::IValue(c10::Scalar(answer->second != 0));
-  if (integral(tensor)) return c10::IValue(c10::Scalar(static_cast<int64_t>(answer->second)));
-  return c10::IValue(c10::Scalar(answer->second));
+  // A training loop logs its loss and looks for bad values: all is well.
+  if (trace.options().backward && module < 0) {
+    const bool flag = tensor.scalar_type() == at::kBool;
+    session.assume(std::string("a value that a training loop asks for reads ") +
+                   (flag ? "false" : "1") + " (" + op.name + ")");
+    return scalar_of(tensor.scalar_type(), flag ? 0 : 1);
+  }
+  raise(ErrorKind::data_dependent,
+        std::string("the model asks ") + question + " that nothing was computed for (" + op.name +
+            " " + session.describe_scope() + "). Pass assume={\"" + path +
+            "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
+            "question.");
 }
 
 void check_rows(const at::Tensor& table, const at::Tensor& indices) {

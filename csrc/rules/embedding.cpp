@@ -85,16 +85,23 @@ at::Tensor embedding_bag_gradient(const at::Tensor& gradient, const at::Tensor& 
   return empty_like_dtype({num_weights, gradient.size(1)}, gradient);
 }
 
+void check_contiguous_indices(const at::Tensor& indices, const char* name, int position) {
+  check_indices("embedding_bag", indices, name, position);
+  at::checkContiguous("embedding_bag", at::TensorArg(indices, name, position));
+}
+
 // The same from one operator higher, where a sparse gradient may be asked for: the rows that were
 // looked up, and which they are.
 at::Tensor embedding_bag_backward(const at::Tensor& gradient, const at::Tensor& indices,
-                                  const at::Tensor& /*offsets*/, const at::Tensor& /*offset2bag*/,
+                                  const at::Tensor& offsets, const at::Tensor& offset2bag,
                                   const at::Tensor& /*bag_size*/,
                                   const at::Tensor& /*maximum_indices*/, int64_t num_weights,
                                   bool /*scale_grad_by_freq*/, int64_t /*mode*/, bool sparse,
                                   const std::optional<at::Tensor>& /*per_sample_weights*/,
                                   int64_t /*padding_idx*/) {
-  check_indices("embedding_bag", indices, "indices", 1);
+  check_contiguous_indices(indices, "indices", 1);
+  check_contiguous_indices(offsets, "offsets", 1);
+  check_contiguous_indices(offset2bag, "offset2bag", 1);
   if (!sparse) return empty_like_dtype({num_weights, gradient.size(1)}, gradient);
   return at::_sparse_coo_tensor_unsafe(
       empty_of({1, indices.numel()}, at::kLong),
@@ -105,7 +112,7 @@ at::Tensor embedding_bag_backward(const at::Tensor& gradient, const at::Tensor& 
 // Each index' weight takes the product of its row and its bag's gradient.
 at::Tensor sample_weights_gradient(const at::Tensor& gradient, const at::Tensor& weight,
                                    const at::Tensor& indices, const at::Tensor& /*offsets*/,
-                                   const at::Tensor& /*offset2bag*/, int64_t mode,
+                                   const at::Tensor& offset2bag, int64_t mode,
                                    int64_t /*padding_idx*/) {
   TORCH_CHECK(mode == kSum,
               "embedding_bag_backward: per_sample_weights only supported for mode='sum'");
@@ -113,7 +120,8 @@ at::Tensor sample_weights_gradient(const at::Tensor& gradient, const at::Tensor&
                   gradient.size(1) == weight.size(1),
               "embedding_bag_backward: a gradient of ", gradient.sizes(),
               " does not fit a weight of ", weight.sizes());
-  check_indices("embedding_bag", indices, "indices", 1);
+  check_contiguous_indices(indices, "indices", 1);
+  check_contiguous_indices(offset2bag, "offset2bag", 1);
   return empty_like_dtype({indices.size(0)}, gradient);
 }
 

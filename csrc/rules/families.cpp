@@ -40,6 +40,7 @@ std::span<const RuleFamily> rule_families() {
       kQuantizedRules,
       kRandomRules,
       kRecurrentKernelRules,
+      kRecurrentMkldnnRules,
       kRecurrentRules,
       kReductionRules,
       kScatterRules,

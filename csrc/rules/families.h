@@ -37,6 +37,7 @@ extern const RuleFamily kPoolingBackwardRules;
 extern const RuleFamily kQuantizedRules;
 extern const RuleFamily kRandomRules;
 extern const RuleFamily kRecurrentKernelRules;
+extern const RuleFamily kRecurrentMkldnnRules;
 extern const RuleFamily kRecurrentRules;
 extern const RuleFamily kReductionRules;
 extern const RuleFamily kScatterRules;

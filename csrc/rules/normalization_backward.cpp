@@ -159,9 +159,8 @@ std::tuple<at::Tensor, at::Tensor> weight_norm_backward(const at::Tensor& grad_w
                                                         const at::Tensor& norms, int64_t dim) {
   TORCH_CHECK(dim == 0 || dim == v.dim() - 1,
               "fused kernels can only be applied for first or last dim");
-  TORCH_CHECK(
-      grad_w.is_contiguous() && v.is_contiguous() && g.is_contiguous() && norms.is_contiguous(),
-      "_weight_norm_interface_backward: all tensors must be contiguous");
+  TORCH_CHECK(v.is_contiguous() && g.is_contiguous() && norms.is_contiguous(),
+              "_weight_norm_interface_backward: what was saved must be contiguous");
   TORCH_CHECK(grad_w.sizes() == v.sizes(), "_weight_norm_interface_backward: a gradient of ",
               grad_w.sizes(), " does not fit a v of ", v.sizes());
   return {empty_like_dtype(v.sizes(), v), empty_like_dtype(g.sizes(), g)};

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -54,6 +54,19 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Of a language model of transformers: its prompt, or one token with its cache.",
 )
 @click.option("--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache.")
+@click.option("--backward", is_flag=True, help="Measure a backward pass, too: see --optimizer.")
+@click.option(
+    "--optimizer",
+    metavar="NAME",
+    help="Measure a whole training step, with this optimizer of torch.optim: sgd, adamw...",
+)
+@click.option(
+    "--checkpoint",
+    metavar="MODULE",
+    multiple=True,
+    help="Activation checkpointing of the modules at this path, or glob such as 'layers.*'; may be "
+    "repeated.",
+)
 @click.option(
     "--depth", type=click.IntRange(0), help="Levels of modules shown; default: what fits a screen."
 )
@@ -94,6 +107,9 @@ def measure(
     asked: Asked,
     phase: str | None,
     context: int | None,
+    backward: bool,
+    optimizer: str | None,
+    checkpoint: tuple[str, ...],
     depth: int | None,
     sort: str | None,
     report: str,
@@ -110,7 +126,15 @@ def measure(
     """
     if time_budget is not None and device is None:
         raise click.UsageError("--time-budget is for measuring: give --device too")
-    wanted = _Wanted(phase, context, strict, _hardware(hardware), _device(device), time_budget)
+    wanted = _Wanted(
+        phase=phase,
+        context=context,
+        training=_training(backward, optimizer, checkpoint),
+        strict=strict,
+        hardware=_hardware(hardware),
+        device=_device(device),
+        time_budget=time_budget,
+    )
     profile = _profile(asked, wanted, quiet=quiet)
     chosen = TableOptions(depth, sort)
     for written in _WRITTEN:
@@ -127,10 +151,17 @@ class _Wanted:
 
     phase: str | None
     context: int | None
+    training: dict[str, Any]
     strict: bool
     hardware: Hardware | None
     device: torch.device | None
     time_budget: float | None
+
+
+def _training(backward: bool, optimizer: str | None, checkpoint: tuple[str, ...]) -> dict[str, Any]:
+    """What was asked of training, as `nnprof.measure` takes it."""
+    asked = {"backward": backward, "optimizer": optimizer, "checkpoint": list(checkpoint)}
+    return {name: value for name, value in asked.items() if value}
 
 
 # Both are looked up before a model is built, which may take long: a wrong name is said at once.
@@ -163,6 +194,7 @@ def _profile(asked: Asked, wanted: _Wanted, *, quiet: bool) -> Profile:
         batch=sizes.batch,
         sequence=sizes.sequence,
         context=wanted.context,
+        **wanted.training,
         strict=wanted.strict,
         hardware=wanted.hardware,
     )

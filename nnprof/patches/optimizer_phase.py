@@ -1,31 +1,137 @@
-"""Optimizers in a trace: calls made in a `step()` belong to the optimizer phase."""
+"""Optimizers in a trace: calls made in a `step()` belong to the optimizer phase.
+
+And they are made as on the device that the trace is for: torch.optim picks list operators or a loop
+by the device of the parameters, which may be meta, and groups tensors by theirs.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
 
+from torch.amp import GradScaler
 from torch.optim import optimizer
+from torch.utils import _foreach_utils
 
 from nnprof import _core
+from nnprof.optimizers import OptimizerState
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    import torch
+
+    from nnprof.trace import trace
 
 __all__ = ["switch_on"]
+
+# Torch's own functions get other code for the time: other modules of torch hold them by name.
+_group = cast("FunctionType", inspect.unwrap(_foreach_utils._group_tensors_by_device_and_dtype))
+_group_code = _group.__code__
+_group_original = FunctionType(_group_code, _group.__globals__, _group.__name__)
+_foreach_devices = cast("FunctionType", _foreach_utils._get_foreach_kernels_supported_devices)
+_fused_devices = cast("FunctionType", _foreach_utils._get_fused_kernels_supported_devices)
 
 
 def switch_on() -> list[Callable[[], object]]:
     """Tells the core when an optimizer steps; returns what undoes it."""
     before = optimizer.register_optimizer_step_pre_hook(_enter)
     after = optimizer.register_optimizer_step_post_hook(_leave)
-    return [before.remove, after.remove]
+    scale = GradScaler.scale
+    GradScaler.scale = _keeping(scale)  # type: ignore[method-assign]
+    return [
+        before.remove,
+        after.remove,
+        functools.partial(setattr, GradScaler, "scale", scale),
+        _replace(_group, _grouped, nnprof_group=_group_in_trace),
+        _replace(_foreach_devices, _devices, nnprof_devices=_devices_of(_foreach_devices, ())),
+        _replace(_fused_devices, _devices, nnprof_devices=_devices_of(_fused_devices, ("meta",))),
+    ]
+
+
+def _running() -> trace | None:
+    if not _core.tracing():
+        return None
+    from nnprof.trace import current_trace
+
+    return current_trace()
 
 
 def _enter(stepping: Any, args: Any, kwargs: Any) -> None:
-    if _core.tracing():
+    running = _running()
+    if running is not None:
+        running.keep(stepping, OptimizerState(stepping).restore)
         _core.enter_optimizer()
 
 
 def _leave(stepping: Any, args: Any, kwargs: Any) -> None:
     if _core.tracing():
         _core.leave_optimizer()
+
+
+def _keeping(scale: Callable[..., Any]) -> Callable[..., Any]:
+    """`GradScaler.scale`, whose own tensors are put back after the trace."""
+
+    @functools.wraps(scale)
+    def keeping(self: GradScaler, *args: Any, **kwargs: Any) -> Any:
+        running = _running()
+        if running is not None:
+            held = dict(self.__dict__)
+            running.keep(self, lambda: (self.__dict__.clear(), self.__dict__.update(held)))
+        return scale(self, *args, **kwargs)
+
+    return keeping
+
+
+# --- functions of torch with other code ----------------------------------------------------------
+
+
+def _replace(function: FunctionType, by: Callable[..., Any], **needed: Any) -> Callable[[], object]:
+    code = function.__code__
+    function.__kwdefaults__ = needed
+    function.__code__ = cast("FunctionType", by).__code__
+
+    def undo() -> None:
+        function.__code__ = code
+        function.__kwdefaults__ = None  # type: ignore[assignment]
+
+    return undo
+
+
+def _grouped(tensorlistlist: Any, with_indices: bool = False, *, nnprof_group: Any) -> Any:
+    return nnprof_group(tensorlistlist, with_indices)
+
+
+def _devices(*, nnprof_devices: Any) -> Any:
+    return nnprof_devices()
+
+
+def _devices_of(function: FunctionType, always: tuple[str, ...]) -> Callable[[], Iterable[str]]:
+    """The devices that torch names; in a trace for an accelerator also those of stand-ins."""
+    original = FunctionType(function.__code__, function.__globals__, function.__name__)
+
+    def devices() -> list[str]:
+        running = _running()
+        names: list[str] = original()
+        if running is None:
+            return names
+        return [*names, *always, *(("cpu", "meta") if running.accelerator else ())]
+
+    return devices
+
+
+def _group_in_trace(lists: list[list[Any]], with_indices: bool) -> Any:
+    """By dtype alone: parameters may be real and their states shape-only, for one device."""
+    if not _core.tracing():
+        return _group_original(lists, with_indices)
+    grouped: dict[tuple[torch.device, torch.dtype], Any] = {}
+    for index, first in enumerate(lists[0]):
+        key = (lists[0][0].device, first.dtype)
+        columns, indices = grouped.setdefault(key, ([[] for _ in lists], []))
+        for column, tensors in zip(columns, lists, strict=True):
+            if tensors:
+                column.append(tensors[index])
+        indices.append(index)
+    return grouped

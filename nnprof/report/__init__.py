@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nnprof.errors import InputError
-from nnprof.report import csv, html, stored, summary, table, times
+from nnprof.report import csv, html, memory, stored, summary, table, times
 from nnprof.report.options import TableOptions
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ REPORTS = (
     Report("table", "the costs by module", table.render, document=table.document),
     Report("summary", "the layers as torchsummary prints them", summary.render),
     Report("times", "seconds by layer and by unique call", times.render, document=times.document),
+    Report("memory", "bytes held, by phase and module", memory.render, document=memory.document),
     Report("html", "the table for a notebook", html.render),
     Report("json", "all that the profile holds", stored.render, suffix=".json"),
     Report("csv", "one row a layer", csv.render, suffix=".csv"),

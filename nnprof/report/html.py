@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from nnprof.report import table
+from nnprof.report import phases, table
 from nnprof.report.options import TableOptions
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def render(profile: Profile, options: TableOptions | None = None) -> str:
     notes = "\n".join(_note(title, text) for title, text in table.notes(profile))
     return (
         f"<table>\n<thead>{_head(profile)}</thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
-        f"<table>\n<tbody>\n{notes}\n</tbody>\n</table>\n"
+        f"{_phases(profile)}<table>\n<tbody>\n{notes}\n</tbody>\n</table>\n"
     )
 
 
@@ -40,6 +40,19 @@ def _row(line: table.Line) -> str:
     for value, percent in line.cells:
         cells += [value, percent]
     return f"<tr>{module}{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+def _phases(profile: Profile) -> str:
+    """A table of its own; nothing of a forward alone."""
+    lines, columns = phases.phases(profile), phases.columns(profile)
+    if not lines:
+        return ""
+    head = "".join(f"<th>{escape(column.title)}</th>" for column in columns)
+    rows = (
+        "".join(f"<td>{escape(column.cell(line))}</td>" for column in columns) for line in lines
+    )
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>\n"
 
 
 def _note(title: str, text: str) -> str:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
-from nnprof.report import time_notes, tree
+from nnprof.report import phases, time_notes, tree
+from nnprof.report.memory import peak_line
 from nnprof.report.metrics import Metric, known
 from nnprof.report.options import TableOptions
-from nnprof.report.paper import NO_LIMIT, text_of, width_of
+from nnprof.report.paper import NO_LIMIT, fitting_table, text_of, width_of
 from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from rich.console import Group
+    from rich.console import Group, RenderableType
     from rich.table import Table
 
     from nnprof.profile import Memory, Profile
@@ -52,7 +53,11 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
     from rich.console import Group
     from rich.text import Text
 
-    return Group(_fitting_table(profile, options, width), Text(), *map(note_text, notes(profile)))
+    parts: list[RenderableType] = [_fitting_table(profile, options, width)]
+    lines = phases.phases(profile)
+    if lines:
+        parts += [Text(), fitting_table(phases.columns(profile), lines, width)]
+    return Group(*parts, Text(), *map(note_text, notes(profile)))
 
 
 def note_text(note: tuple[str, str]) -> Table:
@@ -170,6 +175,8 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
     for metric in columns(profile):
         if metric.exact:
             yield metric.title, _total(metric, profile)
+    if profile.memory.known:
+        yield "Peak memory", peak_line(profile)
     yield from time_notes.notes(profile)
     if profile.tokens is not None:
         yield "Tokens", f"{profile.tokens:,} ({profile.facts.language_phase})"

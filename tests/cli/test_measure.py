@@ -59,7 +59,45 @@ def test_other_reports(report: Any, run: Callable[..., Any], models: Path) -> No
     options = ["--report", report.name, "--hardware", "h200"]
     result = run("measure", f"{models}:Net", "--shape", "3,4", *options)
     assert result.code == 0
-    assert ("By unique call" if report.name == "times" else "58") in result.out
+    told = {"times": "By unique call", "memory": "activations"}
+    assert told.get(report.name, "58") in result.out
+
+
+# Training.
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], {}),
+        (["--backward"], {"backward": True}),
+        (["--optimizer", "adamw"], {"optimizer": "adamw"}),
+        (
+            ["--checkpoint", "layers.*", "--checkpoint", "head"],
+            {"checkpoint": ["layers.*", "head"]},
+        ),
+    ],
+)
+def test_training_is_asked_of_measure(
+    options: list[str],
+    told: dict[str, Any],
+    run: Callable[..., Any],
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: dict[str, Any] = {}
+    profile = nnprof.measure(torch.nn.Linear(4, 8), (3, 4))
+
+    def measure(*_: Any, **keywords: Any) -> Any:
+        asked.update(keywords)
+        return profile
+
+    monkeypatch.setattr(nnprof, "measure", measure)
+    result = run("measure", f"{models}:Net", "--shape", "3,4", *options)
+    assert (result.code, result.err) == (0, "")
+    assert {
+        name: asked[name] for name in ("backward", "optimizer", "checkpoint") if name in asked
+    } == told
 
 
 # Times.

@@ -14,6 +14,7 @@ import pytest
 
 from nnprof.profile import Profile
 from nnprof.records import ModelFacts, StoredTrace
+from tests.report import made_up_training
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,6 +122,8 @@ class FakeTrace:
             "output_shapes": [self.rows[row]["output_shapes"] for row in rows],
             "dtype": ["float32"] * len(rows),
             "ruled": [True] * len(rows),
+            "saved_bytes": np.zeros(len(rows), dtype="int64"),
+            "recomputed": np.zeros(len(rows), dtype=bool),
         }
 
     def _numbers(self) -> list[int]:
@@ -154,6 +157,25 @@ class FakeTrace:
     def module_calls(self) -> dict[str, Any]:
         shapes = [self.rows[row]["output_shapes"] for row in self.finished]
         return {"layer": list(self.finished), "output_shapes": shapes}
+
+    def memory(self) -> dict[str, Any]:
+        """As if nothing that is written were ever freed."""
+        rows = self._costly()
+        written = [self.rows[row]["own_bytes_written"] for row in rows]
+        held = {"parameters": 4 * self.rows[0]["params"], "inputs": 602_112}
+        live = sum(held.values()) + np.cumsum(written)
+        held["activations"] = sum(written)
+        return {
+            "peak": int(live[-1]),
+            "peak_call": len(rows) - 1,
+            "at_peak": held,
+            "phases": {"forward": {"peak": int(live[-1]), "after": held}},
+            "at_peak_by_layer": [(1, {"inputs": held["inputs"]})]
+            + [(row, {"activations": bytes_}) for row, bytes_ in zip(rows, written, strict=True)],
+            "kept_by_layer": [],
+            "live": live,
+            "highest": live,
+        }
 
     def coverage(self) -> dict[str, dict[str, int]]:
         ruled: dict[str, int] = {}
@@ -252,6 +274,12 @@ def alternating() -> Profile:
     plain |= {"6": relu(), "7": relu()}
     children = blocks | {"features": Module("Sequential", children=plain)}
     return make_profile(Module("Mixed", children=children), "Mixed")
+
+
+@pytest.fixture
+def training(cnn: Profile) -> Profile:
+    """A training step of the residual network, one of its blocks checkpointed."""
+    return made_up_training.trained(cnn, "stages.1")
 
 
 @pytest.fixture

@@ -18,12 +18,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 every_report = pytest.mark.parametrize("report", REPORTS, ids=lambda report: report.name)
-every_profile = pytest.mark.parametrize("which", ["cnn", "decoder", "alternating"])
+every_profile = pytest.mark.parametrize("which", ["cnn", "decoder", "alternating", "training"])
 
 
 @every_report
 def test_looks_as_before(report: Report, cnn: Profile, golden: Callable[[str, str], None]) -> None:
     golden(f"cnn.{report.name}", report.render(cnn, TableOptions()))
+
+
+@pytest.mark.parametrize("name", ["table", "memory", "html"])
+def test_a_training_step_looks_as_before(
+    name: str, training: Profile, golden: Callable[[str, str], None]
+) -> None:
+    report = next(report for report in REPORTS if report.name == name)
+    golden(f"training.{name}", report.render(training, TableOptions()))
 
 
 @pytest.mark.parametrize("which", ["decoder", "alternating"])

@@ -35,13 +35,14 @@ def _cudnn_rnn(*args: Any) -> tuple[Any, ...]:
 
 def _cudnn_rnn_backward(x: Tensor, weights: list[Tensor], *rest: Any) -> tuple[Any, ...]:
     hx, cx = rest[2:4]
-    return x.clone(), hx.clone(), cx.clone(), [weight.clone() for weight in weights]
+    made = [torch.empty(tensor.shape) for tensor in (x, hx, cx, *weights)]
+    return *made[:3], made[3:]
 
 
 def _gru_cell_backward(grad: Tensor, workspace: Tensor, _: bool) -> tuple[Tensor, ...]:
-    gates = workspace[:, : 3 * grad.shape[1]]
-    bias = gates[0].clone()
-    return gates.clone(), gates.clone(), grad.clone(), bias, bias.clone()
+    batch, hidden = grad.shape
+    shapes = [(batch, 3 * hidden)] * 2 + [(batch, hidden)] + [(3 * hidden,)] * 2
+    return tuple(workspace.new_empty(shape) for shape in shapes)
 
 
 #: Those that have no meta kernel either, or another: by the sizes that the CUDA kernels give.

@@ -24,6 +24,8 @@ BATCH_SIZES = (
     "its kernel reads the batch sizes as contiguous, whatever their strides",
 )
 
+INDICES = ({"accepts"}, "its kernel reads the indices as contiguous, whatever their strides")
+
 #: Beside those of the plain calls.
 LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::replication_pad2d.out": RESTRIDES,
@@ -34,6 +36,7 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::reflection_pad2d_backward.grad_input": RESTRIDES,
     "aten::reflection_pad3d_backward.grad_input": RESTRIDES,
     "aten::max_pool3d_with_indices.out": RESTRIDES,
+    "aten::max_pool3d_with_indices_backward.grad_input": RESTRIDES,
     "aten::max_unpool2d.out": RESTRIDES,
     "aten::max_unpool3d.out": ({"accepts", "strides"}, CONTIGUOUS[1]),
     "aten::adaptive_avg_pool2d.out": RESTRIDES,
@@ -55,6 +58,14 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::cholesky.out": ({"accepts"}, "as of cholesky"),
     "aten::cholesky_inverse": ({"accepts"}, "whether it is singular is a question of values"),
     "aten::cholesky_inverse.out": ({"accepts"}, "whether it is singular is a question of values"),
+    "aten::fractional_max_pool2d_backward": INDICES,
+    "aten::fractional_max_pool2d_backward.grad_input": INDICES,
+    "aten::fractional_max_pool3d_backward": INDICES,
+    "aten::fractional_max_pool3d_backward.grad_input": INDICES,
+    "aten::_fused_rms_norm_backward": (
+        {"strides"},
+        "CUDA's kernel makes it contiguous; the meta kernel is made of pointwise operators",
+    ),
     "nnprof::flex_attention": ({"strides"}, "PyTorch copies an expanded query before it looks"),
     "aten::linalg_cholesky_ex": ({"accepts"}, "as of cholesky"),
     "aten::_int_mm": ({"value"}, "the CPU's library computes nonsense of expanded matrices"),

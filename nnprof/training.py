@@ -1,0 +1,161 @@
+"""A training step inside a trace: the loss, its backward and an optimizer's step."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import checkpoint as checkpointing
+from torch.utils._pytree import tree_leaves
+
+from nnprof.errors import InputError
+from nnprof.optimizers import NamedOptimizer, named_optimizer, with_state
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from nnprof.trace import trace
+
+__all__ = ["Training", "checkpointed", "default_loss", "training_of"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """What follows the forward of a training step."""
+
+    loss: Callable[[Any], Tensor] | None = None
+    optimizer: NamedOptimizer | torch.optim.Optimizer | None = None
+    checkpoint: Sequence[str] = ()
+
+    @contextmanager
+    def around(self, running: trace, model: Callable[..., Any]) -> Iterator[None]:
+        """Before and around the forward: the optimizer's state is there, modules checkpoint.
+
+        The state is that of any step but the first one, which makes it.
+        """
+        with torch.enable_grad(), checkpointed(model, self.checkpoint):
+            if isinstance(self.optimizer, NamedOptimizer):
+                self.optimizer.make_state(running)
+            elif self.optimizer is not None:
+                with_state(self.optimizer, running)
+            yield
+
+    def finish(self, running: trace, output: Any) -> None:
+        """Runs the backward of the loss, then the optimizer's step.
+
+        Raises InputError where the loss is no scalar, or nothing in it needs a gradient.
+        """
+        loss = default_loss(output) if self.loss is None else self.loss(output)
+        _check_loss(loss)
+        loss.backward()  # type: ignore[no-untyped-call]
+        del loss
+        if isinstance(self.optimizer, NamedOptimizer):
+            self.optimizer.step(running)
+        elif self.optimizer is not None:
+            self.optimizer.step()
+
+
+def training_of(
+    model: Callable[..., Any],
+    backward: bool,
+    loss: Callable[[Any], Tensor] | None,
+    optimizer: torch.optim.Optimizer | str | None,
+    checkpoint: Sequence[str] | str | None,
+) -> Training | None:
+    """What `measure` was asked for; None for a forward alone. Raises InputError as `measure`."""
+    if not backward:
+        for name, value in {"loss": loss, "optimizer": optimizer, "checkpoint": checkpoint}.items():
+            if value is not None:
+                raise InputError(f"{name}= is for a training step: pass backward=True, too")
+        return None
+    if loss is not None and not callable(loss):
+        raise InputError(f"loss= must be a function of the output, got {type(loss).__name__}")
+    patterns = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or ())
+    stepping = named_optimizer(optimizer, model) if isinstance(optimizer, str) else optimizer
+    if stepping is not None and not isinstance(stepping, (NamedOptimizer, torch.optim.Optimizer)):
+        raise InputError(
+            "optimizer= must be a name such as 'adamw' or a torch.optim.Optimizer, got "
+            f"{type(stepping).__name__}"
+        )
+    return Training(loss, stepping, patterns)
+
+
+def default_loss(output: Any) -> Tensor:
+    """The output's own `loss`, where it has one; else the sum of all its floating tensors."""
+    own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
+    if isinstance(own, Tensor):
+        return own
+    values = dict(output) if isinstance(output, Mapping) else output
+    found = [leaf for leaf in tree_leaves(values) if _is_differentiable(leaf)]
+    if not found:
+        raise InputError(
+            f"the output ({type(output).__name__}) has no tensor to make a loss of: pass loss=, a "
+            "function of the output that returns a scalar"
+        )
+    return torch.stack([leaf.sum() for leaf in found]).sum() if len(found) > 1 else found[0].sum()
+
+
+def _is_differentiable(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.requires_grad and leaf.is_floating_point()
+
+
+def _check_loss(loss: Any) -> None:
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+        raise InputError(f"the loss must be a tensor of one element, got {what}: see loss=")
+    if not loss.requires_grad:
+        raise InputError(
+            "the loss needs no gradient: no parameter of the model has requires_grad, or the "
+            "forward runs under torch.no_grad() or detaches its output"
+        )
+
+
+@contextmanager
+def checkpointed(model: Callable[..., Any], patterns: Sequence[str]) -> Iterator[None]:
+    """Within it the modules whose paths match run under torch.utils.checkpoint.
+
+    Patterns are paths or globs ("layers.*"). Raises InputError for one that matches nothing.
+    """
+    if not patterns:
+        yield
+        return
+    chosen = _matching(model, patterns)
+    for module in chosen:
+        module.__dict__["forward"] = _checkpointing(module.forward)
+    try:
+        yield
+    finally:
+        for module in chosen:
+            module.__dict__.pop("forward", None)
+
+
+def _matching(model: Callable[..., Any], patterns: Sequence[str]) -> list[nn.Module]:
+    named = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    chosen: dict[str, nn.Module] = {}
+    for pattern in patterns:
+        # `*` stands for one name: a block is checkpointed, not each module in it again.
+        depth = pattern.count(".")
+        found = {
+            path: module
+            for path, module in named.items()
+            if path.count(".") == depth and fnmatch.fnmatchcase(path, pattern)
+        }
+        if not found:
+            raise InputError(f"checkpoint={pattern!r} matches no module of the model")
+        chosen |= found
+    for path, module in chosen.items():
+        if "forward" in module.__dict__:
+            raise InputError(f"checkpoint: the forward of {path!r} is replaced already")
+    return list(chosen.values())
+
+
+def _checkpointing(forward: Callable[..., Any]) -> Callable[..., Any]:
+    def checkpointing_forward(*args: Any, **kwargs: Any) -> Any:
+        return checkpointing.checkpoint(forward, *args, use_reentrant=False, **kwargs)
+
+    return checkpointing_forward
