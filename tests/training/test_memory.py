@@ -35,24 +35,17 @@ def traced_memory(step: Step, before: Iterable[Tensor]) -> Memory:
 SLOW = {"vit_b_16", "bert", "gpt2"}
 
 
-def models(bugs: dict[str, str] | None = None) -> list[Any]:
-    found = []
-    for case in TRAINING_MODELS:
-        marks = [pytest.mark.long] if case.name in SLOW else []
-        if bugs and case.name in bugs:
-            marks.append(pytest.mark.xfail(strict=True, reason=bugs[case.name]))
-        found.append(pytest.param(case, id=case.name, marks=marks))
-    return found
+MODELS = [
+    pytest.param(case, id=case.name, marks=pytest.mark.long if case.name in SLOW else ())
+    for case in TRAINING_MODELS
+]
 
 
 def resident(model: nn.Module, x: Tensor) -> int:
     return sum(map(bytes_of, [*model.parameters(), *model.buffers(), x]))
 
 
-LSTM = {"lstm": "waits for a rule of oneDNN's recurrent layers"}
-
-
-@pytest.mark.parametrize("case", models(LSTM))
+@pytest.mark.parametrize("case", MODELS)
 def test_peak_of_training(case: TrainingModel) -> None:
     model, x = case.make("cpu").train(), case.make_input("cpu")
 
@@ -69,7 +62,7 @@ def test_peak_of_training(case: TrainingModel) -> None:
     assert running.result.memory()["peak"] == pytest.approx(expected, rel=0.02)
 
 
-@pytest.mark.parametrize("case", models())
+@pytest.mark.parametrize("case", MODELS)
 def test_peak_of_inference(case: TrainingModel) -> None:
     model, x = case.make("cpu").eval(), case.make_input("cpu")
     with torch.no_grad():
@@ -285,7 +278,6 @@ BUGS = {
     "reentrant checkpoint": "gradients of leaves made in the trace are held to its end",
     "adam": "a number stays for ever, as an input of 8 bytes",
     "adam of lists": "real parameters and shape-only gradients are not grouped",
-    "fused adam": "real parameters and shape-only gradients are not grouped",
 }
 
 
