@@ -277,7 +277,7 @@ BUGS = {
     "number": "a number stays for ever, as an input of 8 bytes",
     "reentrant checkpoint": "gradients of leaves made in the trace are held to its end",
     "adam": "a number stays for ever, as an input of 8 bytes",
-    "adam of lists": "real parameters and shape-only gradients are not grouped",
+    "adam of lists": "a number takes 12 bytes while a kernel of the CPU runs",
 }
 
 
