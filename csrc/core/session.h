@@ -88,6 +88,7 @@ class Session {
   void enter_backward(bool create_graph);
   void leave_backward() { backwards_.pop_back(); }
   bool in_backward() const { return !backwards_.empty(); }
+  Phase phase() const { return backwards_.empty() ? phase_ : backwards_.back().phase; }
   void enter_optimizer() { phase_ = Phase::optimizer; }
   void leave_optimizer() { phase_ = Phase::forward; }
   // Where a call belongs that is made now. `node_scope` is that of the gradient function that is

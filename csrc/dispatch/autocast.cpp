@@ -113,6 +113,14 @@ CastPolicy accelerator_cast_policy(std::string_view op) { return find(accelerato
 
 bool autocast_enabled() { return active_device().has_value(); }
 
+void drop_casts_after_autocast(Trace& trace) {
+  if (trace.cast_cache().empty()) return;
+  // There is no way to ask for the nesting alone.
+  const int nesting = at::autocast::increment_nesting() - 1;
+  at::autocast::decrement_nesting();
+  if (nesting == 0) trace.cast_cache().clear();
+}
+
 bool run_autocast(const Operator& op, Stack& stack, Trace& trace) {
   const c10::DeviceType device = *active_device();
   const CastPolicy policy =

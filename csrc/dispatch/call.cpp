@@ -47,10 +47,11 @@ class SilentCalls {
 // Some operators check that their tensors are on one device: where one is shape-only, all are.
 class ShadowedArguments {
  public:
-  ShadowedArguments(Stack& stack, size_t arguments, Trace& trace) {
-    for (size_t i = stack.size() - arguments; i < stack.size(); ++i) {
+  ShadowedArguments(const Operator& op, Stack& stack, Trace& trace) {
+    for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
       map_tensors(stack[i], [&](const at::Tensor& tensor) {
-        if (!tensor.is_floating_point() && !tensor.is_complex()) return tensor;
+        const bool differentiable = tensor.is_floating_point() || tensor.is_complex();
+        if (!differentiable && op.known != Known::same_device) return tensor;
         at::Tensor shadow = trace.shadow(tensor);
         if (!shadow.is_same(tensor)) shadows_.emplace_back(shadow, tensor);
         return shadow;
@@ -122,6 +123,7 @@ class Call {
     if (op_.variant != Variant::functional) check_overlaps();
     if (!compute_if_known()) run_shape_only();
     if (!in_graph_ && trace_.options().backward) bump_versions();
+    if (trace_.options().backward) note_flag();
     if (op_.known == Known::assertion) take_as_passed();
     if (op_.known == Known::finite_check) say_finite();
     record();
@@ -137,7 +139,7 @@ class Call {
   void take_as_passed() {
     const at::Tensor answer = outputs()[0].toTensor();
     if (trace_.identify(answer).values == Values::known) return;
-    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    want_rerun_if_over_limit();
     outputs()[0] = real_truth();
     trace_.adopt(outputs()[0].toTensor(), Values::known);
     trace_.session()->assume("a check " + trace_.session()->describe_scope() +
@@ -149,6 +151,11 @@ class Call {
     if (walk_.values() == Values::known) return;
     trace_.session()->assume("gradients " + trace_.session()->describe_scope() +
                              " are taken as finite");
+  }
+
+  // A value that a higher limit would make known. In a training loop nobody runs it again.
+  void want_rerun_if_over_limit() {
+    if (walk_.values() == Values::over_limit && !in_training_loop(trace_)) want_rerun(op_, trace_);
   }
 
   // The answer to whether padded sequences can be packed.
@@ -184,7 +191,7 @@ class Call {
   }
 
   void answer_value() {
-    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    want_rerun_if_over_limit();
     if (walk_.values() == Values::known) {
       arguments()[0] = trace_.value(arguments()[0].toTensor());
       return compute(op_, stack_, trace_);
@@ -205,7 +212,7 @@ class Call {
         // It asks whether the windows leave a gap; others ask whether all is well.
         outputs()[0] = running_composite.op->name != "aten::istft";
       } else if (outputs()[0].toBool()) {
-        if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+        want_rerun_if_over_limit();
         const c10::IValue answer =
             assumed_scalar(op_, self, trace_, "whether tensors are equal, one of them a tensor");
         outputs()[0] = answer.toScalar().toDouble() != 0;
@@ -287,6 +294,7 @@ class Call {
       const bool write = op_.writes(i);
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
         if (write) trace_.keep_metadata(tensor);
+        if (write && in_graph_ && tensor.is_meta()) trace_.keep_version(tensor);
         at::Tensor shadow = stand_in(tensor, i);
         if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
         return shadow;
@@ -337,13 +345,17 @@ class Call {
     }
   }
 
+  // What a training loop asks about values that nobody knows: all is well.
+  void note_flag() {
+    if (op_.flag == Flag::none || op_.returns != 1 || !outputs()[0].isTensor()) return;
+    trace_.assume_flag(outputs()[0].toTensor(), op_.flag == Flag::good);
+  }
+
   // Autograd finds by it what was changed after it was saved.
   void bump_versions() {
     for (size_t i = 0; i < op_.returns; ++i) {
       if (op_.return_aliases[i] < 0) continue;
-      for_each_tensor(outputs()[i], [](const at::Tensor& tensor) {
-        if (!tensor.is_inference()) tensor.unsafeGetTensorImpl()->bump_version();
-      });
+      for_each_tensor(outputs()[i], [&](const at::Tensor& tensor) { trace_.bump_version(tensor); });
     }
   }
 
@@ -364,7 +376,7 @@ class Call {
   }
 
   void say_guess() {
-    if (walk_.values() == Values::over_limit) want_rerun(op_, trace_);
+    want_rerun_if_over_limit();
     trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() + ": " +
                              op_.rule->guess);
   }
@@ -541,7 +553,7 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   CallWalk walk(op, trace);
   walk.arguments(arguments);
   int64_t saved_bytes = 0;
-  ShadowedArguments shadowed(stack, op.arguments, trace);
+  ShadowedArguments shadowed(op, stack, trace);
   {
     const SilentCalls silent(trace);
     const bool composed = op.composition != nullptr && op.composition(stack, trace);

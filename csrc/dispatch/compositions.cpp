@@ -91,7 +91,9 @@ bool attention_on_accelerator(Stack& stack, const Attention& call) {
   const bool four_dims = call.query.dim() == 4 && call.key.dim() == 4 && call.value.dim() == 4;
   const bool square = !call.causal || call.query.size(-2) == call.key.size(-2);
   if (!four_dims) return false;
-  if (half && !masked && size == value_size && size <= 256 && size % 8 == 0 && square) {
+  const at::Context& settings = at::globalContext();
+  if (settings.userEnabledFlashSDP() && half && !masked && size == value_size && size <= 256 &&
+      size % 8 == 0 && square) {
     return leave(stack, Attention::kArguments,
                  std::get<0>(at::_scaled_dot_product_flash_attention(
                      call.query, call.key, call.value, call.dropout, call.causal,
@@ -100,8 +102,8 @@ bool attention_on_accelerator(Stack& stack, const Attention& call) {
   const int64_t alignment = half ? 8 : 4;
   const bool same_heads = call.query.size(1) == call.key.size(1);
   const bool learned_mask = masked && call.mask->requires_grad();
-  if ((half || dtype == at::kFloat) && same_heads && !learned_mask && size % alignment == 0 &&
-      value_size % alignment == 0) {
+  if (settings.userEnabledMemEfficientSDP() && (half || dtype == at::kFloat) && same_heads &&
+      !learned_mask && size % alignment == 0 && value_size % alignment == 0) {
     return leave(stack, Attention::kArguments,
                  std::get<0>(at::_scaled_dot_product_efficient_attention(
                      call.query, call.key, call.value, added_mask(call),

@@ -97,6 +97,23 @@ int64_t times_bytes(size_t now, size_t before, const at::Tensor& tensor) {
   return now > before ? static_cast<int64_t>(now - before) * bytes_of(tensor) : 0;
 }
 
+bool is_held(const c10::SmallVectorImpl<Holds>& holds, const at::Tensor& tensor) {
+  return std::any_of(holds.begin(), holds.end(),
+                     [&](const Holds& held) { return held.tensor.is_same(tensor); });
+}
+
+// How many outputs that are no inputs lie on the storage of one: a split's all lie on one.
+size_t fresh_on_storage(const Stack& stack, size_t returns, const at::Tensor& output,
+                        const c10::SmallVectorImpl<Holds>& holds) {
+  size_t count = 0;
+  for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
+    for_each_tensor(stack[i], [&](const at::Tensor& other) {
+      count += share_storage(other, output) && !is_held(holds, other);
+    });
+  }
+  return count;
+}
+
 // What autograd keeps beyond the references that were counted before the call.
 int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
   int64_t bytes = 0;
@@ -112,10 +129,10 @@ int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack,
         written |= held.tensor.is_same(output);
         if (share_storage(held.tensor, output)) storage_before = held.of_storage;
       }
+      storage_before += fresh_on_storage(stack, returns, output, holds);
       if (!written) {
         // A fresh output is held by the stack, and holds its storage.
         bytes += times_bytes(output.use_count(), 1, output);
-        ++storage_before;
       }
       bytes += times_bytes(storage_count(output), storage_before, output);
     });

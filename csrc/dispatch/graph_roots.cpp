@@ -4,6 +4,8 @@
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/variable.h>
 
+#include <memory>
+
 namespace nnprof {
 namespace {
 
@@ -12,12 +14,23 @@ void expect_gradient_like(torch::autograd::Node& accumulator, const at::Tensor& 
   accumulator.add_input_metadata(tensor);
 }
 
+// A real tensor that a custom function of the program returned: its gradient comes shape-only.
+void join_result(const at::Tensor& real, const at::Tensor& shadow) {
+  const torch::autograd::Edge edge = torch::autograd::impl::gradient_edge(real);
+  auto& metadata = edge.function->mutable_input_metadata(edge.input_nr);
+  if (!metadata.device().is_meta()) {
+    // It holds constants, and has no assignment.
+    std::destroy_at(&metadata);
+    std::construct_at(&metadata, shadow);
+  }
+  torch::autograd::impl::set_gradient_edge(shadow, edge);
+}
+
 }  // namespace
 
 void GraphRoots::join(const at::Tensor& real, const at::Tensor& shadow) {
   if (!real.requires_grad() || shadow.requires_grad()) return;
-  // A graph that was made before the trace, from real values, ends here.
-  if (!real.is_leaf()) return;
+  if (!real.is_leaf()) return join_result(real, shadow);
   const auto accumulator = torch::autograd::impl::grad_accumulator(real);
   torch::autograd::impl::set_gradient_edge(shadow, {accumulator, 0});
   if (accumulator->input_metadata(0).device().is_meta()) return;

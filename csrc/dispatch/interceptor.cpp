@@ -129,6 +129,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
   if (op.known == Known::profiler_mark) return op.handle.redispatchBoxed(keys_after(keys), &stack);
   const bool autocast = autocast_enabled();
+  if (!autocast) drop_casts_after_autocast(trace);
   if (autocast && run_autocast(op, stack, trace)) return;
   if (autocast && op.known == Known::parts_are_cast) {
     return op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);

@@ -43,6 +43,13 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::stft", Known::same_device},
     {"aten::stft.center", Known::same_device},
     {"aten::istft", Known::same_device},
+    {"aten::take_along_dim", Known::same_device},
+};
+
+const std::unordered_map<std::string_view, Flag> kFlags = {
+    {"aten::all", Flag::good},      {"aten::all.dim", Flag::good}, {"aten::all.dims", Flag::good},
+    {"aten::isfinite", Flag::good}, {"aten::any", Flag::bad},      {"aten::any.dim", Flag::bad},
+    {"aten::any.dims", Flag::bad},  {"aten::isnan", Flag::bad},    {"aten::isinf", Flag::bad},
 };
 
 bool written(const c10::Argument& argument) {
@@ -186,6 +193,8 @@ Operator describe(const c10::OperatorHandle& handle) {
   if (op.name.rfind("aten::", 0) != 0) op.schema = handle.schema();
   const auto known = kKnownOperators.find(op.name);
   if (known != kKnownOperators.end()) op.known = known->second;
+  const auto flag = kFlags.find(op.name);
+  if (flag != kFlags.end()) op.flag = flag->second;
   return op;
 }
 

@@ -36,6 +36,13 @@ enum class Known : uint8_t {
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 
+// What an operator tells of values, if they are as one would wish.
+enum class Flag : uint8_t {
+  none,
+  good,  // isfinite, all: true
+  bad,   // isnan, any: false
+};
+
 enum class CastPolicy : uint8_t {
   none,
   lower_precision,
@@ -56,6 +63,7 @@ struct Operator {
   bool fused = false;                 // on accelerators one kernel, with a gradient of its own
   Composition composition = nullptr;  // ours, where these depend on the device
   Known known = Known::none;
+  Flag flag = Flag::none;
   GenericClass generic = GenericClass::opaque;
   CastPolicy cpu_autocast = CastPolicy::none;
   CastPolicy accelerator_autocast = CastPolicy::none;

@@ -8,7 +8,6 @@
 #include <ATen/ops/div.h>
 #include <ATen/ops/lerp.h>
 #include <ATen/ops/mul.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/sqrt.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
@@ -41,7 +40,7 @@ at::Tensor counter(bool on_device, Trace& trace) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
   const auto options = at::TensorOptions().dtype(at::kFloat);
   at::Tensor made = on_device ? at::Tensor(at::detail::empty_meta({}, at::kFloat))
-                              : at::ones({}, options.device(at::kCPU));
+                              : at::Tensor(at::detail::empty_cpu({}, options));
   trace.adopt(made, on_device ? Values::unknown : Values::known);
   return made;
 }

@@ -6,6 +6,7 @@
 #include <ATen/core/ivalue.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstring>
@@ -100,7 +101,7 @@ int64_t Trace::float_limit(Role role) const {
 }
 
 int64_t Trace::computed_floats() const {
-  const bool graph = options_.backward && at::GradMode::is_enabled();
+  const bool graph = options_.backward && session_->phase() != Phase::optimizer;
   return graph ? options_.graph_float_limit : options_.float_limit;
 }
 
@@ -141,8 +142,9 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
     return found->second.meta;
   }
   ExternalStorage& entry = external(tensor);
+  const c10::InferenceMode normal(false);  // it may be used in a graph later
   if (!entry.shadow) {
-    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}, true, {}};
+    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}, {}, true, {}};
     entry.shadow = meta_storage(static_cast<int64_t>(storage->nbytes()), tag);
   }
   at::Tensor meta = alias_on(tensor, entry.shadow, meta_keys());
@@ -157,7 +159,8 @@ at::Tensor Trace::shadow_of_own(const at::Tensor& tensor, const StorageTag& tag)
     return at::Tensor(
         at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
   }
-  auto* shadow = new StorageTag{session_, tag.id, tag.role, tag.values, {}, true, tensor.storage()};
+  auto* shadow =
+      new StorageTag{session_, tag.id, tag.role, tag.values, {}, {}, true, tensor.storage()};
   const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
   at::Tensor meta = alias_on(tensor, meta_storage(bytes, shadow), meta_keys());
   graph_roots_.join(tensor, meta);
@@ -230,6 +233,29 @@ void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
                                                       as.storage_offset());
 }
 
+void Trace::assume_flag(const at::Tensor& tensor, bool flag) {
+  if (tensor.scalar_type() != at::kBool || !tensor.has_storage()) return;
+  if (StorageTag* tag = tag_of(tensor)) tag->flag = flag;
+}
+
+bool Trace::assumed_flag(const at::Tensor& tensor) const {
+  const StorageTag* tag = tensor.has_storage() ? tag_of(tensor) : nullptr;
+  return tag != nullptr && tag->flag.value_or(false);
+}
+
+void Trace::bump_version(const at::Tensor& tensor) {
+  if (tensor.is_inference()) return;
+  if (is_own(tensor)) return tensor.unsafeGetTensorImpl()->bump_version();
+  const at::Tensor stand_in = shadow(tensor);
+  if (stand_in.is_same(tensor)) keep_version(tensor);
+  stand_in.unsafeGetTensorImpl()->bump_version();
+}
+
+void Trace::keep_version(const at::Tensor& tensor) {
+  if (is_own(tensor) || tensor.is_inference()) return;
+  versions_.emplace(tensor.unsafeGetTensorImpl(), std::pair(tensor, tensor._version()));
+}
+
 void Trace::keep_metadata(const at::Tensor& tensor) {
   if (!tensor.is_meta() || !tensor.has_storage()) return;
   const bool again = !changed_metadata_.empty() && changed_metadata_.back().tensor.is_same(tensor);
@@ -247,6 +273,11 @@ void Trace::restore() {
   restore_metadata();
   cast_cache_.clear();
   graph_roots_.restore();
+  for (const auto& [impl, kept] : versions_) {
+    c10::VariableVersion version = impl->version_counter();  // shares the count
+    version.set_version(kept.second);
+  }
+  versions_.clear();
 }
 
 void Trace::restore_metadata() {
@@ -262,7 +293,7 @@ void Trace::restore_metadata() {
 void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
-  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer), false, {}};
+  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer), {}, false, {}};
   const at::Device device = tag->memory.device();
   impl->set_data_ptr_noswap(at::DataPtr(tag->memory.get(), tag, &release_tag, device));
   if (device.type() == at::kMeta) impl->set_throw_on_mutable_data_ptr();
@@ -295,7 +326,8 @@ Place Trace::place() const {
 void Trace::note_gradient(const c10::IValue& output) {
   const at::Tensor leaf = accumulating_leaf();
   if (!leaf.defined() || !output.isTensor()) return;
-  graph_roots_.remember_gradient(leaf);
+  // What the trace has made itself goes with it.
+  if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
   session_->mark_gradient(identify(output.toTensor()).storage);
 }
 

@@ -7,6 +7,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,9 @@ struct StorageTag {
   uint32_t id = 0;
   Role role = Role::activation;
   Values values = Values::unknown;
-  at::DataPtr memory;      // the real memory, where there is some
-  bool is_shadow = false;  // it stands for another storage, and is no memory of its own
+  at::DataPtr memory;        // the real memory, where there is some
+  std::optional<bool> flag;  // what a training loop reads where values are not known
+  bool is_shadow = false;    // it stands for another storage, and is no memory of its own
   // Of a shadow: the real storage of the trace's own that it stands for and keeps alive.
   c10::Storage original;
 };
@@ -82,6 +84,9 @@ class Trace final : public c10::DebugInfoBase {
   at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
+  // What a truth value of unknown numbers is taken to be, where a training loop asks.
+  void assume_flag(const at::Tensor& tensor, bool flag);
+  bool assumed_flag(const at::Tensor& tensor) const;
   // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
   at::Tensor writable_value(const at::Tensor& tensor);
   // An in-place write whose result is not known.
@@ -102,6 +107,10 @@ class Trace final : public c10::DebugInfoBase {
 
   // An in-place change of sizes and strides (t_, squeeze_): undone when the trace stops.
   void change_metadata(const at::Tensor& tensor, const at::Tensor& as);
+  // Autograd finds by its version that a tensor was written to after it was saved. The user's own
+  // tensors get theirs back.
+  void bump_version(const at::Tensor& tensor);
+  void keep_version(const at::Tensor& tensor);
   // Before an operator writes to a meta tensor of the user's, which no shadow stands for.
   void keep_metadata(const at::Tensor& tensor);
   // Puts back what the trace changed in tensors of the user's.
@@ -166,6 +175,7 @@ class Trace final : public c10::DebugInfoBase {
   std::map<int8_t, at::Tensor> wrapped_numbers_;
   at::Generator generator_;
   GraphRoots graph_roots_;
+  ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, int64_t>> versions_;
 };
 
 // Is a tensor with a Python dispatch a FakeTensor? The bindings say how to find out.

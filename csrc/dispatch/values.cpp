@@ -191,17 +191,25 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
     return scalar_of(tensor.scalar_type(), answer->second);
   }
   // A training loop logs its loss and looks for bad values: all is well.
-  if (trace.options().backward && module < 0) {
-    const bool flag = tensor.scalar_type() == at::kBool;
+  if (in_training_loop(trace)) {
+    const bool is_flag = tensor.scalar_type() == at::kBool;
+    const bool reads = !is_flag || trace.assumed_flag(tensor);
     session.assume(std::string("a value that a training loop asks for reads ") +
-                   (flag ? "false" : "1") + " (" + op.name + ")");
-    return scalar_of(tensor.scalar_type(), flag ? 0 : 1);
+                   (!is_flag ? "1"
+                    : reads  ? "true"
+                             : "false") +
+                   " (" + op.name + ")");
+    return scalar_of(tensor.scalar_type(), reads ? 1 : 0);
   }
   raise(ErrorKind::data_dependent,
         std::string("the model asks ") + question + " that nothing was computed for (" + op.name +
             " " + session.describe_scope() + "). Pass assume={\"" + path +
             "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
             "question.");
+}
+
+bool in_training_loop(const Trace& trace) {
+  return trace.options().backward && trace.session()->current_scope() == 0;
 }
 
 void check_rows(const at::Tensor& table, const at::Tensor& indices) {

@@ -33,6 +33,9 @@ at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes);
 c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
                            const char* question = "for the value of a tensor");
 
+// A training step's own code around the model: there every value is taken to be a good one.
+bool in_training_loop(const Trace& trace);
+
 // Raises IndexError as the CPU kernel would when an index that is known is outside of the table.
 void check_rows(const at::Tensor& table, const at::Tensor& indices);
 
