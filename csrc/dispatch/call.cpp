@@ -294,7 +294,7 @@ class Call {
       const bool write = op_.writes(i);
       map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
         if (write) trace_.keep_metadata(tensor);
-        if (write && in_graph_ && tensor.is_meta()) trace_.keep_version(tensor);
+        if (write && in_graph_) trace_.keep_version(tensor);
         at::Tensor shadow = stand_in(tensor, i);
         if (!shadow.is_same(tensor)) shadows.emplace_back(shadow, tensor);
         return shadow;

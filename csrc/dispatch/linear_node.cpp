@@ -1,6 +1,7 @@
 #include "dispatch/linear_node.h"
 
 #include <ATen/EmptyTensor.h>
+#include <ATen/SavedTensorHooks.h>
 #include <ATen/core/grad_mode.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
@@ -87,24 +88,25 @@ struct LinearBackward final : torch::autograd::Node {
 
 variable_list LinearBackward::apply(variable_list&& gradients) {
   variable_list results(has_bias ? 3 : 2);
+  const size_t of_input_at = has_bias ? 1 : 0, of_weight_at = of_input_at + 1;
   at::Tensor gradient = std::move(gradients[0]);
   if (!gradient.defined()) return results;
   const bool flattened = input_sizes.size() > 2;
   if (flattened) gradient = reshaped(gradient, {-1, gradient.size(-1)});
-  if (task_should_compute_output(0)) {
+  if (task_should_compute_output(of_input_at)) {
     const at::Tensor matrix = weight.unpack();
     at::Tensor of_input = input_column_major
                               ? transposed(mm(transposed(matrix), transposed(gradient)))
                               : mm(gradient, matrix);
-    results[0] = flattened ? reshaped(of_input, input_sizes) : of_input;
+    results[of_input_at] = flattened ? reshaped(of_input, input_sizes) : of_input;
   }
-  if (task_should_compute_output(1)) {
+  if (task_should_compute_output(of_weight_at)) {
     at::Tensor rows = input.unpack();
     if (flattened) rows = as_rows(rows);
-    results[1] = weight_row_major ? mm(transposed(gradient), rows)
-                                  : transposed(mm(transposed(rows), gradient));
+    results[of_weight_at] = weight_row_major ? mm(transposed(gradient), rows)
+                                             : transposed(mm(transposed(rows), gradient));
   }
-  if (has_bias && task_should_compute_output(2)) results[2] = gradient;
+  if (has_bias && task_should_compute_output(0)) results[0] = gradient;
   return results;
 }
 
@@ -131,7 +133,8 @@ bool linear_in_graph(Stack& stack, Trace& trace) {
   const c10::IValue* arguments = stack.data() + (stack.size() - 3);
   const at::Tensor input = arguments[0].toTensor(), weight = arguments[1].toTensor();
   const at::Tensor bias = arguments[2].isNone() ? at::Tensor() : arguments[2].toTensor();
-  if (!is_plain(input, weight, bias)) return false;
+  // Hooks on saved tensors see what PyTorch's own functions save.
+  if (!is_plain(input, weight, bias) || at::SavedTensorDefaultHooks::is_enabled()) return false;
   c10::DimVector sizes(input.sizes());
   sizes.back() = weight.size(0);
   at::Tensor output(at::detail::empty_meta(sizes, input.scalar_type()));
@@ -139,7 +142,7 @@ bool linear_in_graph(Stack& stack, Trace& trace) {
 
   auto node = make_node<LinearBackward>();
   if (bias.defined()) {
-    node->set_next_edges(torch::autograd::collect_next_edges(input, weight, bias));
+    node->set_next_edges(torch::autograd::collect_next_edges(bias, input, weight));
   } else {
     node->set_next_edges(torch::autograd::collect_next_edges(input, weight));
   }

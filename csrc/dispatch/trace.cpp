@@ -46,6 +46,11 @@ at::Tensor alias_on(const at::Tensor& tensor, const c10::Storage& storage,
                                                      tensor.storage_offset());
   if (tensor.is_conj()) alias._set_conj(true);
   if (tensor.is_neg()) alias._set_neg(true);
+  // A write to either is one to both.
+  if (!tensor.is_inference() && !alias.is_inference()) {
+    alias.unsafeGetTensorImpl()->set_version_counter(
+        tensor.unsafeGetTensorImpl()->version_counter());
+  }
   return alias;
 }
 
@@ -245,10 +250,8 @@ bool Trace::assumed_flag(const at::Tensor& tensor) const {
 
 void Trace::bump_version(const at::Tensor& tensor) {
   if (tensor.is_inference()) return;
-  if (is_own(tensor)) return tensor.unsafeGetTensorImpl()->bump_version();
-  const at::Tensor stand_in = shadow(tensor);
-  if (stand_in.is_same(tensor)) keep_version(tensor);
-  stand_in.unsafeGetTensorImpl()->bump_version();
+  keep_version(tensor);
+  tensor.unsafeGetTensorImpl()->bump_version();
 }
 
 void Trace::keep_version(const at::Tensor& tensor) {
