@@ -48,7 +48,7 @@ class Kinds {
     if (info.external) return of_external(storage);
     const Life& life = lives_[storage];
     if (info.phase == Phase::optimizer) {
-      return life.freed >= step_end_[life.made] ? MemoryKind::optimizer : MemoryKind::temporaries;
+      return life.freed > step_end_[life.made] ? MemoryKind::optimizer : MemoryKind::temporaries;
     }
     if (info.phase == Phase::backward) {
       return info.recomputed ? MemoryKind::activations : MemoryKind::temporaries;

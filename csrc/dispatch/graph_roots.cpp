@@ -57,15 +57,13 @@ void GraphRoots::restore() {
   gradients_.clear();
 }
 
-at::Tensor accumulating_leaf() {
+RunningNode running_node() {
   const auto node = torch::autograd::get_current_node();
+  if (!node) return {};
+  // Leaves' functions come before all others, and so have the last number.
+  if (node->sequence_nr() != UINT64_MAX) return {static_cast<int64_t>(node->sequence_nr()), {}};
   const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get());
-  return accumulate == nullptr ? at::Tensor() : accumulate->variable;
-}
-
-int64_t running_sequence_number() {
-  const auto node = torch::autograd::get_current_node();
-  return node ? static_cast<int64_t>(node->sequence_nr()) : -1;
+  return {-1, accumulate == nullptr ? at::Tensor() : accumulate->variable};
 }
 
 }  // namespace nnprof

@@ -28,9 +28,11 @@ class GraphRoots {
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> gradients_;
 };
 
-// The leaf whose gradient is being accumulated; undefined when none is.
-at::Tensor accumulating_leaf();
-// The number of the gradient function that is running, -1 when none is.
-int64_t running_sequence_number();
+// The gradient function that is running.
+struct RunningNode {
+  int64_t number = -1;  // in the order they were made; -1: none runs, or a leaf's
+  at::Tensor leaf;      // whose gradient is being accumulated
+};
+RunningNode running_node();
 
 }  // namespace nnprof

@@ -314,20 +314,20 @@ void Trace::adopt(const at::Tensor& output, Values values) {
 Place Trace::place() const {
   const bool grad_enabled = at::GradMode::is_enabled();
   if (!session_->in_backward()) return session_->place(-1, grad_enabled);
-  // Of a leaf whose gradient is accumulated: where it was used first.
-  const at::Tensor leaf = accumulating_leaf();
-  if (leaf.defined()) {
-    const int64_t storage = number_of_external(leaf);
-    return session_->place(
-        storage < 0 ? 0 : session_->storages()[static_cast<size_t>(storage)].scope, grad_enabled);
+  const RunningNode node = running_node();
+  int64_t scope = -1;
+  if (node.leaf.defined()) {
+    // Of a leaf whose gradient is accumulated: where it was used first.
+    const int64_t storage = number_of_external(node.leaf);
+    scope = storage < 0 ? 0 : session_->storages()[static_cast<size_t>(storage)].scope;
+  } else if (node.number >= 0) {
+    scope = session_->scope_of_sequence(static_cast<uint64_t>(node.number));
   }
-  const int64_t number = running_sequence_number();
-  return session_->place(
-      number < 0 ? -1 : session_->scope_of_sequence(static_cast<uint64_t>(number)), grad_enabled);
+  return session_->place(scope, grad_enabled);
 }
 
 void Trace::note_gradient(const c10::IValue& output) {
-  const at::Tensor leaf = accumulating_leaf();
+  const at::Tensor leaf = running_node().leaf;
   if (!leaf.defined() || !output.isTensor()) return;
   // What the trace has made itself goes with it.
   if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);

@@ -79,7 +79,12 @@ def _keeping(scale: Callable[..., Any]) -> Callable[..., Any]:
         running = _running()
         if running is not None:
             held = dict(self.__dict__)
-            running.keep(self, lambda: (self.__dict__.clear(), self.__dict__.update(held)))
+
+            def restore() -> None:
+                self.__dict__.clear()
+                self.__dict__.update(held)
+
+            running.keep(self, restore)
         return scale(self, *args, **kwargs)
 
     return keeping
@@ -95,7 +100,7 @@ def _replace(function: FunctionType, by: Callable[..., Any], **needed: Any) -> C
 
     def undo() -> None:
         function.__code__ = code
-        function.__kwdefaults__ = None  # type: ignore[assignment]
+        function.__kwdefaults__ = None
 
     return undo
 
