@@ -309,7 +309,10 @@ class Call {
     }
     give_back_originals(shadows);
     for (int i : op_.written) {
-      if (op_.known == Known::finite_check && i == 1) continue;  // found_inf stays zero
+      if (op_.known == Known::finite_check && i == 1) {  // found_inf stays zero
+        for_each_tensor(originals[1], [&](const at::Tensor& t) { trace_.assume_flag(t, false); });
+        continue;
+      }
       for_each_tensor(originals[static_cast<size_t>(i)],
                       [&](const at::Tensor& t) { trace_.lose_values(t, values_of_outputs()); });
     }

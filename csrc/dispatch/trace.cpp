@@ -239,13 +239,13 @@ void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
 }
 
 void Trace::assume_flag(const at::Tensor& tensor, bool flag) {
-  if (tensor.scalar_type() != at::kBool || !tensor.has_storage()) return;
+  if (!tensor.has_storage()) return;
   if (StorageTag* tag = tag_of(tensor)) tag->flag = flag;
 }
 
-bool Trace::assumed_flag(const at::Tensor& tensor) const {
+std::optional<bool> Trace::assumed_flag(const at::Tensor& tensor) const {
   const StorageTag* tag = tensor.has_storage() ? tag_of(tensor) : nullptr;
-  return tag != nullptr && tag->flag.value_or(false);
+  return tag == nullptr ? std::nullopt : tag->flag;
 }
 
 void Trace::bump_version(const at::Tensor& tensor) {

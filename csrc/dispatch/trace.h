@@ -84,9 +84,10 @@ class Trace final : public c10::DebugInfoBase {
   at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
-  // What a truth value of unknown numbers is taken to be, where a training loop asks.
+  // What a truth value of unknown numbers is taken to be, where a training loop asks; also one that
+  // is a float, such as GradScaler's `found_inf`.
   void assume_flag(const at::Tensor& tensor, bool flag);
-  bool assumed_flag(const at::Tensor& tensor) const;
+  std::optional<bool> assumed_flag(const at::Tensor& tensor) const;
   // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
   at::Tensor writable_value(const at::Tensor& tensor);
   // An in-place write whose result is not known.

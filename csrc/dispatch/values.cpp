@@ -193,12 +193,10 @@ c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& 
   // A training loop logs its loss and looks for bad values: all is well.
   if (in_training_loop(trace)) {
     const bool is_flag = tensor.scalar_type() == at::kBool;
-    const bool reads = !is_flag || trace.assumed_flag(tensor);
+    const bool reads = trace.assumed_flag(tensor).value_or(!is_flag);
     session.assume(std::string("a value that a training loop asks for reads ") +
-                   (!is_flag ? "1"
-                    : reads  ? "true"
-                             : "false") +
-                   " (" + op.name + ")");
+                   (is_flag ? (reads ? "true" : "false") : (reads ? "1" : "0")) + " (" + op.name +
+                   ")");
     return scalar_of(tensor.scalar_type(), reads ? 1 : 0);
   }
   raise(ErrorKind::data_dependent,
