@@ -2,6 +2,7 @@
 // Outputs and operations are those of the other operator's rule, element by element of the lists;
 // the in-place siblings, which return nothing, are derived.
 #include <ATen/ExpandUtils.h>
+#include <ATen/MemoryOverlap.h>
 #include <ATen/core/List_inl.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/linalg_vector_norm_meta_dispatch.h>
@@ -15,6 +16,7 @@
 #include "rules/outputs.h"
 #include "rules/registry.h"
 #include "rules/rule.h"
+#include "rules/views.h"
 
 namespace nnprof {
 namespace {
@@ -147,8 +149,17 @@ Tensors zeros(at::TensorList self) {
   return of_each(self, [](const at::Tensor& tensor) { return empty_preserving(tensor); });
 }
 
+// With its strides and offset, in a storage of the same size, unless elements overlap.
+at::Tensor with_layout_of(const at::Tensor& like) {
+  const bool plain = like.storage_offset() == 0 && like.is_non_overlapping_and_dense();
+  if (plain || at::has_internal_overlap(like) == at::MemOverlap::Yes) return empty_preserving(like);
+  const auto bytes = static_cast<int64_t>(like.storage().nbytes());
+  const at::Tensor whole = empty_like_dtype({bytes / like.element_size()}, like);
+  return view_of(whole, like.sizes(), like.strides(), like.storage_offset());
+}
+
 Tensors copies(at::TensorList self, at::TensorList source, bool /*non_blocking*/) {
-  Tensors outputs = zeros(self);
+  Tensors outputs = of_each(self, &with_layout_of);
   TORCH_CHECK(self.size() == source.size(), "Tensor lists must have the same number of tensors, ",
               "got ", self.size(), " and ", source.size());
   for (size_t i = 0; i < self.size(); ++i) {
