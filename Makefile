@@ -51,8 +51,9 @@ bench-large: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold full-size model
 bench-training: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold training steps against real ones on the CPU, and time them
 	@$(python) benchmarks/training.py
 
-bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate  ## estimates, replays and real forwards side by side on this machine's GPU (7 min)
+bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate  ## estimates, replays, real forwards and training steps side by side on this machine's GPU (10 min)
 	@$(python) benchmarks/gpu.py
+	@$(python) benchmarks/gpu_training.py
 
 lint: $(stamps)/requirements $(stamps)/extra-dev  ## check style and types
 	@$(python) -m ruff check
