@@ -17,6 +17,7 @@ import contextlib
 import gc
 import io
 import json
+import os
 import statistics
 import sys
 import time
@@ -213,7 +214,8 @@ def full_size(name: str) -> Result:
 
 def flop_counter(model: nn.Module, ids: Tensor) -> FlopCounterMode:
     """A forward and backward, counted; the gradients stay."""
-    with FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False)
+    with counter:
         model(ids).sum().backward()
     return counter
 
@@ -355,7 +357,7 @@ def peak_cells(peak: Result) -> list[str]:
 
 def off(pair: Result) -> float:
     """By how many percent nnprof is off the real number."""
-    return 100 * (pair["nnprof"] / pair["real"] - 1)
+    return 100.0 * (int(pair["nnprof"]) / int(pair["real"]) - 1.0)
 
 
 def megabytes(count: int) -> str:
@@ -469,7 +471,8 @@ def main() -> int:
         return 0
 
     console = Console(width=None if sys.stdout.isatty() else 140)
-    result: Result = {"conditions": conditions("torchvision", "transformers")}
+    known = conditions("torchvision", "transformers") | {"load": os.getloadavg()[0]}
+    result: Result = {"conditions": known}
     # Times first, while the machine is as quiet as it was when it was called.
     parts = {"full_size": FULL_SIZE, "real_model": MODELS, "checkpointing": BLOCKS}
     for part, names in parts.items():

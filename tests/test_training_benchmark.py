@@ -39,10 +39,12 @@ def missed(bars: list[dict[str, Any]]) -> list[str]:
     return [bar["name"] for bar in bars if not bar["met"]]
 
 
+@pytest.mark.long  # other tests compare the same, in this process
 def test_real_steps() -> None:
     assert not missed(training.bars_of_real(measured("real_model", "lstm")))
 
 
+@pytest.mark.long
 def test_checkpointing() -> None:
     assert not missed(training.bars_of_checkpointing(measured("checkpointing", "llama-2-layers")))
 
