@@ -29,7 +29,7 @@ sources := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -nam
 
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help build demo test bench bench-large bench-gpu lint format clean distclean
+.PHONY: help build demo test bench bench-large bench-training bench-gpu lint format clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -48,8 +48,12 @@ bench: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-bench  ## comp
 bench-large: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold full-size models against their published numbers
 	@$(python) benchmarks/large.py
 
-bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate  ## estimates, replays and real forwards side by side on this machine's GPU (7 min)
+bench-training: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold training steps against real ones on the CPU, and time them
+	@$(python) benchmarks/training.py
+
+bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate  ## estimates, replays, real forwards and training steps side by side on this machine's GPU (10 min)
 	@$(python) benchmarks/gpu.py
+	@$(python) benchmarks/gpu_training.py
 
 lint: $(stamps)/requirements $(stamps)/extra-dev  ## check style and types
 	@$(python) -m ruff check

@@ -35,6 +35,9 @@ class LlamaConfig:
 
 
 LLAMA_2_7B = LlamaConfig()
+LLAMA_3_8B = LlamaConfig(
+    ffn=14336, kv_heads=8, vocabulary=128256, context=8192, rope_theta=500000.0
+)
 LLAMA_3_70B = LlamaConfig(
     hidden=8192,
     ffn=28672,

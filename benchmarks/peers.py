@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 import conditions
 import tools
 import torch
+from bars import bar, show_bars
 from children import Result, child
 from models import BENCHMARK_MODELS
 from rich.console import Console
@@ -206,27 +207,6 @@ def bars(all_ratios: dict[str, Result], growth: Result) -> list[Result]:
         name = f"{MEMORY_MODEL}: growth of peak memory"
         found.append(bar(name, value, "<=", MEMORY_GROWTH / 1e6, " MB"))
     return found
-
-
-def bar(name: str, value: float | None, relation: str, limit: float, unit: str) -> Result:
-    met = None
-    if value is not None:
-        met = value >= limit if relation == ">=" else value <= limit
-    return {"name": name, "value": value, "relation": relation, "limit": limit, "unit": unit} | {
-        "met": met
-    }
-
-
-def show_bars(console: Console, found: list[Result]) -> None:
-    table = Table(title="Bars", title_justify="left")
-    for heading in ("what", "value", "bar", ""):
-        table.add_column(heading, justify="left" if heading in ("what", "") else "right")
-    words = {True: "[green]met[/]", False: "[red]MISSED[/]", None: "[yellow]not measured[/]"}
-    for bar in found:
-        value = "-" if bar["value"] is None else f"{bar['value']:.2f}{bar['unit']}"
-        limit = f"{bar['relation']} {bar['limit']:g}{bar['unit']}"
-        table.add_row(bar["name"], value, limit, words[bar["met"]])
-    console.print(table)
 
 
 def disagreements(cells: dict[str, dict[str, Result]]) -> list[str]:
