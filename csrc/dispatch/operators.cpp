@@ -89,6 +89,7 @@ const RuleEntry* matching(const std::vector<RuleEntry>& entries, const std::stri
 
 bool adopt(Operator& op, const std::string& functional, Variant variant, size_t argument_count) {
   for (const RuleEntry& entry : rules_of_function(functional)) {
+    if (variant == Variant::out && entry.rule->has(kNoOut)) continue;
     const std::string base(operator_name(*entry.rule));
     const size_t dot = base.find('.');
     const auto handle = c10::Dispatcher::singleton().findSchema(

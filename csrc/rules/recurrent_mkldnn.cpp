@@ -1,4 +1,6 @@
 // oneDNN's LSTM layers, which PyTorch runs on the CPU: one direction of one layer a call.
+#include <ATen/core/grad_mode.h>
+
 #include <tuple>
 
 #include "rules/families.h"
@@ -55,9 +57,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor> layer(
     bool /*batch_first*/, bool /*train*/) {
   check_layer(input, weight0, weight1, hidden_size);
   const int64_t steps = input.size(0), batch = input.size(1);
-  const int64_t kept = workspace_bytes(steps, batch, input.size(2), hidden_size);
+  at::Tensor kept;
+  if (at::GradMode::is_enabled()) {
+    kept = empty_of({workspace_bytes(steps, batch, input.size(2), hidden_size)}, at::kByte);
+  }
   return {empty_like_dtype({steps, batch, hidden_size}, input), empty_like_dtype(hx.sizes(), hx),
-          empty_like_dtype(cx.sizes(), cx), empty_of({kept}, at::kByte)};
+          empty_like_dtype(cx.sizes(), cx), kept};
 }
 
 using Gradients =
@@ -74,13 +79,11 @@ Gradients layer_backward(const at::Tensor& input, const at::Tensor& weight1,
                          bool /*bidirectional*/, IntArrayRef /*batch_sizes*/, bool /*batch_first*/,
                          const at::Tensor& /*workspace*/) {
   check_layer(input, weight1, weight2, hidden_size);
-  // Both biases are added, and have one gradient.
-  const at::Tensor of_biases = empty_like_dtype(weight3.sizes(), weight3);
   return {empty_like_dtype(input.sizes(), input),
           empty_like_dtype(weight1.sizes(), weight1),
           empty_like_dtype(weight2.sizes(), weight2),
-          of_biases,
-          of_biases,
+          empty_like_dtype(weight3.sizes(), weight3),
+          empty_like_dtype(weight3.sizes(), weight3),
           empty_like_dtype(hx.sizes(), hx),
           empty_like_dtype(cx.sizes(), cx)};
 }
@@ -111,7 +114,10 @@ const Rule kTable[] = {
      "weight3, Tensor hx_, Tensor cx_, bool reverse, int[] batch_sizes, int mode, int hidden_size, "
      "int num_layers, bool has_biases, bool bidirectional, bool batch_first, bool train) -> "
      "(Tensor, Tensor, Tensor, Tensor)",
-     boxed<&layer>, layer_cost},
+     boxed<&layer>,
+     layer_cost,
+     {},
+     kNoOut},
     {"aten::mkldnn_rnn_layer_backward(Tensor input, Tensor weight1, Tensor weight2, Tensor "
      "weight3, Tensor weight4, Tensor hx_, Tensor cx_tmp, Tensor output, Tensor hy_, Tensor cy_, "
      "Tensor? grad_output, Tensor? grad_hy, Tensor? grad_cy, bool reverse, int mode, int "

@@ -46,6 +46,7 @@ enum RuleFlag : uint32_t {
   kSizesOnly = 1 << 10,     // of the first tensor only sizes and dtype are read (zeros_like)
   kLikeSecond = 1 << 11,    // of the second tensor only sizes and dtype are read (expand_as)
   kCostsByValue = 1 << 12,  // the cost function reads known integers
+  kNoOut = 1 << 13,         // PyTorch's out= sibling never works: no rule is derived for it
 };
 
 struct Rule {

@@ -20,8 +20,11 @@ def switch_on_region(dtype: torch.dtype, device: str) -> Callable[[], object]:
     before = torch.is_autocast_enabled(device), torch.get_autocast_dtype(device)
     torch.set_autocast_enabled(device, True)
     torch.set_autocast_dtype(device, dtype)
+    torch.autocast_increment_nesting()
 
     def restore() -> None:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()
         torch.set_autocast_enabled(device, before[0])
         torch.set_autocast_dtype(device, before[1])
 

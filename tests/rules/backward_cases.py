@@ -118,6 +118,26 @@ def _recurrent() -> Iterator[Case]:
     state = [torch.rand(2, 4) for _ in range(4)]
     yield "_thnn_fused_lstm_cell_backward_impl", (*state, torch.rand(2, 16), True), {}
     yield "_thnn_fused_gru_cell_backward", (state[0], torch.rand(2, 20), True), {}
+    yield from _mkldnn_layers()
+
+
+def _mkldnn_layers() -> Iterator[Case]:
+    # The kept workspace is padded in several ways: sizes of each kind.
+    for steps, batch, inputs, hidden in (
+        (3, 2, 4, 5),
+        (2, 3, 70, 9),
+        (4, 1, 64, 64),
+        (1, 2, 8, 64),
+    ):
+        weights = [weight.detach() for weight in nn.LSTM(inputs, hidden).parameters()]
+        x, state = torch.rand(steps, batch, inputs), torch.rand(batch, hidden)
+        options = False, [], 2, hidden, 1, True, False, False, True
+        yield "mkldnn_rnn_layer", (x, *weights, state, state, *options), {}
+        out, hy, cy, kept = torch.ops.aten.mkldnn_rnn_layer(x, *weights, state, state, *options)
+        given = (x, *weights, state, state, out, hy, cy, out, hy, cy)
+        reverse, sizes, mode, _, layers, biases, both, first, train = options
+        rest = (reverse, mode, hidden, layers, biases, train, both, sizes, first, kept)
+        yield "mkldnn_rnn_layer_backward", (*given, *rest), {}
 
 
 def _others() -> Iterator[Case]:
