@@ -425,8 +425,8 @@ def bars_of_checkpointing(results: dict[str, Result]) -> list[Result]:
         again = result.get("recomputed_products")
         more = abs(again["nnprof"] - again["real"]) if again else None
         found.append(bar(f"{name}: recomputed MACs outside attention, off by", more, "<=", 0, ""))
-        title = f"{name}, checkpointed"
-        found += bars_of_peaks(title, result, ("with",))
+        title = f"{name}, checkpoints"
+        found += bars_of_peaks(title, result, ("without", "with"))
     return found
 
 
