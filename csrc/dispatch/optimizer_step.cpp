@@ -45,6 +45,15 @@ at::Tensor counter(bool on_device, Trace& trace) {
   return made;
 }
 
+// Python gives an operator its numbers as tensors: of no dimension, and marked.
+at::Tensor number(double value) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  at::Tensor made = at::detail::empty_cpu({}, at::TensorOptions().dtype(at::kDouble));
+  *made.mutable_data_ptr<double>() = value;
+  made.unsafeGetTensorImpl()->set_wrapped_number(true);
+  return made;
+}
+
 using List = std::vector<at::Tensor>;
 
 template <class Member>
@@ -104,7 +113,6 @@ OptimizerStep::OptimizerStep(OptimizerKind kind, OptimizerImplementation impleme
 std::vector<OptimizerStep::Group> OptimizerStep::groups() {
   std::vector<Group> groups;
   for (State& state : states_) {
-    state.gradient = state.parameter.grad();
     if (!state.gradient.defined()) continue;
     const auto dtype = state.parameter.scalar_type();
     const auto same = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
@@ -122,10 +130,20 @@ std::vector<OptimizerStep::Group> OptimizerStep::groups() {
 void OptimizerStep::step(Trace& trace) {
   const InPhase in_optimizer(*trace.session());
   const at::NoGradGuard no_grad;
+  for (State& state : states_) state.gradient = state.parameter.grad();
+  if (implementation_ == OptimizerImplementation::loop) {
+    for (const State& state : states_) {
+      if (state.gradient.defined()) step_in_loop(state);
+    }
+  } else {
+    step_groups(trace);
+  }
+  for (State& state : states_) state.gradient.reset();
+}
+
+void OptimizerStep::step_groups(Trace& trace) {
   for (const Group& group : groups()) {
-    if (implementation_ == OptimizerImplementation::loop) {
-      for (const State* state : group) step_in_loop(*state);
-    } else if (implementation_ == OptimizerImplementation::fused) {
+    if (implementation_ == OptimizerImplementation::fused) {
       step_fused(group, trace);
     } else if (is_adam()) {
       step_adam(group, trace);
@@ -133,7 +151,6 @@ void OptimizerStep::step(Trace& trace) {
       step_sgd(group, trace);
     }
   }
-  for (State& state : states_) state.gradient.reset();
 }
 
 // torch/optim/adam.py, _single_tensor_adam; torch/optim/sgd.py, _single_tensor_sgd
@@ -142,17 +159,18 @@ void OptimizerStep::step_in_loop(const State& state) const {
   at::Tensor first = state.first, second = state.second, steps = state.steps;
   if (!is_adam()) {
     if (settings_.momentum != 0) {
-      first.mul_(settings_.momentum).add_(gradient, 1);
+      first.mul_(number(settings_.momentum)).add_(gradient, 1);
       gradient = settings_.nesterov ? gradient.add(first, settings_.momentum) : first;
     }
     parameter.add_(gradient, -kLearningRate);
     return;
   }
-  steps.add_(1);
-  if (kind_ == OptimizerKind::adamw) parameter.mul_(1 - kLearningRate * kAdamWDecay);
+  steps.add_(number(1));
+  if (kind_ == OptimizerKind::adamw) parameter.mul_(number(1 - kLearningRate * kAdamWDecay));
   first.lerp_(gradient, 1 - kBeta1);
-  second.mul_(kBeta2).addcmul_(gradient, gradient, 1 - kBeta2);
-  at::Tensor denominator = second.sqrt().div(std::sqrt(bias_correction(kBeta2))).add_(kEpsilon);
+  second.mul_(number(kBeta2)).addcmul_(gradient, gradient, 1 - kBeta2);
+  const at::Tensor correction = number(std::sqrt(bias_correction(kBeta2)));
+  at::Tensor denominator = second.sqrt().div(correction).add_(number(kEpsilon));
   parameter.addcdiv_(first, denominator, -(kLearningRate / bias_correction(kBeta1)));
 }
 

@@ -45,6 +45,7 @@ class OptimizerStep {
 
   bool is_adam() const { return kind_ != OptimizerKind::sgd; }
   std::vector<Group> groups();
+  void step_groups(Trace& trace);
   void step_in_loop(const State& state) const;
   void step_sgd(const Group& group, Trace& trace) const;
   void step_adam(const Group& group, Trace& trace) const;

@@ -196,7 +196,9 @@ at::Tensor Trace::wrapped_number(c10::ScalarType dtype) {
 }
 
 at::Tensor Trace::value(const at::Tensor& tensor) {
-  if (!tensor.has_storage()) return tensor;
+  // A number of the program's takes no memory of the device's.
+  const bool number = tensor.unsafeGetTensorImpl()->is_wrapped_number();
+  if (number || !tensor.has_storage()) return tensor;
   if (const StorageTag* tag = tag_of(tensor)) {
     return tag->original ? alias_on(tensor, tag->original, cpu_keys()) : tensor;
   }

@@ -178,16 +178,7 @@ def test_attention(kv_heads: int, masked: str, target: str) -> None:
     assert 2 * backward == (5 if fused else 4) * product
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "cpu",
-        pytest.param(
-            "cuda",
-            marks=pytest.mark.xfail(strict=True, reason="sdpa_kernel() is not asked on CUDA"),
-        ),
-    ],
-)
+@pytest.mark.parametrize("target", ["cpu", "cuda"])
 def test_attention_in_plain_products(target: str) -> None:
     query, key, value = leaf(2, 2, 6, 8), leaf(2, 2, 5, 8), leaf(2, 2, 5, 8)
     product = oracles.attention(query.shape, key.shape, value.shape)

@@ -270,7 +270,6 @@ PROGRAMS: dict[str, Program] = {
 
 BUGS = {
     "expanded gradient of a product": "a CPU's product copies an operand of stride 0",
-    "gradient penalty": "zeros that a gradient function makes are real",
     "autocast": "cast weights stay after the region has ended",
     "in place": "the engine adds gradients in place",
     "attention": "the CPU's fused backward takes buffers",
