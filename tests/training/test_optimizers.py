@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -185,10 +184,23 @@ def test_counters_on_the_host_take_no_device_memory() -> None:
 
 # Every class --------------------------------------------------------------------------------------
 
-BY_NAME = """
-    sgd momentum nesterov adam adamw adafactor muon adagrad adadelta adamax asgd nadam radam rmsprop
-    rprop
-""".split()
+BY_NAME = [
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adam",
+    "adamw",
+    "adafactor",
+    "muon",
+    "adagrad",
+    "adadelta",
+    "adamax",
+    "asgd",
+    "nadam",
+    "radam",
+    "rmsprop",
+    "rprop",
+]
 
 
 def trained(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
