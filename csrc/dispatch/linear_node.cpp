@@ -134,7 +134,9 @@ bool linear_in_graph(Stack& stack, Trace& trace) {
   const at::Tensor input = arguments[0].toTensor(), weight = arguments[1].toTensor();
   const at::Tensor bias = arguments[2].isNone() ? at::Tensor() : arguments[2].toTensor();
   // Hooks on saved tensors see what PyTorch's own functions save.
-  if (!is_plain(input, weight, bias) || at::SavedTensorDefaultHooks::is_enabled()) return false;
+  if (!is_plain(input, weight, bias) || at::SavedTensorDefaultHooks::get_hooks().has_value()) {
+    return false;
+  }
   c10::DimVector sizes(input.sizes());
   sizes.back() = weight.size(0);
   at::Tensor output(at::detail::empty_meta(sizes, input.scalar_type()));
