@@ -3,6 +3,7 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/SavedTensorHooks.h>
 #include <ATen/core/grad_mode.h>
+#include <c10/util/strides.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/utils.h>
 #include <torch/csrc/autograd/saved_variable.h>
@@ -48,14 +49,16 @@ at::Tensor mm(const at::Tensor& a, const at::Tensor& b) {
   return call(a, b);
 }
 
+// Views on the way are part of the layer's gradient, as they are of the layer: no calls.
 at::Tensor transposed(const at::Tensor& matrix) {
-  static const Caller call("aten::t", "");
-  return call(matrix);
+  if (at::GradMode::is_enabled()) return matrix.t();
+  return view_of(matrix, {matrix.size(1), matrix.size(0)}, {matrix.stride(1), matrix.stride(0)});
 }
 
 at::Tensor reshaped(const at::Tensor& tensor, at::IntArrayRef sizes) {
   static const Caller call("aten::reshape", "");
-  return call(tensor, sizes);
+  if (at::GradMode::is_enabled() || !tensor.is_contiguous()) return call(tensor, sizes);
+  return view_of(tensor, sizes, c10::contiguous_strides(sizes));
 }
 
 // PyTorch has kept this view from the forward: it is no call.
@@ -65,10 +68,9 @@ at::Tensor as_rows(const at::Tensor& input) {
   return view_of(input, {input.numel() / features, features}, {features, 1});
 }
 
-// torch/csrc/autograd/FunctionsManual.cpp, mm_mat1_grad and mm_mat2_grad: the gradient gets the
-// layout of what it is for.
-bool is_column_major(const at::Tensor& matrix) {
-  return matrix.stride(0) == 1 && matrix.stride(1) == matrix.size(0);
+at::Tensor rows_of(const at::Tensor& gradient) {
+  const int64_t features = gradient.size(-1);
+  return reshaped(gradient, {features == 0 ? 0 : gradient.numel() / features, features});
 }
 
 struct LinearBackward final : torch::autograd::Node {
@@ -81,8 +83,7 @@ struct LinearBackward final : torch::autograd::Node {
 
   SavedVariable input, weight;
   c10::DimVector input_sizes;
-  // As in the layer's own product: rows of the input against the transposed weight.
-  bool input_column_major = false, weight_row_major = true;
+  bool weight_row_major = true;
   bool has_bias = false;
 };
 
@@ -91,18 +92,13 @@ variable_list LinearBackward::apply(variable_list&& gradients) {
   const size_t of_input_at = has_bias ? 1 : 0, of_weight_at = of_input_at + 1;
   at::Tensor gradient = std::move(gradients[0]);
   if (!gradient.defined()) return results;
-  const bool flattened = input_sizes.size() > 2;
-  if (flattened) gradient = reshaped(gradient, {-1, gradient.size(-1)});
+  gradient = rows_of(gradient);
   if (task_should_compute_output(of_input_at)) {
-    const at::Tensor matrix = weight.unpack();
-    at::Tensor of_input = input_column_major
-                              ? transposed(mm(transposed(matrix), transposed(gradient)))
-                              : mm(gradient, matrix);
-    results[of_input_at] = flattened ? reshaped(of_input, input_sizes) : of_input;
+    results[of_input_at] = reshaped(mm(gradient, weight.unpack()), input_sizes);
   }
   if (task_should_compute_output(of_weight_at)) {
-    at::Tensor rows = input.unpack();
-    if (flattened) rows = as_rows(rows);
+    const at::Tensor rows = as_rows(input.unpack());
+    // torch/csrc/autograd/FunctionsManual.cpp, mm_mat2_grad: in the layout of the weight.
     results[of_weight_at] = weight_row_major ? mm(transposed(gradient), rows)
                                              : transposed(mm(transposed(rows), gradient));
   }
@@ -119,10 +115,12 @@ void save(SavedVariable& place, const at::Tensor& tensor, Trace& trace) {
   if (!place.has_hooks()) trace.silently_saved += bytes_of(tensor);
 }
 
+// Of batches of rows: PyTorch's gradient of those is a chain of views around a product. That of a
+// matrix is one function already.
 bool is_plain(const at::Tensor& input, const at::Tensor& weight, const at::Tensor& bias) {
-  return weight.dim() == 2 && input.dim() >= 2 && input.size(-1) == weight.size(1) &&
+  return weight.dim() == 2 && input.dim() > 2 && input.size(-1) == weight.size(1) &&
          input.numel() > 0 && input.scalar_type() == weight.scalar_type() &&
-         input.is_floating_point() && (input.dim() == 2 || input.is_contiguous()) &&
+         input.is_floating_point() && input.is_contiguous() &&
          (!bias.defined() || (bias.dim() == 1 && bias.size(0) == weight.size(0) &&
                               bias.scalar_type() == weight.scalar_type()));
 }
@@ -150,7 +148,6 @@ bool linear_in_graph(Stack& stack, Trace& trace) {
   }
   node->has_bias = bias.defined();
   node->input_sizes = input.sizes();
-  node->input_column_major = input.dim() == 2 && is_column_major(input);
   node->weight_row_major = weight.stride(1) == 1 && weight.stride(0) == weight.size(1);
   if (weight.requires_grad()) save(node->input, input, trace);
   if (input.requires_grad()) save(node->weight, weight, trace);
