@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from nnprof import _core
 from nnprof.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from nnprof.trace import trace
 
@@ -50,7 +51,8 @@ class NamedOptimizer:
                 self._class_name, implementation, self._parameters, self._settings
             )
             return
-        self._stepping = self._make(implementation)
+        with running.unrecorded(), _in_phase():  # some make their state when they are made
+            self._stepping = self._make(implementation)
         with_state(self._stepping, running)
 
     def step(self, running: trace) -> None:
@@ -66,20 +68,27 @@ class NamedOptimizer:
             settings |= {"foreach": implementation == "foreach"}
             if implementation == "fused":
                 settings |= {"fused": True}
-        if self._class_name == "Muon":
-            return _Muon(self._parameters, settings)
-        make = getattr(torch.optim, self._class_name)
+        make = _Muon if self._class_name == "Muon" else getattr(torch.optim, self._class_name)
         try:
             optimizer: torch.optim.Optimizer = make(self._parameters, **settings)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise InputError(f"optimizer: {self._class_name} does not take that: {error}") from None
         return optimizer
+
+
+@contextmanager
+def _in_phase() -> Iterator[None]:
+    _core.enter_optimizer()
+    try:
+        yield
+    finally:
+        _core.leave_optimizer()
 
 
 class _Muon(torch.optim.Optimizer):
     """Muon for the matrices, AdamW for all else, as it is meant to be used."""
 
-    def __init__(self, parameters: Sequence[Tensor], settings: dict[str, Any]) -> None:
+    def __init__(self, parameters: Sequence[Tensor], **settings: Any) -> None:
         super().__init__(parameters, {})
         matrices = [p for p in parameters if p.dim() == 2]
         others = [p for p in parameters if p.dim() != 2]
@@ -108,6 +117,8 @@ def named_optimizer(name: str, model: Callable[..., Any]) -> NamedOptimizer:
     if not isinstance(model, nn.Module):
         raise InputError("an optimizer by name is for an nn.Module: pass a torch.optim.Optimizer")
     parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise InputError(f"optimizer={name!r}: no parameter of the model has requires_grad")
     return NamedOptimizer(words[0], parameters, implementation)
 
 

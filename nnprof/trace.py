@@ -19,6 +19,7 @@ from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
 from nnprof.inputs import as_dtype
 from nnprof.optimizers import OptimizerState
+from nnprof.patches import gradients
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
 from nnprof.records import ModelFacts
@@ -53,8 +54,8 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         backward: autograd records its graph too, so that `loss.backward()`, an optimizer's `step()`
             and whatever else a training step is made of can run inside.
         optimizer: one that steps inside: its state, its settings and the gradients of its
-            parameters are put back at the end. So are those of any other that steps inside, but
-            for gradients that it cleared before.
+            parameters are put back at the end. So are those of any other that steps inside, of
+            schedules and scalers, and every `.grad` that is assigned, cleared or accumulated.
         target: the kind of device that memory and kernels are counted for, "cpu" or "cuda".
             Default: the model's own; CUDA for a model on meta and where there is none.
 
@@ -118,6 +119,8 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             for path, value in self._assume.items():
                 tracer.assume(path, value)
             self._undo += [_scopes.switch_on(), _keep_flags()]
+            if self._options["backward"]:
+                self._undo.append(_gradients.switch_on())
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
                 self._undo.append(switch_on_region(self._autocast, device))
@@ -470,6 +473,7 @@ def _switch_on_scopes() -> list[Undo]:
 
 
 _scopes = _Shared(_switch_on_scopes)
+_gradients = _Shared(gradients.switch_on)
 
 
 def _keep_flags() -> Undo:

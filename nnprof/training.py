@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 
     from nnprof.trace import trace
 
+_NO_GRADIENT = (
+    "the {what} needs no gradient: no parameter of the model has requires_grad, or the forward "
+    "runs under torch.no_grad() or detaches its output"
+)
+
 __all__ = ["Training", "checkpointed", "default_loss", "training_of"]
 
 
@@ -92,6 +97,8 @@ def default_loss(output: Any) -> Tensor:
         return own
     values = dict(output) if isinstance(output, Mapping) else output
     found = [leaf for leaf in tree_leaves(values) if _is_differentiable(leaf)]
+    if not found and any(map(_is_floating, tree_leaves(values))):
+        raise InputError(_NO_GRADIENT.format(what="output"))
     if not found:
         raise InputError(
             f"the output ({type(output).__name__}) has no tensor to make a loss of: pass loss=, a "
@@ -101,7 +108,11 @@ def default_loss(output: Any) -> Tensor:
 
 
 def _is_differentiable(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.requires_grad and leaf.is_floating_point()
+    return _is_floating(leaf) and leaf.requires_grad
+
+
+def _is_floating(leaf: Any) -> bool:
+    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def _check_loss(loss: Any) -> None:
@@ -109,10 +120,7 @@ def _check_loss(loss: Any) -> None:
         what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
         raise InputError(f"the loss must be a tensor of one element, got {what}: see loss=")
     if not loss.requires_grad:
-        raise InputError(
-            "the loss needs no gradient: no parameter of the model has requires_grad, or the "
-            "forward runs under torch.no_grad() or detaches its output"
-        )
+        raise InputError(_NO_GRADIENT.format(what="loss"))
 
 
 @contextmanager

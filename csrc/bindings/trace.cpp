@@ -160,6 +160,10 @@ void bind_trace(py::module_& m) {
   m.def("set_gradient", [](const at::Tensor& parameter, const std::optional<at::Tensor>& gradient) {
     parameter.mutable_grad() = gradient.value_or(at::Tensor());
   });
+  m.def("assign_gradient", [](const at::Tensor& leaf, const std::optional<at::Tensor>& gradient) {
+    return current_trace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
+  });
+  m.def("shadow", [](const at::Tensor& tensor) { return current_trace()->shadow(tensor); });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });

@@ -42,6 +42,8 @@ at::Tensor counter(bool on_device, Trace& trace) {
   at::Tensor made = on_device ? at::Tensor(at::detail::empty_meta({}, at::kFloat))
                               : at::Tensor(at::detail::empty_cpu({}, options));
   trace.adopt(made, on_device ? Values::unknown : Values::known);
+  const bool in_other_memory = !on_device && trace.options().accelerator;
+  if (in_other_memory) trace.session()->storage_resized(trace.identify(made).storage, 0);
   return made;
 }
 

@@ -336,6 +336,18 @@ void Trace::note_gradient(const c10::IValue& output) {
   session_->mark_gradient(identify(output.toTensor()).storage);
 }
 
+bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) {
+  if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
+  if (!gradient.defined()) return false;
+  session_->mark_gradient(identify(gradient).storage);
+  if (leaf.is_meta() == gradient.is_meta()) return false;
+  TORCH_CHECK(gradient.sizes() == leaf.sizes(), "assigned grad has data of a different size");
+  TORCH_CHECK(gradient.scalar_type() == leaf.scalar_type(),
+              "assigned grad has data of a different type");
+  leaf.mutable_grad() = leaf.is_meta() ? shadow(gradient) : gradient;
+  return true;
+}
+
 at::Generator& Trace::generator() {
   if (!generator_.defined()) generator_ = at::detail::createCPUGenerator(/*seed=*/0);
   return generator_;

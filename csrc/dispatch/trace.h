@@ -99,6 +99,9 @@ class Trace final : public c10::DebugInfoBase {
   }
   // After a call in the backward pass: its output may have become a leaf's gradient.
   void note_gradient(const c10::IValue& output);
+  // The program sets `.grad`, or clears it. True when it is done: autograd refuses a gradient on
+  // another device than the leaf's.
+  bool assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient);
   // Where a call belongs that is made now.
   Place place() const;
   // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.

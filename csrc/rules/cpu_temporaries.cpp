@@ -1,5 +1,7 @@
 #include "rules/cpu_temporaries.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <string_view>
 #include <unordered_map>
@@ -136,10 +138,97 @@ int64_t lstm(const OpSignature& op) {
   return most + gates_bytes(input, gates) + between;
 }
 
+// aten/src/ATen/native/LinearAlgebra.cpp, addmm_impl_cpu_: a matrix that BLAS can't step through, a
+// loss's expanded gradient say, is copied.
+int64_t copied_bytes(const TensorSpec& matrix) {
+  if (matrix.dim() != 2) return 0;
+  const auto steps = [&](int64_t along, int64_t across) {
+    return matrix.strides[along] == 1 &&
+           matrix.strides[across] >= std::max<int64_t>(1, matrix.sizes[along]);
+  };
+  return steps(0, 1) || steps(1, 0) ? 0 : matrix.numel() * matrix.element_size();
+}
+
+int64_t mm(const OpSignature& op) {
+  return copied_bytes(op.tensor(0)) + copied_bytes(op.tensor(1));
+}
+
+int64_t addmm(const OpSignature& op) {
+  return copied_bytes(op.tensor(1)) + copied_bytes(op.tensor(2));
+}
+
+// aten/src/ATen/native/cpu/FlashAttentionKernel.cpp: each thread has the scores of a block of
+// queries and keys, in the type that sums are kept in, and for halves once more as they are.
+struct AttentionBlocks {
+  AttentionBlocks(const TensorSpec& query, const TensorSpec& key)
+      : queries(std::min<int64_t>(length_of(query) >= 768   ? 256
+                                  : length_of(query) >= 192 ? 64
+                                                            : 32,
+                                  length_of(query))),
+        scores(queries * std::min<int64_t>(512, length_of(key))),
+        element(query.element_size()),
+        is_half(element < 4),
+        sum(is_half ? 4 : element) {}
+
+  static int64_t length_of(const TensorSpec& heads) { return heads.size(-2); }
+
+  int64_t queries;
+  int64_t scores;
+  int64_t element;
+  bool is_half;
+  int64_t sum;
+};
+
+bool is_fused(const OpSignature& op) {
+  const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
+  return query.dim() == 4 && key.dim() == 4 && value.dim() == 4 && query.numel() != 0 &&
+         key.numel() != 0 && query.size(-1) == value.size(-1) && op.arguments[4].number == 0.0 &&
+         query.strides[3] == 1 && key.strides[3] == 1 && value.strides[3] == 1;
+}
+
+int64_t attention(const OpSignature& op) {
+  if (!is_fused(op)) return 0;
+  const TensorSpec& query = op.tensor(0);
+  const AttentionBlocks block(query, op.tensor(1));
+  const bool sums_are_kept = op.outputs.size() > 1;  // for a backward pass
+  const int64_t log_sums =
+      sums_are_kept ? 0 : query.size(0) * query.size(1) * query.size(2) * block.sum;
+  const int64_t summed = block.scores + block.queries * (2 + query.size(-1));
+  const int64_t halves = block.is_half ? block.scores * block.element : 0;
+  return log_sums + at::get_num_threads() * (summed * block.sum + halves);
+}
+
+// Of heads (batch, heads, length, size): the kernel has the heads of one position side by side.
+bool is_by_position(const TensorSpec& heads) {
+  TensorSpec swapped;
+  for (const size_t dim : {0, 2, 1, 3}) {
+    swapped.sizes.push_back(heads.sizes[dim]);
+    swapped.strides.push_back(heads.strides[dim]);
+  }
+  return swapped.is_contiguous();
+}
+
+// aten::_scaled_dot_product_flash_attention_for_cpu_backward(Tensor grad_out, Tensor query, Tensor
+// key, ...): the scores and their gradient, a row of sums for each thread at work; the gradient
+// once more, where it lies otherwise.
+int64_t attention_backward(const OpSignature& op) {
+  const TensorSpec &gradient = op.tensor(0), &query = op.tensor(1);
+  if (query.dim() != 4 || query.numel() == 0) return 0;
+  const AttentionBlocks block(query, op.tensor(2));
+  const int64_t halves = block.is_half ? block.element : 0;
+  const int64_t threads = at::get_num_threads();
+  const int64_t copied = is_by_position(gradient) ? 0 : gradient.numel() * gradient.element_size();
+  return copied + threads * 2 * block.scores * (block.sum + halves) +
+         std::min(threads, query.size(0) * query.size(1)) * block.queries * block.sum;
+}
+
 using Temporaries = int64_t (*)(const OpSignature&);
 
 const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::_convolution", convolution},
+    {"aten::_scaled_dot_product_flash_attention_for_cpu", attention},
+    {"aten::_scaled_dot_product_flash_attention_for_cpu_backward", attention_backward},
+    {"aten::addmm", addmm},
     {"aten::conv1d", convolution},
     {"aten::conv1d.padding", convolution},
     {"aten::conv2d", convolution},
@@ -152,8 +241,10 @@ const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::convolution", convolution},
     {"aten::convolution_backward", convolution_backward},
     {"aten::lstm.input", lstm},
+    {"aten::mm", mm},
     {"aten::mkldnn_rnn_layer", lstm_layer},
     {"aten::mkldnn_rnn_layer_backward", lstm_layer_backward},
+    {"aten::scaled_dot_product_attention", attention},
 };
 
 }  // namespace

@@ -6,6 +6,7 @@ import functools
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
+from torch import Tensor
 from torch.autograd import graph
 
 from nnprof import _core
@@ -21,8 +22,8 @@ _run = cast("FunctionType", graph._engine_run_backward)
 _own_code = _run.__code__
 _original = FunctionType(_own_code, _run.__globals__, _run.__name__)
 
-#: Where `create_graph` stands among the positional arguments after the outputs.
-_CREATE_GRAPH = 2
+#: Where these stand among the positional arguments after the outputs.
+_GRADIENTS, _CREATE_GRAPH = 0, 2
 
 
 def switch_on() -> list[Callable[[], object]]:
@@ -47,8 +48,14 @@ def _run_in_phase(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
             "autograd is asked for gradients, and this trace records no graph: pass backward=True "
             "to nnprof.trace() or nnprof.measure()"
         )
+    # Outputs are shape-only: gradients that the program has made before the trace are real.
+    given = [_shadow(gradient) for gradient in args[_GRADIENTS]]
     _core.enter_backward(bool(args[_CREATE_GRAPH]))
     try:
-        return _original(t_outputs, *args, **kwargs)
+        return _original(t_outputs, tuple(given), *args[_GRADIENTS + 1 :], **kwargs)
     finally:
         _core.leave_backward()
+
+
+def _shadow(gradient: Any) -> Any:
+    return _core.shadow(gradient) if isinstance(gradient, Tensor) else gradient

@@ -6,13 +6,14 @@ by the device of the parameters, which may be meta, and groups tensors by theirs
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from torch.amp import GradScaler
-from torch.optim import optimizer
+from torch.optim import lr_scheduler, optimizer
 from torch.utils import _foreach_utils
 
 from nnprof import _core
@@ -39,12 +40,11 @@ def switch_on() -> list[Callable[[], object]]:
     """Tells the core when an optimizer steps; returns what undoes it."""
     before = optimizer.register_optimizer_step_pre_hook(_enter)
     after = optimizer.register_optimizer_step_post_hook(_leave)
-    scale = GradScaler.scale
-    GradScaler.scale = _keeping(scale)  # type: ignore[method-assign]
     return [
         before.remove,
         after.remove,
-        functools.partial(setattr, GradScaler, "scale", scale),
+        _keep_before(GradScaler, "scale"),
+        *(_keep_before(kind, "step") for kind in _schedulers()),
         _replace(_group, _grouped, nnprof_group=_group_in_trace),
         _replace(_foreach_devices, _devices, nnprof_devices=_devices_of(_foreach_devices, ())),
         _replace(_fused_devices, _devices, nnprof_devices=_devices_of(_fused_devices, ("meta",))),
@@ -71,23 +71,53 @@ def _leave(stepping: Any, args: Any, kwargs: Any) -> None:
         _core.leave_optimizer()
 
 
-def _keeping(scale: Callable[..., Any]) -> Callable[..., Any]:
-    """`GradScaler.scale`, whose own tensors are put back after the trace."""
+# --- scalers and schedules -----------------------------------------------------------------------
 
-    @functools.wraps(scale)
-    def keeping(self: GradScaler, *args: Any, **kwargs: Any) -> Any:
+
+def _schedulers() -> list[type]:
+    """Those of torch with a `step` of their own: others inherit it."""
+    kinds = {kind for kind in vars(lr_scheduler).values() if inspect.isclass(kind)}
+    return [
+        kind
+        for kind in kinds
+        if issubclass(kind, lr_scheduler.LRScheduler) and "step" in vars(kind)
+    ]
+
+
+def _keep_before(kind: type, method: str) -> Callable[[], object]:
+    """Puts objects of `kind` whose method runs in a trace back after it; undone by the result."""
+    own = vars(kind)[method]
+
+    @functools.wraps(own)
+    def keeping(self: Any, *args: Any, **kwargs: Any) -> Any:
         running = _running()
         if running is not None:
-            held = dict(self.__dict__)
+            running.keep(self, _restoring(self))
+        return own(self, *args, **kwargs)
 
-            def restore() -> None:
-                self.__dict__.clear()
-                self.__dict__.update(held)
+    setattr(kind, method, keeping)
+    return functools.partial(setattr, kind, method, own)
 
-            running.keep(self, restore)
-        return scale(self, *args, **kwargs)
 
-    return keeping
+def _restoring(owner: Any) -> Callable[[], None]:
+    held = {name: _copied(value) for name, value in owner.__dict__.items()}
+
+    def restore() -> None:
+        owner.__dict__.clear()
+        owner.__dict__.update(held)
+
+    return restore
+
+
+def _copied(value: Any) -> Any:
+    """Lists and dicts are changed in place, and so are those in them."""
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    if isinstance(value, dict):
+        copied = copy.copy(value)  # it may be one with defaults
+        copied.update((key, _copied(item)) for key, item in value.items())
+        return copied
+    return value
 
 
 # --- functions of torch with other code ----------------------------------------------------------

@@ -1520,7 +1520,6 @@ BUGS_OF_REAL_LEAVES = {
     "func_vmap_of_grad": "a functorch gradient of a real tensor is on another device",
     "hooks_in_order": MODULE_HOOK,
     "autocast_convolution": MODULE_HOOK,
-    "gradients_read_and_written_by_the_user": "a real parameter refuses a shape-only .grad",
 }
 
 

@@ -279,3 +279,40 @@ def test_another_thread_trains_really_meanwhile() -> None:
     thread.join()
     assert found == [True] * 10
     assert real_gradients(mine) == expected
+
+
+@pytest.mark.parametrize("to_none", [True, False])
+def test_gradients_that_are_cleared_come_back(to_none: bool) -> None:
+    model = make()
+    model(torch.ones(2, 3, 8, 8)).sum().backward()
+    before = [p.grad for p in model.parameters()]
+    values = [p.grad.clone() for p in model.parameters()]
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with nnprof.trace(model, backward=True):
+        optimizer.zero_grad(set_to_none=to_none)
+        model(torch.ones(2, 3, 8, 8)).sum().backward()
+    for parameter, gradient, value in zip(model.parameters(), before, values, strict=True):
+        assert parameter.grad is gradient
+        assert torch.equal(parameter.grad, value)
+
+
+def test_a_gradient_may_be_assigned() -> None:
+    model, x = make(), torch.ones(2, 3, 8, 8)
+    parameters = list(model.parameters())
+    with nnprof.trace(model, backward=True):
+        found = torch.autograd.grad(model(x), parameters, torch.ones(model(x).shape))
+        for parameter, gradient in zip(parameters, found, strict=True):
+            parameter.grad = gradient
+            assert parameter.grad is gradient
+        with pytest.raises(RuntimeError, match="different size"):
+            parameters[0].grad = found[1]
+    assert [p.grad for p in parameters] == [None] * len(parameters)
+    assert "grad" not in vars(torch.Tensor)
+
+
+def test_a_gradient_from_before_the_trace_starts_a_backward() -> None:
+    model, x = make(), torch.ones(2, 3, 8, 8)
+    gradient = torch.ones_like(model(x))
+    with nnprof.trace(model, backward=True) as running:
+        model(x).backward(gradient)
+    assert running.profile().phase("backward").flops > 0
