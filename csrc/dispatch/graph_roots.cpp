@@ -1,5 +1,6 @@
 #include "dispatch/graph_roots.h"
 
+#include <ATen/EmptyTensor.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/variable.h>
@@ -14,28 +15,49 @@ void expect_gradient_like(torch::autograd::Node& accumulator, const at::Tensor& 
   accumulator.add_input_metadata(tensor);
 }
 
-// A real tensor that a custom function of the program returned: its gradient comes shape-only.
-void join_result(const at::Tensor& real, const at::Tensor& shadow) {
-  const torch::autograd::Edge edge = torch::autograd::impl::gradient_edge(real);
+at::Tensor on_meta(const torch::autograd::InputMetadata& metadata) {
+  const c10::SymIntArrayRef sizes = metadata.shape_as_dim_vector();
+  const auto dtype = c10::typeMetaToScalarType(metadata.options().dtype());
+  return at::Tensor(at::detail::empty_meta(C10_AS_INTARRAYREF_SLOW(sizes), dtype));
+}
+
+// It holds constants, and has no assignment.
+void replace_metadata(const torch::autograd::Edge& edge, const torch::autograd::InputMetadata& by) {
+  if (edge.function->num_inputs() <= edge.input_nr) return;
   auto& metadata = edge.function->mutable_input_metadata(edge.input_nr);
-  if (!metadata.device().is_meta()) {
-    // It holds constants, and has no assignment.
-    std::destroy_at(&metadata);
-    std::construct_at(&metadata, shadow);
-  }
-  torch::autograd::impl::set_gradient_edge(shadow, edge);
+  std::destroy_at(&metadata);
+  std::construct_at(&metadata, by);
 }
 
 }  // namespace
 
 void GraphRoots::join(const at::Tensor& real, const at::Tensor& shadow) {
   if (!real.requires_grad() || shadow.requires_grad()) return;
-  if (!real.is_leaf()) return join_result(real, shadow);
+  if (!real.is_leaf()) {
+    expect_meta_from(real);
+    return torch::autograd::impl::set_gradient_edge(shadow,
+                                                    torch::autograd::impl::gradient_edge(real));
+  }
   const auto accumulator = torch::autograd::impl::grad_accumulator(real);
   torch::autograd::impl::set_gradient_edge(shadow, {accumulator, 0});
   if (accumulator->input_metadata(0).device().is_meta()) return;
   expect_gradient_like(*accumulator, shadow);
   leaves_.push_back(real);
+}
+
+void GraphRoots::expect_meta_from(const at::Tensor& real) {
+  std::vector<torch::autograd::Edge> edges = {torch::autograd::impl::gradient_edge(real)};
+  while (!edges.empty()) {
+    const torch::autograd::Edge edge = edges.back();
+    edges.pop_back();
+    if (!edge.is_valid() || edge.function->num_inputs() <= edge.input_nr) continue;
+    auto& metadata = edge.function->mutable_input_metadata(edge.input_nr);
+    if (metadata.device().is_meta()) continue;
+    undo_.emplace_back([edge, before = metadata] { replace_metadata(edge, before); });
+    replace_metadata(edge, torch::autograd::InputMetadata(on_meta(metadata)));
+    const auto& next = edge.function->next_edges();
+    edges.insert(edges.end(), next.begin(), next.end());
+  }
 }
 
 void GraphRoots::remember_gradient(const at::Tensor& leaf) {
@@ -50,6 +72,8 @@ void GraphRoots::restore() {
     expect_gradient_like(*torch::autograd::impl::grad_accumulator(leaf), leaf);
   }
   leaves_.clear();
+  for (const auto& undo : undo_) undo();
+  undo_.clear();
   for (auto& [impl, leaf_and_gradient] : gradients_) {
     auto& [leaf, gradient] = leaf_and_gradient;
     if (!leaf.grad().is_same(gradient)) leaf.mutable_grad() = gradient;

@@ -3,12 +3,14 @@
 // A real parameter is stood for by a meta tensor, and the engine checks that a gradient is on the
 // device of what it is for. So the leaf's AccumulateGrad is told, while the trace runs, that its
 // gradient is on the meta device: hooks, `autograd.grad` and the user's optimizer see the leaf
-// itself.
+// itself. What the program's own functions, or those of a graph from before the trace, hand on real
+// tensors is told likewise.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 #include <c10/util/flat_hash_map.h>
 
+#include <functional>
 #include <utility>
 #include <vector>
 
@@ -24,7 +26,11 @@ class GraphRoots {
   void restore();
 
  private:
+  // The function that made it, and those that this hands gradients on to.
+  void expect_meta_from(const at::Tensor& real);
+
   std::vector<at::Tensor> leaves_;
+  std::vector<std::function<void()>> undo_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> gradients_;
 };
 

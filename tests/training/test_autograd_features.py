@@ -1513,13 +1513,9 @@ def gradient_scaler() -> Any:
 
 # All of them --------------------------------------------------------------------------------------
 
-MODULE_HOOK = "the function under a module's hook takes no shape-only gradient for a real leaf"
-
 #: Of tensors that were there before the trace.
 BUGS_OF_REAL_LEAVES = {
     "func_vmap_of_grad": "a functorch gradient of a real tensor is on another device",
-    "hooks_in_order": MODULE_HOOK,
-    "autocast_convolution": MODULE_HOOK,
 }
 
 

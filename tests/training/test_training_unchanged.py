@@ -316,3 +316,17 @@ def test_a_gradient_from_before_the_trace_starts_a_backward() -> None:
     with nnprof.trace(model, backward=True) as running:
         model(x).backward(gradient)
     assert running.profile().phase("backward").flops > 0
+
+
+def test_a_graph_from_before_the_trace_is_as_before() -> None:
+    x, weight = torch.randn(20, 60, requires_grad=True), torch.randn(60, 60, requires_grad=True)
+    y = (x @ weight).relu() * 2
+    with nnprof.trace(backward=True) as running:
+        (y * 3).sum().backward(retain_graph=True)
+        assert x.grad is not None
+        assert x.grad.shape == x.shape
+    assert running.profile().phase("backward").macs == 2 * 20 * 60 * 60
+    assert x.grad is None
+    y.sum().backward()
+    expected = 2 * ((x @ weight) > 0).float() @ weight.T
+    assert torch.allclose(x.grad, expected)
