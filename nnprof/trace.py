@@ -76,7 +76,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         assume: float | Mapping[str, float] | None = None,
         integer_limit: int = 16 * 1024,
         float_limit: int = 4 * 1024,
-        graph_float_limit: int = 0,
+        graph_float_limit: int = -1,
         input_float_limit: int = 16,
         recording: bool = True,
     ) -> None:

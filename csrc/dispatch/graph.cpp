@@ -10,6 +10,7 @@
 
 #include "dispatch/key.h"
 #include "dispatch/stack_walk.h"
+#include "dispatch/torch_compat.h"
 
 namespace nnprof {
 namespace {
@@ -54,12 +55,17 @@ void register_below_autograd(const Operator& op) {
 }
 
 // How often a tensor, and its storage, are held: autograd keeps an input by one more reference to
-// it, and an output by a shallow copy that shares its storage.
+// it, and an output by a shallow copy that shares its storage. A meta kernel in Python leaves a
+// wrapper, which is no such reference.
 struct Holds {
   at::Tensor tensor;
   size_t of_tensor;
   size_t of_storage;
 };
+
+size_t count_of(const at::Tensor& tensor) {
+  return tensor.use_count() - (is_held_by_wrapper(tensor) ? 1 : 0);
+}
 
 size_t storage_count(const at::Tensor& tensor) {
   return tensor.has_storage() ? tensor.storage().use_count() : 0;
@@ -118,7 +124,7 @@ size_t fresh_on_storage(const Stack& stack, size_t returns, const at::Tensor& ou
 int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
   int64_t bytes = 0;
   for (const Holds& held : holds) {
-    const size_t now = held.tensor.use_count() - references_in(stack, returns, held.tensor);
+    const size_t now = count_of(held.tensor) - references_in(stack, returns, held.tensor);
     bytes += times_bytes(now, held.of_tensor, held.tensor);
   }
   for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
@@ -132,7 +138,7 @@ int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack,
       storage_before += fresh_on_storage(stack, returns, output, holds);
       if (!written) {
         // A fresh output is held by the stack, and holds its storage.
-        bytes += times_bytes(output.use_count(), 1, output);
+        bytes += times_bytes(count_of(output), 1, output);
       }
       bytes += times_bytes(storage_count(output), storage_before, output);
     });
@@ -157,7 +163,7 @@ int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(St
   note_holds(stack, op.arguments, holds);
   // The stack's own references go with the call; those of `holds` are counted on both sides.
   for (Holds& held : holds) {
-    held.of_tensor = held.tensor.use_count() - references_in(stack, op.arguments, held.tensor);
+    held.of_tensor = count_of(held.tensor) - references_in(stack, op.arguments, held.tensor);
     held.of_storage = storage_count(held.tensor);
   }
   Running* const outer = running;

@@ -62,7 +62,7 @@ struct TraceOptions {
   int64_t user_float_limit = 16;
   int64_t input_float_limit = 16;
   // Where autograd records a graph: a real tensor has no place in it, should it be written to.
-  int64_t graph_float_limit = 0;
+  int64_t graph_float_limit = -1;  // none, be it empty
 };
 
 // What an operator's argument is to the trace.
