@@ -74,6 +74,7 @@ def _leave(stepping: Any, args: Any, kwargs: Any) -> None:
 # --- scalers and schedules -----------------------------------------------------------------------
 
 
+@functools.cache
 def _schedulers() -> list[type]:
     """Those of torch with a `step` of their own: others inherit it."""
     kinds = {kind for kind in vars(lr_scheduler).values() if inspect.isclass(kind)}
@@ -87,16 +88,20 @@ def _schedulers() -> list[type]:
 def _keep_before(kind: type, method: str) -> Callable[[], object]:
     """Puts objects of `kind` whose method runs in a trace back after it; undone by the result."""
     own = vars(kind)[method]
+    setattr(kind, method, _keeping(own))
+    return functools.partial(setattr, kind, method, own)
 
-    @functools.wraps(own)
+
+@functools.cache
+def _keeping(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
     def keeping(self: Any, *args: Any, **kwargs: Any) -> Any:
         running = _running()
         if running is not None:
             running.keep(self, _restoring(self))
-        return own(self, *args, **kwargs)
+        return method(self, *args, **kwargs)
 
-    setattr(kind, method, keeping)
-    return functools.partial(setattr, kind, method, own)
+    return keeping
 
 
 def _restoring(owner: Any) -> Callable[[], None]:
