@@ -1,6 +1,7 @@
 #include "dispatch/graph_roots.h"
 
 #include <ATen/EmptyTensor.h>
+#include <ATen/SequenceNumber.h>
 #include <torch/csrc/autograd/function.h>
 #include <torch/csrc/autograd/functions/accumulate_grad.h>
 #include <torch/csrc/autograd/variable.h>
@@ -9,6 +10,9 @@
 
 namespace nnprof {
 namespace {
+
+// The engine takes the highest number first, and so leaves' functions have the last one.
+constexpr uint64_t kOfLeaf = UINT64_MAX;
 
 void expect_gradient_like(torch::autograd::Node& accumulator, const at::Tensor& tensor) {
   accumulator.clear_input_metadata();
@@ -30,6 +34,8 @@ void replace_metadata(const torch::autograd::Edge& edge, const torch::autograd::
 }
 
 }  // namespace
+
+GraphRoots::GraphRoots() : first_number_(at::sequence_number::peek()) {}
 
 void GraphRoots::join(const at::Tensor& real, const at::Tensor& shadow) {
   if (!real.requires_grad() || shadow.requires_grad()) return;
@@ -53,7 +59,11 @@ void GraphRoots::expect_meta_from(const at::Tensor& real) {
     if (!edge.is_valid() || edge.function->num_inputs() <= edge.input_nr) continue;
     auto& metadata = edge.function->mutable_input_metadata(edge.input_nr);
     if (metadata.device().is_meta()) continue;
-    undo_.emplace_back([edge, before = metadata] { replace_metadata(edge, before); });
+    // The trace's own go with it, and what they hold is freed when it would be.
+    const uint64_t number = edge.function->sequence_nr();
+    if (number < first_number_ || number == kOfLeaf) {
+      undo_.emplace_back([edge, before = metadata] { replace_metadata(edge, before); });
+    }
     replace_metadata(edge, torch::autograd::InputMetadata(on_meta(metadata)));
     const auto& next = edge.function->next_edges();
     edges.insert(edges.end(), next.begin(), next.end());
@@ -84,8 +94,7 @@ void GraphRoots::restore() {
 RunningNode running_node() {
   const auto node = torch::autograd::get_current_node();
   if (!node) return {};
-  // Leaves' functions come before all others, and so have the last number.
-  if (node->sequence_nr() != UINT64_MAX) return {static_cast<int64_t>(node->sequence_nr()), {}};
+  if (node->sequence_nr() != kOfLeaf) return {static_cast<int64_t>(node->sequence_nr()), {}};
   const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get());
   return {-1, accumulate == nullptr ? at::Tensor() : accumulate->variable};
 }

@@ -10,6 +10,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/flat_hash_map.h>
 
+#include <cstdint>
 #include <functional>
 #include <utility>
 #include <vector>
@@ -18,6 +19,7 @@ namespace nnprof {
 
 class GraphRoots {
  public:
+  GraphRoots();
   // Gradients of `shadow` go on to `real`, where that wants them.
   void join(const at::Tensor& real, const at::Tensor& shadow);
   // Before the first gradient of a leaf is accumulated: its `.grad` is put back at the end.
@@ -29,6 +31,7 @@ class GraphRoots {
   // The function that made it, and those that this hands gradients on to.
   void expect_meta_from(const at::Tensor& real);
 
+  const uint64_t first_number_;  // of a gradient function that is made in the trace
   std::vector<at::Tensor> leaves_;
   std::vector<std::function<void()>> undo_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> gradients_;
