@@ -2,8 +2,7 @@
 #pragma once
 
 #include <ATen/core/ivalue.h>
-
-#include <unordered_map>
+#include <c10/util/flat_hash_map.h>
 
 #include "core/signature.h"
 #include "dispatch/operators.h"
@@ -79,7 +78,7 @@ class CallWalk {
   Words words_;
   SignatureWriter writer_;
   c10::SmallVector<uint32_t, 8> storages_;
-  std::unordered_map<uint32_t, int32_t> numbers_;  // of storages_, once they are many
+  ska::flat_hash_map<uint32_t, int32_t> numbers_;  // of storages_, once they are many
   Values values_ = Values::known;
   bool has_tensors_ = false;
   bool skip_values_ = false;

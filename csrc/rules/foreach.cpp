@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/linalg_vector_norm_meta_dispatch.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string_view>
@@ -197,21 +198,53 @@ Argument element(const Argument& argument, size_t i) {
   }
 }
 
-// The traffic is that of all elements, which is there already.
-void add_each(const Rule& rule, const OpSignature& op, Cost& cost) {
+bool alike(const TensorSpec& a, const TensorSpec& b) {
+  return a.dtype == b.dtype && a.sizes == b.sizes && a.strides == b.strides;
+}
+
+// Do the elements `i` and `j` of all lists cost the same?
+bool alike(const OpSignature& op, size_t i, size_t j) {
+  if (!alike(op.outputs[i], op.outputs[j])) return false;
+  return std::all_of(op.arguments.begin(), op.arguments.end(), [&](const Argument& argument) {
+    switch (argument.kind) {
+      case Argument::Kind::tensors:
+        return alike(argument.tensors[i], argument.tensors[j]);
+      case Argument::Kind::integers:
+        return argument.integers[i] == argument.integers[j];
+      case Argument::Kind::floatings:
+        return argument.floatings[i] == argument.floatings[j];
+      default:
+        return true;
+    }
+  });
+}
+
+Cost cost_of_element(const Rule& rule, const OpSignature& op, size_t i) {
   OpSignature call;
   call.rule = &rule;
-  call.outputs.resize(1);
-  Argument one;
-  one.kind = Argument::Kind::integer;
-  one.integer = 1;
-  const size_t wanted = count_arguments(rule.schema);
+  call.outputs = {op.outputs[i]};
+  for (const Argument& argument : op.arguments) call.arguments.push_back(element(argument, i));
+  if (call.arguments.size() < count_arguments(rule.schema)) {
+    Argument& one = call.arguments.emplace_back();
+    one.kind = Argument::Kind::integer;
+    one.integer = 1;
+  }
+  Cost cost;
+  rule.cost(call, cost);
+  return cost;
+}
+
+// The traffic is that of all elements, which is there already. A model's parameters have few sizes:
+// each is priced once, as far as a short search finds it.
+void add_each(const Rule& rule, const OpSignature& op, Cost& cost) {
+  constexpr size_t kSearched = 16;
+  c10::SmallVector<std::pair<size_t, Cost>, kSearched> priced;
   for (size_t i = 0; i < op.outputs.size(); ++i) {
-    call.outputs[0] = op.outputs[i];
-    call.arguments.clear();
-    for (const Argument& argument : op.arguments) call.arguments.push_back(element(argument, i));
-    if (call.arguments.size() < wanted) call.arguments.push_back(one);
-    rule.cost(call, cost);
+    const auto same = std::find_if(priced.begin(), priced.end(),
+                                   [&](const auto& other) { return alike(op, i, other.first); });
+    const Cost own = same != priced.end() ? same->second : cost_of_element(rule, op, i);
+    if (same == priced.end() && priced.size() < kSearched) priced.emplace_back(i, own);
+    cost += own;
   }
 }
 
