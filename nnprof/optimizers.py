@@ -166,7 +166,7 @@ def with_state(optimizer: torch.optim.Optimizer, running: trace) -> None:
         with running.unrecorded():
             for parameter in parameters:
                 if parameter.requires_grad:
-                    _core.set_gradient(parameter, torch.empty_like(parameter))
+                    parameter.grad = torch.empty_like(parameter)
             optimizer.step()
     finally:
         for parameter, grad in zip(parameters, before, strict=True):

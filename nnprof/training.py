@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from nnprof.trace import trace
 
+__all__ = ["Training", "checkpointed", "default_loss", "training_of"]
+
 _NO_GRADIENT = (
     "the {what} needs no gradient: no parameter of the model has requires_grad, or the forward "
     "runs under torch.no_grad() or detaches its output"
 )
-
-__all__ = ["Training", "checkpointed", "default_loss", "training_of"]
 
 
 @dataclass(frozen=True)
@@ -96,19 +96,16 @@ def default_loss(output: Any) -> Tensor:
     if isinstance(own, Tensor):
         return own
     values = dict(output) if isinstance(output, Mapping) else output
-    found = [leaf for leaf in tree_leaves(values) if _is_differentiable(leaf)]
-    if not found and any(map(_is_floating, tree_leaves(values))):
-        raise InputError(_NO_GRADIENT.format(what="output"))
-    if not found:
+    floating = [leaf for leaf in tree_leaves(values) if _is_floating(leaf)]
+    if not floating:
         raise InputError(
             f"the output ({type(output).__name__}) has no tensor to make a loss of: pass loss=, a "
             "function of the output that returns a scalar"
         )
+    found = [leaf for leaf in floating if leaf.requires_grad]
+    if not found:
+        raise InputError(_NO_GRADIENT.format(what="output"))
     return torch.stack([leaf.sum() for leaf in found]).sum() if len(found) > 1 else found[0].sum()
-
-
-def _is_differentiable(leaf: Any) -> bool:
-    return _is_floating(leaf) and leaf.requires_grad
 
 
 def _is_floating(leaf: Any) -> bool:

@@ -157,9 +157,6 @@ void bind_trace(py::module_& m) {
     set_fake_test(&is_instance_of_fake);
   });
   // Python's own setter wants a gradient on the parameter's device.
-  m.def("set_gradient", [](const at::Tensor& parameter, const std::optional<at::Tensor>& gradient) {
-    parameter.mutable_grad() = gradient.value_or(at::Tensor());
-  });
   m.def("assign_gradient", [](const at::Tensor& leaf, const std::optional<at::Tensor>& gradient) {
     return current_trace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
   });

@@ -14,11 +14,6 @@ namespace {
 // The engine takes the highest number first, and so leaves' functions have the last one.
 constexpr uint64_t kOfLeaf = UINT64_MAX;
 
-void expect_gradient_like(torch::autograd::Node& accumulator, const at::Tensor& tensor) {
-  accumulator.clear_input_metadata();
-  accumulator.add_input_metadata(tensor);
-}
-
 at::Tensor on_meta(const torch::autograd::InputMetadata& metadata) {
   const c10::SymIntArrayRef sizes = metadata.shape_as_dim_vector();
   const auto dtype = c10::typeMetaToScalarType(metadata.options().dtype());
@@ -39,20 +34,13 @@ GraphRoots::GraphRoots() : first_number_(at::sequence_number::peek()) {}
 
 void GraphRoots::join(const at::Tensor& real, const at::Tensor& shadow) {
   if (!real.requires_grad() || shadow.requires_grad()) return;
-  if (!real.is_leaf()) {
-    expect_meta_from(real);
-    return torch::autograd::impl::set_gradient_edge(shadow,
-                                                    torch::autograd::impl::gradient_edge(real));
-  }
-  const auto accumulator = torch::autograd::impl::grad_accumulator(real);
-  torch::autograd::impl::set_gradient_edge(shadow, {accumulator, 0});
-  if (accumulator->input_metadata(0).device().is_meta()) return;
-  expect_gradient_like(*accumulator, shadow);
-  leaves_.push_back(real);
+  const torch::autograd::Edge edge = torch::autograd::impl::gradient_edge(real);
+  expect_meta_from(edge);
+  torch::autograd::impl::set_gradient_edge(shadow, edge);
 }
 
-void GraphRoots::expect_meta_from(const at::Tensor& real) {
-  std::vector<torch::autograd::Edge> edges = {torch::autograd::impl::gradient_edge(real)};
+void GraphRoots::expect_meta_from(const torch::autograd::Edge& first) {
+  std::vector<torch::autograd::Edge> edges = {first};
   while (!edges.empty()) {
     const torch::autograd::Edge edge = edges.back();
     edges.pop_back();
@@ -77,11 +65,6 @@ void GraphRoots::remember_gradient(const at::Tensor& leaf) {
 }
 
 void GraphRoots::restore() {
-  for (const at::Tensor& leaf : leaves_) {
-    if (!leaf.requires_grad()) continue;
-    expect_gradient_like(*torch::autograd::impl::grad_accumulator(leaf), leaf);
-  }
-  leaves_.clear();
   for (const auto& undo : undo_) undo();
   undo_.clear();
   for (auto& [impl, leaf_and_gradient] : gradients_) {

@@ -15,6 +15,10 @@
 #include <utility>
 #include <vector>
 
+namespace torch::autograd {
+struct Edge;
+}
+
 namespace nnprof {
 
 class GraphRoots {
@@ -24,15 +28,14 @@ class GraphRoots {
   void join(const at::Tensor& real, const at::Tensor& shadow);
   // Before the first gradient of a leaf is accumulated: its `.grad` is put back at the end.
   void remember_gradient(const at::Tensor& leaf);
-  // Tells the leaves' functions what they knew before, and gives the leaves their `.grad` back.
+  // Tells the functions what they knew before, and gives the leaves their `.grad` back.
   void restore();
 
  private:
-  // The function that made it, and those that this hands gradients on to.
-  void expect_meta_from(const at::Tensor& real);
+  // The function that a gradient goes to, and those that this hands gradients on to.
+  void expect_meta_from(const torch::autograd::Edge& first);
 
   const uint64_t first_number_;  // of a gradient function that is made in the trace
-  std::vector<at::Tensor> leaves_;
   std::vector<std::function<void()>> undo_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> gradients_;
 };

@@ -179,23 +179,28 @@ struct AttentionBlocks {
   int64_t sum;
 };
 
-bool is_fused(const OpSignature& op) {
-  const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
-  return query.dim() == 4 && key.dim() == 4 && value.dim() == 4 && query.numel() != 0 &&
-         key.numel() != 0 && query.size(-1) == value.size(-1) && op.arguments[4].number == 0.0 &&
-         query.strides[3] == 1 && key.strides[3] == 1 && value.strides[3] == 1;
-}
-
-int64_t attention(const OpSignature& op) {
-  if (!is_fused(op)) return 0;
+// aten::_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, ...)
+int64_t fused_attention(const OpSignature& op) {
   const TensorSpec& query = op.tensor(0);
+  if (query.dim() != 4 || query.numel() == 0) return 0;
   const AttentionBlocks block(query, op.tensor(1));
-  const bool sums_are_kept = op.outputs.size() > 1;  // for a backward pass
-  const int64_t log_sums =
-      sums_are_kept ? 0 : query.size(0) * query.size(1) * query.size(2) * block.sum;
   const int64_t summed = block.scores + block.queries * (2 + query.size(-1));
   const int64_t halves = block.is_half ? block.scores * block.element : 0;
-  return log_sums + at::get_num_threads() * (summed * block.sum + halves);
+  return at::get_num_threads() * (summed * block.sum + halves);
+}
+
+// aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask,
+// float dropout_p, ...) as one call, which keeps the logarithms of sums to itself.
+int64_t attention(const OpSignature& op) {
+  const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
+  const bool is_fused = query.dim() == 4 && key.dim() == 4 && value.dim() == 4 &&
+                        key.numel() != 0 && query.size(-1) == value.size(-1) &&
+                        op.floating(4) == 0 && query.strides[3] == 1 && key.strides[3] == 1 &&
+                        value.strides[3] == 1;
+  if (!is_fused) return 0;
+  const int64_t log_sums =
+      query.size(0) * query.size(1) * query.size(2) * AttentionBlocks(query, key).sum;
+  return log_sums + fused_attention(op);
 }
 
 // Of heads (batch, heads, length, size): the kernel has the heads of one position side by side.
@@ -226,7 +231,7 @@ using Temporaries = int64_t (*)(const OpSignature&);
 
 const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::_convolution", convolution},
-    {"aten::_scaled_dot_product_flash_attention_for_cpu", attention},
+    {"aten::_scaled_dot_product_flash_attention_for_cpu", fused_attention},
     {"aten::_scaled_dot_product_flash_attention_for_cpu_backward", attention_backward},
     {"aten::addmm", addmm},
     {"aten::conv1d", convolution},

@@ -49,8 +49,7 @@ IMPLEMENTATIONS: dict[str, dict[str, bool]] = {
 
 def calls_of(profile: Profile) -> list[tuple[Any, ...]]:
     ops = profile.ops
-    columns = ("op", "input_shapes", "flops", "int_ops", "bytes_read", "bytes_written", "dtype")
-    columns = tuple(name for name in columns if name in ops.columns)
+    columns = ("op", "input_shapes", "flops", "bytes_read", "bytes_written", "dtype")
     rows = zip(*(ops[name].tolist() for name in columns), strict=True)
     of_step = [row for row, phase in zip(rows, ops["phase"], strict=True) if phase == "optimizer"]
     return [row for row in of_step if row[0] != "aten::detach_"]  # of torch.tensor(1.0)
