@@ -162,15 +162,15 @@ def with_state(optimizer: torch.optim.Optimizer, running: trace) -> None:
         return
     parameters = _parameters_of(optimizer)
     before = [p.grad for p in parameters]
-    try:
-        with running.unrecorded():
+    with running.unrecorded():
+        try:
             for parameter in parameters:
                 if parameter.requires_grad:
                     parameter.grad = torch.empty_like(parameter)
             optimizer.step()
-    finally:
-        for parameter, grad in zip(parameters, before, strict=True):
-            parameter.grad = grad
+        finally:
+            for parameter, grad in zip(parameters, before, strict=True):
+                parameter.grad = grad
 
 
 class OptimizerState:

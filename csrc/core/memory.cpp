@@ -150,9 +150,9 @@ void run_through(const Session& session, const std::vector<int64_t>& temporaries
     if (i != 0) settled(i - 1);
     if (i == records.size()) return;
     int64_t highest = ledger.live();
-    while (due(i)) {
-      ledger.take(events[next++]);
-      highest = std::max(highest, ledger.live());
+    for (; due(i); ++next) {
+      ledger.take(events[next]);
+      if (events[next].recorded) highest = std::max(highest, ledger.live());
     }
     const int64_t own = temporaries[records[i].signature];
     ran(i, std::max(highest, ledger.live() + own));

@@ -109,20 +109,20 @@ uint32_t Session::new_storage(int64_t bytes, Role role, const Place& place, bool
   const std::lock_guard<std::mutex> lock(events_mutex_);
   const auto storage = static_cast<uint32_t>(storages_.size());
   storages_.push_back({bytes, role, place.scope, external, place.phase, place.recomputed, false});
-  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes});
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes, recording});
   return storage;
 }
 
 void Session::storage_freed(uint32_t storage) {
   if (closed_) return;
   const std::lock_guard<std::mutex> lock(events_mutex_);
-  events_.push_back({storage, static_cast<uint32_t>(records_.size()), 0});
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), 0, recording});
 }
 
 void Session::storage_resized(uint32_t storage, int64_t bytes) {
   const std::lock_guard<std::mutex> lock(events_mutex_);
   storages_[storage].bytes = bytes;
-  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes});
+  events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes, recording});
 }
 
 void Session::record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,

@@ -48,6 +48,7 @@ struct StorageEvent {
   uint32_t storage;
   uint32_t before_record;
   int64_t bytes;
+  bool recorded;  // no: what is held meanwhile is part of no call
 };
 
 struct StorageInfo {

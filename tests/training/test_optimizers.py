@@ -179,6 +179,15 @@ def test_counters_on_the_host_take_no_device_memory() -> None:
     assert profile.memory.after("backward")["optimizer"] == 2 * 3 * 1024
 
 
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adamax])
+def test_the_step_that_makes_the_state_is_no_part_of_the_memory(kind: Any) -> None:
+    expected = step_of(make(), "loop adamw").memory
+    model = make()
+    memory = step_of(model, kind(model.parameters(), foreach=False)).memory
+    for phase in ("forward", "backward"):
+        assert memory.peak_of(phase) == expected.peak_of(phase)
+
+
 # Every class --------------------------------------------------------------------------------------
 
 BY_NAME = [
