@@ -7,13 +7,15 @@ with columns for the device, the sizes and the time; files and devices may be mi
 there. Every row is traced and estimated by nnprof's own model from the devices' data files. Beside
 it stand a plain roofline of the same data (the longer of FLOPs / peak and bytes / bandwidth) and
 the formula of `torch.utils._runtime_estimation`, which torch's own estimators use. A second table
-has the constants of each device fitted on half of its rows and tried on the other half.
+has the constants of each device fitted on half of its rows and tried on the other half, a third how
+many of the sums, times of whole models to which nothing was fitted, lie within their estimates' ±.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import statistics
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -61,6 +63,11 @@ FITTED_BARS: dict[tuple[str, str, str], tuple[str, float]] = {
 #: Times better than the plain roofline, by device.
 ROOFLINE_BARS = {"h100-sxm": 3.0, "a100-sxm-80": 3.0, "l40s": 1.5}
 
+#: Times of whole models: sums of many calls.
+SUMS = ("llm_end_to_end_fp32", "timm_end_to_end_amp_fp16")
+#: Of the sums, the share that lies within one ±.
+WITHIN = 0.58, 0.78
+
 _MOST_TIMM = 120  # rows of a file of whole vision models: each is built
 
 
@@ -74,6 +81,7 @@ class Sample:
     profiles: list[nnprof.Profile] = field(default_factory=list)
     measured: list[float] = field(default_factory=list)
     estimated: list[float] = field(default_factory=list)
+    off_by: list[float] = field(default_factory=list)  # the estimates' own ±, as shares
     roofline: list[float] = field(default_factory=list)
     torch_formula: list[float] = field(default_factory=list)
 
@@ -88,6 +96,7 @@ class Sample:
         self.profiles.append(profile)
         self.measured.append(measured)
         self.estimated.append(seconds_of(estimates, self.collection))
+        self.off_by.append(times.total.error_s / times.total.estimated_s)
         self.roofline.append(roofline_seconds(times, hardware) / calls)
         self.torch_formula.append(torch_seconds(profile, times, hardware) / calls)
 
@@ -166,6 +175,32 @@ def fitted_errors(sample: Sample) -> tuple[Errors, Hardware]:
     return errors(seconds(fitted, tried), [sample.measured[n] for n in tried]), fitted
 
 
+def within(those: list[Sample]) -> dict[str, Any]:
+    """How many of the times lie within their estimate's ±, and how wide half of those are."""
+    rows = [
+        (abs(measured - estimated) <= share * estimated, share)
+        for one in those
+        for measured, estimated, share in zip(one.measured, one.estimated, one.off_by, strict=True)
+    ]
+    return {
+        "n": len(rows),
+        "within": sum(inside for inside, _ in rows) / len(rows),
+        "median_width": statistics.median(share for _, share in rows),
+    }
+
+
+def coverage(sums: list[Sample]) -> list[dict[str, Any]]:
+    """By collection, and of all."""
+    names = list(dict.fromkeys(one.collection.name for one in sums))
+    rows = [{"data": n} | within([s for s in sums if s.collection.name == n]) for n in names]
+    if not sums:
+        return rows
+    least, most = WITHIN
+    whole = within(sums)
+    met = "met" if least <= whole["within"] <= most else "MISSED"
+    return [*rows, {"data": "all"} | whole | {"verdict": f"{met}: {least:.0%} to {most:.0%}"}]
+
+
 # --- what is printed -----------------------------------------------------------------------------
 
 
@@ -214,6 +249,16 @@ def report(results: list[dict[str, Any]], title: str, peers: bool) -> None:
     Console(width=150).print(table)
 
 
+def report_coverage(rows: list[dict[str, Any]]) -> None:
+    table = Table(title="Sums within their ±, constants from datasheets", title_justify="left")
+    for name in ("data", "n", "within, %", "median ±, %", "bar"):
+        table.add_column(name, justify="left" if name in ("data", "bar") else "right")
+    for row in rows:
+        shares = percent(row["within"]), percent(row["median_width"])
+        table.add_row(row["data"], str(row["n"]), *shares, row.get("verdict", ""))
+    Console(width=150).print(table)
+
+
 def datasheet_result(sample: Sample) -> dict[str, Any]:
     found = errors(sample.estimated, sample.measured)
     roofline = errors(sample.roofline, sample.measured)
@@ -259,17 +304,21 @@ def main() -> int:
     if not any((arguments.path / f"{one.name}.csv.gz").exists() for one in COLLECTIONS):
         parser.error(f"{arguments.path} has none of the timing files that this reads")
 
-    results, fitted, failures = [], [], []
+    results, fitted, failures, sums = [], [], [], []
     for collection in COLLECTIONS:
         most = (arguments.timm or None) if collection.name.startswith("timm") else arguments.rows
         found = samples(arguments.path, collection, most, failures)
         found.sort(key=lambda sample: (sample.group, sample.device))
         results += map(datasheet_result, found)
+        if collection.name in SUMS:
+            sums += found
         if collection.fitted and not arguments.no_fit:
             fitted += map(fitted_result, found)
     report(results, "Datasheet constants: errors in % of the measured time", peers=True)
     if fitted:
         report(fitted, "Constants fitted on half of the rows, tried on the other half", peers=False)
+    covered = coverage(sums)
+    report_coverage(covered)
     for failure in failures:
         print("not estimated:", failure, file=sys.stderr)
     path = write(
@@ -279,11 +328,12 @@ def main() -> int:
             "rows": arguments.rows,
             "datasheet": results,
             "fitted": fitted,
+            "within": covered,
             "failures": failures,
         },
     )
     print(f"written to {path}")
-    return int(any("MISSED" in one["verdict"] for one in (*results, *fitted)))
+    return int(any("MISSED" in one.get("verdict", "") for one in (*results, *fitted, *covered)))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ __all__ = [
     "BadValueError",
     "BuildMismatchError",
     "DataDependentError",
+    "DisturbedError",
     "GraphNotRecordedError",
     "InputError",
     "InternalError",
@@ -80,6 +81,10 @@ class GraphNotRecordedError(NnprofError, RuntimeError):
 
 class NestedTraceError(NnprofError, RuntimeError):
     """A trace was started inside another one on the same thread: end the outer one first."""
+
+
+class DisturbedError(NnprofError):
+    """What was measured cannot be trusted and is not kept: leave the machine alone, try again."""
 
 
 class BuildMismatchError(NnprofError, ImportError):

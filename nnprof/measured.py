@@ -5,13 +5,15 @@ The forward is timed before and after the replays, so that both saw the same mac
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnprof.end_to_end import EndToEnd, RealForward
+from nnprof.contention import observed
+from nnprof.end_to_end import RealForward
 from nnprof.estimate import timeline
 from nnprof.progress import shown
-from nnprof.replay import replay
+from nnprof.replay import check_time_budget, replay
 from nnprof.times import Times
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnprof import _core
+    from nnprof.end_to_end import EndToEnd
     from nnprof.estimate import Estimates, Timeline
     from nnprof.replay import Measurements
 
@@ -27,6 +30,9 @@ __all__ = ["measured_times"]
 
 #: Of the time budget, what the real forward gets before the replays and after them.
 _REAL_SHARE = 0.15
+#: Of the time budget, what the copy and the first runs may take: a forward that takes longer is
+#: left out, for the replays say more.
+_FIRST_RUNS_SHARE = 0.5
 #: At most so long each time: a median needs no more.
 _MOST_REAL_S = 5.0
 _NO_TIME = 1e-9
@@ -48,24 +54,54 @@ def measured_times(
     `result` is the trace of `call`: the model, its arguments and keyword arguments. Ctrl-C ends the
     measuring and keeps what was measured: `measurements.interrupted` is then true.
     """
+    check_time_budget(time_budget)
+    with observed() as disturbance:
+        measurements, end_to_end = _taken(
+            result, times.estimates, call, device, autocast, prepare, time_budget, progress
+        )
+    seen = {"lost_share": disturbance.lost, "other_processors": disturbance.others}
+    measurements = replace(measurements, conditions=measurements.conditions | seen)
+    line = _measured_timeline(result, times.estimates, measurements)
+    return Times(result, times.estimates, measurements, end_to_end, line)
+
+
+def _taken(
+    result: _core.TraceResult,
+    estimates: Estimates,
+    call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]],
+    device: torch.device,
+    autocast: torch.dtype | str | None,
+    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None,
+    time_budget: float,
+    progress: Callable[[int, int, str], None] | bool | None,
+) -> tuple[Measurements, EndToEnd]:
+    """What `time_budget` seconds suffice for, or what there was until Ctrl-C."""
+    start = time.perf_counter()
     seconds = min(_REAL_SHARE * time_budget, _MOST_REAL_S)
-    estimates = times.estimates
+    first_until = start + _FIRST_RUNS_SHARE * time_budget
+    same_kind = (device.type == "cpu") == (estimates.hardware.kind == "cpu")
+    expected_s = estimates.timeline.wall_s if same_kind else 0.0
+    real = RealForward(
+        *call, device, autocast=autocast, prepare=prepare, expected_s=expected_s, until=first_until
+    )
     measurements: Measurements | None = None
-    end_to_end = EndToEnd(str(device), reason="interrupted")
     try:
-        with RealForward(*call, device, autocast=autocast, prepare=prepare) as real:
-            real.sample(seconds)
+        with real:
+            real.sample(seconds, until=first_until)
+            left = start + time_budget - seconds - time.perf_counter()
             with shown(progress, "measuring") as told:
-                measurements = _replayed(result, estimates, device, time_budget - 2 * seconds, told)
+                measurements = _replayed(result, estimates, device, max(left, _NO_TIME), told)
             if not measurements.interrupted:
-                real.sample(seconds)
-                end_to_end = real.result()
+                real.sample(seconds, until=start + time_budget)
+                return measurements, real.result()
     except KeyboardInterrupt:
         pass
     if measurements is None:
         measurements = _nothing_measured(result, estimates, device)
-    line = _measured_timeline(result, estimates, measurements)
-    return Times(result, estimates, measurements, end_to_end, line)
+    end_to_end = real.result()
+    if end_to_end.eager_s is None:
+        end_to_end = replace(end_to_end, reason="interrupted")
+    return measurements, end_to_end
 
 
 def _nothing_measured(

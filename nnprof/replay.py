@@ -22,7 +22,7 @@ from nnprof.records import plain
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-__all__ = ["Measurements", "present_device", "replay"]
+__all__ = ["Measurements", "check_time_budget", "present_device", "replay"]
 
 #: Bytes of the buffer that empties a device's cache, where the cache's size is not known.
 _USUAL_FLUSH_BYTES = 256 << 20
@@ -43,7 +43,7 @@ class Measurements:
     conditions: dict[str, Any]
     #: The median, with weights that are not in the cache, as in a model that is larger than it.
     seconds: list[float | None]
-    #: An interval that holds the true median with a probability of 97.5 %, from 7 samples on.
+    #: An interval that holds the true median with a probability of 97.5 %; None below 7 samples.
     low_s: list[float | None]
     high_s: list[float | None]
     fastest_s: list[float | None]
@@ -89,7 +89,8 @@ def replay(
     Args:
         expected_s: predicted seconds a call, by signature: what takes the most in all is measured
             first and longest. Default: guessed from FLOPs and bytes.
-        time_budget: seconds for all of it. A call that has begun is finished.
+        time_budget: seconds for all of it. A call that has begun is finished; what is thought to
+            take longer than what is left is not begun.
         memory_limit: bytes to use at most. Default: what is free. Arguments and outputs of one
             call are in memory at a time; copies of its weights that empty the cache by turns take
             up to six times the last-level cache; on a device comes a buffer of twice its cache.
@@ -104,8 +105,7 @@ def replay(
     """
     device = present_device(device)
     weights = _weights(result, expected_s)
-    if time_budget <= 0:
-        raise InputError(f"time_budget is in seconds and must be above 0, not {time_budget}")
+    check_time_budget(time_budget)
     if memory_limit is not None and memory_limit <= 0:
         raise InputError(f"memory_limit is in bytes and must be above 0, not {memory_limit}")
     with _seeded(device, seed):
@@ -127,6 +127,13 @@ def replay(
     if device.type == "cpu":
         columns["host_s"] = [None] * len(weights)
     return Measurements(device=str(device), conditions=_conditions(device, seed), **columns)
+
+
+def check_time_budget(seconds: Any) -> None:
+    """Raises `InputError` for what is no time to measure for."""
+    number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
+    if not (number and 0 < seconds < float("inf")):
+        raise InputError(f"time_budget is in seconds and must be above 0, not {seconds!r}")
 
 
 def present_device(device: torch.device | str) -> torch.device:

@@ -12,10 +12,11 @@ from functools import cached_property
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
+from nnprof.contention import TRUSTED_SHARE
 from nnprof.model_flops import signature_calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from nnprof.end_to_end import EndToEnd
     from nnprof.estimate import Estimates, Timeline
@@ -24,11 +25,18 @@ if TYPE_CHECKING:
     from nnprof.records import TraceData
     from nnprof.replay import Measurements
 
-__all__ = ["LayerTimes", "SignatureTimes", "Times", "added"]
+__all__ = ["INTERVAL_SAMPLES", "LayerTimes", "SignatureTimes", "Times", "added"]
 
 _MEASURED = ("measured", "scaled")
-#: A sum has an interval where at most this share of it comes from calls that were timed once.
+#: Samples from which on an interval holds the true median with 97.5 %: fewer have none.
+INTERVAL_SAMPLES = 7
+#: A sum has an interval where at most this share of it comes from calls that have none.
 _SINGLE_SHARE = 0.05
+#: Calls one by one over the real forward, between which both are believed. On a quiet CPU it is
+#: 0.8 (operators as short as MobileNet's, between which Python takes its time) to 1.1.
+_SMALLEST_REPLAYED, _LARGEST_REPLAYED = 0.7, 1.25
+#: Of the estimated time, what may be missing in the sum that is held against the real forward.
+_UNMEASURED_SHARE = 0.05
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class SignatureTimes:
     bytes: float
     peak: float  #: FLOP/s at most
     measured_s: float | None = None
-    low_s: float | None = None  #: None of a single sample, too
+    low_s: float | None = None  #: None of fewer than seven samples, too
     high_s: float | None = None
     warm_s: float | None = None
     samples: int = 0  #: that `measured_s` is the median of
@@ -95,7 +103,7 @@ class LayerTimes:
     estimated_s: float = 0.0
     error_s: float = 0.0  #: by which the estimate is off, typically
     measured_s: float | None = None  #: of those calls that were measured
-    low_s: float | None = None  #: None, too, where single samples make up much of the time
+    low_s: float | None = None  #: None, too, where calls without one make up much of the time
     high_s: float | None = None
     #: Share of the estimated time that was not measured; None where nothing was to be.
     unmeasured: float | None = None
@@ -151,6 +159,12 @@ class Times:
         return self.measurements is not None and self.measurements.interrupted
 
     @cached_property
+    def doubts(self) -> tuple[str, ...]:
+        """Why the measured times cannot be trusted, the most telling first; empty where they can,
+        and where nothing was measured."""
+        return tuple(_doubts(self)) if self.measurements is not None else ()
+
+    @cached_property
     def of_one_device(self) -> bool:
         """Whether the estimates are for the kind of device that was measured on: only then are
         ratios errors of the estimates."""
@@ -163,6 +177,18 @@ class Times:
             return on_cpu and self.hardware.kind == "cpu"
         named = by_driver_name(str(self.measurements.conditions.get("device_name", "")))
         return named is None or named.name == self.hardware.name
+
+    @cached_property
+    def replayed_share(self) -> float | None:
+        """All calls one by one, as measured, over the real forward (the time that kernels ran in
+        it, on a device that tells); None where one of the two is not known."""
+        line, real = self.measured_timeline, self.end_to_end
+        if line is None or real is None or not self.of_one_device:
+            return None
+        if (self.total.unmeasured or 0.0) > _UNMEASURED_SHARE:
+            return None
+        whole = real.eager_s if real.device == "cpu" else real.busy_s
+        return line.device_s / whole if whole else None
 
     @property
     def timeline(self) -> Timeline:
@@ -181,8 +207,7 @@ class Times:
         estimates, measured = self.estimates, self.measurements
         known: dict[str, Any] = {}
         if measured is not None:
-            # One sample has no spread, which is not a spread of nothing.
-            several = measured.samples[number] > 1
+            several = measured.samples[number] >= INTERVAL_SAMPLES
             known = {
                 "measured_s": measured.seconds[number],
                 "low_s": measured.low_s[number] if several else None,
@@ -338,6 +363,22 @@ class Times:
         )
 
 
+def _doubts(times: Times) -> Iterator[str]:
+    measurements, real = times.measurements, times.end_to_end
+    assert measurements is not None  # there is nothing to doubt otherwise
+    lost = measurements.conditions.get("lost_share")
+    if lost is not None and lost > TRUSTED_SHARE:
+        yield f"threads were ready to run and did not for {lost:.0%} of the time"
+    if real is not None and real.eager_s is not None and real.disturbed:
+        yield "nearly every run of the real forward was disturbed"
+    share = times.replayed_share
+    if share is not None and not _SMALLEST_REPLAYED <= share <= _LARGEST_REPLAYED:
+        yield (
+            f"the calls one by one take {share:.2f} times the real forward, which they make up: "
+            "one of the two was disturbed, or the forward runs other kernels"
+        )
+
+
 def added(those: Sequence[LayerTimes]) -> LayerTimes:
     """Of several call paths of one module."""
     if len(those) == 1:
@@ -377,7 +418,8 @@ def _listed(values: Any) -> list[int]:
 def _summed(calls: Sequence[tuple[SignatureTimes, int]]) -> LayerTimes:
     estimated = sum(count * times.estimated_s for times, count in calls)
     # Equal calls are off alike, different ones by themselves.
-    error = sqrt(sum((count * times.estimated_s * times.error) ** 2 for times, count in calls))
+    # Linearly: what a device's clock, bandwidth and launches are in truth is common to all calls.
+    error = sum(count * times.estimated_s * times.error for times, count in calls)
     asked = any(times.status for times, _ in calls)
     measured = [(times, count) for times, count in calls if times.measured_s is not None]
     by_bound: Counter[str] = Counter()

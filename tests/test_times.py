@@ -17,6 +17,7 @@ from nnprof.errors import InputError
 from nnprof.estimate import Timeline
 from nnprof.hardware import find
 from nnprof.replay import Measurements
+from nnprof.report.time_notes import verdict
 from nnprof.times import LayerTimes, Times, added
 
 if TYPE_CHECKING:
@@ -186,23 +187,24 @@ def test_measured_calls_by_hand(profile: Profile) -> None:
     assert (wide.unmeasured, wide.flags) == (0, ())
 
 
-def test_errors_of_estimates_add_up_as_they_are_independent(profile: Profile) -> None:
+def test_errors_of_estimates_add_up_as_they_have_one_cause(profile: Profile) -> None:
     op = by_op(profile)
     wide, narrow = op["linear [8, 64]"], op["linear [8, 16]"]
     found = times_of(profile).of_calls({wide.signature: 3, narrow.signature: 1})
-    by_hand = sqrt(
-        (3 * wide.error * wide.estimated_s) ** 2 + (narrow.error * narrow.estimated_s) ** 2
-    )
+    by_hand = 3 * wide.error * wide.estimated_s + narrow.error * narrow.estimated_s
     assert found.error_s == pytest.approx(by_hand)
 
 
 def test_intervals_need_samples(profile: Profile) -> None:
-    """One sample of a call that makes up the time has no spread, and neither has the sum."""
+    """Few samples of calls that make up the time have no interval, and neither has their sum."""
     count = len(times_of(profile).by_signature)
-    once = [1] * count
-    total = times_of(measured(profile, [1e-3] * count, samples=once)).total
-    assert (total.low_s, total.high_s) == (None, None)
-    assert total.measured_s == pytest.approx(16e-3)
+    for samples in (1, 2, 6):
+        few = [samples] * count
+        total = times_of(measured(profile, [1e-3] * count, samples=few)).total
+        assert (total.low_s, total.high_s) == (None, None)
+        assert total.measured_s == pytest.approx(16e-3)
+    enough = times_of(measured(profile, [1e-3] * count, samples=[7] * count)).total
+    assert enough.low_s is not None
 
 
 def test_ratios_and_misses(profile: Profile) -> None:
@@ -427,3 +429,49 @@ def test_a_changed_device_changes_the_times() -> None:
     slow = replace(find("h100"), constants={"launch_s": 1.0})
     profile = nnprof.measure(Net(), (8, 16), hardware=slow)
     assert profile.estimated_s == pytest.approx(15, rel=1e-3)  # calls that launch
+
+
+# Whether to believe them.
+
+
+def doubted(*, sum_s: float, real_s: float, disturbed: bool = False, lost: float = 0.0) -> Times:
+    """Times of calls that add up to `sum_s`, beside a real forward of `real_s`."""
+    profile = nnprof.measure(Net(), (8, 16), hardware="cpu")
+    count = len(times_of(profile).by_signature)
+    found = times_of(measured(profile, [1e-3] * count))
+    assert found.measurements is not None
+    conditions = found.measurements.conditions | {"lost_share": lost, "other_processors": 0.5}
+    return Times(
+        profile._data,
+        found.estimates,
+        replace(found.measurements, device="cpu", conditions=conditions),
+        EndToEnd("cpu", eager_s=real_s, samples=9, disturbed=disturbed),
+        Timeline(sum_s, 0.0, sum_s),
+    )
+
+
+def test_a_quiet_machine_is_trusted() -> None:
+    times = doubted(sum_s=0.95, real_s=1.0, lost=0.01)
+    assert times.doubts == ()
+    assert times.replayed_share == pytest.approx(0.95)
+    text = verdict(times)
+    assert text == (
+        "the times can be trusted: others kept threads from running for 1.0% of the time, other "
+        "programs kept 0.5 processors busy meanwhile"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "why"),
+    [
+        ({"lost": 0.4}, "threads were ready to run and did not for 40% of the time"),
+        ({"disturbed": True}, "nearly every run of the real forward was disturbed"),
+        ({"sum_s": 4.6}, "the calls one by one take 4.60 times the real forward"),
+        ({"sum_s": 0.5}, "the calls one by one take 0.50 times the real forward"),
+    ],
+)
+def test_what_makes_times_doubtful(seen: dict[str, Any], why: str) -> None:
+    times = doubted(**{"sum_s": 1.0, "real_s": 1.0} | seen)
+    assert len(times.doubts) == 1
+    assert times.doubts[0].startswith(why)
+    assert verdict(times).startswith(f"the times cannot be trusted: {why}")

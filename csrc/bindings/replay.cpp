@@ -45,6 +45,7 @@ std::vector<ReplayJob> jobs_of(const TraceResult& result) {
   const auto& records = result.session().records();
   for (auto record = records.rbegin(); record != records.rend(); ++record) {
     jobs[record->signature].state = record->state;
+    ++jobs[record->signature].calls;
   }
   return jobs;
 }
@@ -195,11 +196,10 @@ py::dict columns_of(const ReplayReport& report) {
   for (const ReplayMeasurement& m : report.measurements) {
     const bool any = !m.seconds.empty();
     const Summary summary = any ? summarize(m.seconds) : Summary{};
-    const auto known = [&](double value) { return any ? py::object(py::cast(value)) : py::none(); };
-    seconds.append(known(summary.median));
-    low.append(known(summary.low));
-    high.append(known(summary.high));
-    fastest.append(known(summary.fastest));
+    seconds.append(any ? py::cast(summary.median) : py::none());
+    low.append(py::cast(summary.low));
+    high.append(py::cast(summary.high));
+    fastest.append(any ? py::cast(summary.fastest) : py::none());
     warm.append(median(m.warm_seconds));
     host.append(median(m.host_seconds));
     samples.append(m.seconds.size());
@@ -248,10 +248,10 @@ py::dict replayed(const TraceResult& result, const std::string& device,
   return columns_of(report);
 }
 
-std::vector<double> summarized(std::vector<double> samples) {
+py::tuple summarized(std::vector<double> samples) {
   if (samples.empty()) throw py::value_error("no samples");
   const Summary summary = summarize(std::move(samples));
-  return {summary.median, summary.low, summary.high, summary.fastest};
+  return py::make_tuple(summary.median, summary.low, summary.high, summary.fastest);
 }
 
 }  // namespace

@@ -10,10 +10,9 @@ namespace nnprof {
 ReplayedCall::ReplayedCall(const ReplayJob& job, const OpSignature& signature, c10::Device device)
     : job_(job), signature_(signature), sets_(*job.op, signature, device) {}
 
-double ReplayedCall::warm_up(Clock& clock, RandomData& data) {
-  sets_.make_first(data);
-  prepare(1);
-  call(1);
+void ReplayedCall::make_arguments(RandomData& data) { sets_.make_first(data); }
+
+double ReplayedCall::timed(Clock& clock) {
   prepare(1);
   clock.finish();
   const double start = host_seconds();

@@ -42,8 +42,10 @@ class ReplayedCall {
 
   ArgumentSets& sets() { return sets_; }
 
-  // Makes the first set, calls twice, and returns how long the second call took, roughly.
-  double warm_up(Clock& clock, RandomData& data);
+  void make_arguments(RandomData& data);
+  // How long a call takes, roughly. The first call finds nothing that later ones find: primitives,
+  // pages, the choice of a kernel.
+  double timed(Clock& clock);
   // Outside of what is timed: the arguments of the next calls, of one set after another.
   void prepare(size_t count);
   void call(size_t count);

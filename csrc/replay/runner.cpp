@@ -15,8 +15,8 @@ namespace {
 
 constexpr size_t kFewSamples = 10;
 constexpr size_t kMostSamples = 50;
-constexpr double kFillRate = 0.5e9;   // bytes a second that a CPU fills with random numbers
-constexpr double kLongestFill = 1.0;  // seconds of it that any budget has
+constexpr double kFillRate = 0.5e9;  // bytes a second that a CPU fills with random numbers
+constexpr double kOverdraft = 0.1;   // of the budget: what is begun may end so late
 constexpr int64_t kMostSets = 1024;
 constexpr int64_t kLookUps = 128;           // sets of indices into a table that no cache holds
 constexpr double kPrecision = 0.01;         // of the median
@@ -26,6 +26,7 @@ constexpr double kFirstPass = 0.4;          // of the time, so that each operato
 constexpr double kLongestVisit = 0.5;
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr const char* kTooLong = "it takes longer than what is left of the budget";
 constexpr const char* kOtherSizes = "on random data its output is of another size than recorded";
 constexpr const char* kNeverLagged =
     "the device never lagged behind the host: the operator waits for it, or takes the host too "
@@ -33,7 +34,8 @@ constexpr const char* kNeverLagged =
 
 bool is_tight(const std::vector<double>& samples) {
   const Summary summary = summarize(samples);
-  const double half = (summary.high - summary.low) / 2;
+  if (!summary.low || !summary.high) return false;
+  const double half = (*summary.high - *summary.low) / 2;
   return half <= std::max(kPrecision * summary.median, kSmallestInterval);
 }
 
@@ -140,16 +142,18 @@ class Replay {
       part = part_that_fits(job, options_.device, usable);
     }
     if (part.parts == 0) return set_status(measurement, ReplayStatus::no_memory, part.note);
-    if (options_.device.is_cpu() && static_cast<double>(part.bytes) / kFillRate > kLongestFill &&
-        static_cast<double>(part.bytes) / kFillRate > time_left()) {
-      return set_status(measurement, ReplayStatus::no_time, "filling its arguments takes longer");
+    if (shortest_visit(job, part) > time_left() + kOverdraft * options_.time_budget) {
+      return set_status(measurement, ReplayStatus::no_time, kTooLong);
     }
     ReplayedCall call(job, part.signature, options_.device);
     Visit visit{.call = call, .part = part, .usable = usable};
-    visit.seconds_a_call = call.warm_up(*clock_, data_);
+    call.make_arguments(data_);
+    visit.seconds_a_call = call.timed(*clock_);
     if (!call.made_what_was_recorded()) {
       return set_status(measurement, ReplayStatus::not_replayable, kOtherSizes);
     }
+    if (time_left() <= 0) return set_status(measurement, ReplayStatus::no_time, kTooLong);
+    visit.seconds_a_call = call.timed(*clock_);
     set_count(visit);
     take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
@@ -162,6 +166,14 @@ class Replay {
     call.rotating = false;
     ReplayMeasurement unused;
     take_samples(visit, kFewSamples, unused, measurement.warm_seconds);
+  }
+
+  // Filling its arguments, two calls to warm up and one that counts.
+  double shortest_visit(const ReplayJob& job, const Part& part) const {
+    const double fill =
+        options_.device.is_cpu() ? static_cast<double>(part.bytes) / kFillRate : 0.0;
+    const double call = job.weight / static_cast<double>(std::max<int64_t>(job.calls, 1));
+    return fill + 3 * call / static_cast<double>(part.parts);
   }
 
   int64_t usable_memory() const {
@@ -220,8 +232,9 @@ class Replay {
     const size_t before = seconds.size();
     int64_t discarded = 0;
     while (seconds.size() < most && !is_finished(seconds) && is_wanted()) {
-      // What was materialized gets a sample, however late it is.
-      const bool late = time_left() <= 0 || host_seconds() > visit_until_;
+      // Of its share of the time, the first sample may take more; of the budget nothing does.
+      if (time_left() <= 0) return;
+      const bool late = host_seconds() > visit_until_;
       if (seconds.size() > before && late) return;
       const std::optional<Sample> sample = clock_->sample(calls, visit.count);
       if (sample) visit.seconds_a_call = sample->seconds;

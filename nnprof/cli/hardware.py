@@ -10,14 +10,17 @@ from nnprof.cli import options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
     from rich.table import Table
 
+    from nnprof.errors import InputError
     from nnprof.hardware import Hardware
 
 __all__ = ["hardware"]
 
 _TITLES = ("Name", "Device", "Units", "bf16", "fp16", "fp32", "GiB", "GB/s", "Source")
+_LEFT = {"Name", "Device", "Source", "Calibration", "Date"}
 _UNITS = {"gpu": "units", "cpu": "cores"}
 
 
@@ -29,10 +32,26 @@ def hardware() -> None:
 @hardware.command("list")
 @options.traceback
 def list_() -> None:
-    """Every device with a data file; peaks are dense, in TFLOP/s of a matrix product."""
-    from nnprof.hardware import find, names
+    """Every device with a data file; peaks are dense, in TFLOP/s of a matrix product. Then the
+    calibrations that are kept: when they were made, and the mean error that remained."""
+    from nnprof.hardware import find, names, stored
 
     options.print_table(_table(find(name) for name in names()))
+    calibrations = stored()
+    if calibrations:
+        click.echo()
+        options.print_table(_calibrations(calibrations))
+
+
+@hardware.command()
+@click.argument("name")
+@options.traceback
+def forget(name: str) -> None:
+    """Remove the calibration NAME, as `nnprof hardware list` calls it: estimates for its device go
+    on with the datasheet's numbers."""
+    from nnprof.hardware import forget as remove
+
+    click.echo(f"removed {remove(name)}")
 
 
 @hardware.command()
@@ -67,7 +86,7 @@ def calibrate(device: str, time_budget: float, output: str | None, quiet: bool) 
     """Time calls on a device that is here, and fit the time model to them.
 
     What it finds is used from then on wherever times are estimated for this device. Leave the
-    machine alone meanwhile: what else runs there is fitted too.
+    machine alone meanwhile: what was disturbed, or fits badly, is not kept.
     """
     from nnprof.hardware.calibrate import calibrate as measure
     from nnprof.hardware.calibrate import save
@@ -91,17 +110,38 @@ def _residual_lines(fitted: Hardware) -> Iterator[str]:
         )
 
 
-def _table(every: Iterable[Hardware]) -> Table:
+def _calibrations(every: Mapping[Path, Hardware | InputError]) -> Table:
+    from rich.text import Text
+
+    from nnprof.hardware.stored import mean_residual
+
+    table = _plain_table(("Calibration", "Device", "Date", "Error"))
+    for path, one in every.items():
+        if isinstance(one, Exception):
+            facts = "", "", f"cannot be read: {one}"
+        else:
+            date = str(one.calibration.get("date", "")).partition("T")[0]
+            residual = mean_residual(one)
+            facts = one.title, date, "" if residual is None else f"{residual:.1%}"
+        table.add_row(*map(Text, (path.stem, *facts)))
+    return table
+
+
+def _plain_table(titles: Iterable[str]) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.pad_edge = table.show_edge = False
-    for title in _TITLES:
-        table.add_column(
-            title, justify="left" if title in ("Name", "Device", "Source") else "right"
-        )
+    for title in titles:
+        table.add_column(title, justify="left" if title in _LEFT else "right")
+    return table
+
+
+def _table(every: Iterable[Hardware]) -> Table:
+    from rich.text import Text
+
+    table = _plain_table(_TITLES)
     for one in every:
         peaks = (_tera(one.flops.get(name)) for name in ("bf16", "fp16", "fp32"))
         memory = f"{one.memory_bytes / 2**30:.4g}", f"{one.bandwidth / 1e9:.0f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from contextlib import contextmanager, nullcontext
@@ -40,6 +41,11 @@ _WARM_UPS_OF_ACCELERATORS = 3
 _PATIENCE_SECONDS = 0.5
 _MOST_RUNS = 5000
 
+#: Bytes a second that a copy is made with, random values included, on a slow machine.
+_COPIED_A_SECOND = 1e9
+#: Runs that a profile and a CUDA graph take in all, about.
+_OTHERWISE_RUNS = 20
+
 
 class _Refused(Exception):  # noqa: N818  it is told as a reason, never raised to the user
     """The forward is not run, for the reason that the message gives."""
@@ -74,11 +80,15 @@ class RealForward:
         memory_limit: int | None = None,
         prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         extra_bytes: int = 0,
+        expected_s: float = 0.0,
+        until: float = math.inf,
     ) -> None:
         """The first arguments, `autocast` and `prepare` are those of `nnprof.run.run`.
 
         `memory_limit` is how many bytes may be taken on the device, by default what is free.
         `extra_bytes` is what the forward is known to need beside weights and inputs.
+        `expected_s` is what one run is thought to take, and `until` a time of
+        `time.perf_counter()`: nothing is begun that would most likely end after it.
 
         Raises `InputError` where the device is none.
         """
@@ -88,6 +98,7 @@ class RealForward:
         self._autocast = as_dtype(autocast)
         self._memory_limit = memory_limit
         self._extra_bytes = extra_bytes
+        self._run_s, self._until = expected_s, until
         self._reason: str | None = None
         self._notes: dict[str, None] = {}
         self._runs: list[Run] = []
@@ -114,6 +125,7 @@ class RealForward:
         with self._told("or its inputs cannot be copied"):
             self._check_device()
             self._check_room()
+            self._check_time()
             self._copy()
         return self
 
@@ -125,13 +137,15 @@ class RealForward:
     ) -> None:
         self._free()
 
-    def sample(self, seconds: float) -> None:
+    def sample(self, seconds: float, until: float = math.inf) -> None:
         """Times runs for about so long, three in all at least; warms up the first time.
 
-        Runs that other processes disturbed are tried again, for twice the time at most.
+        Runs that other processes disturbed are tried again, for twice the time at most. After the
+        first run, none is begun that would end after `until`.
         """
         if self._model is None:
             return
+        self._until = until
         with self._told("raised"), self._current(), uncompiled():
             self._make_ready()
             if not self._warm:
@@ -164,8 +178,9 @@ class RealForward:
             discarded=len(self._runs) - len(chosen),
             graph_s=self._graph_s,
             busy_s=self._busy_s,
+            disturbed=_mostly_disturbed(self._runs),
             peak_bytes=peak,
-            notes=(*self._notes, *_contention_notes(self._runs)),
+            notes=tuple(self._notes),
         )
 
     # The copy.
@@ -194,6 +209,18 @@ class RealForward:
         if reason is not None:
             raise _Refused(reason)
 
+    def _check_time(self) -> None:
+        model, arguments, keywords, _ = self._given
+        copying = (storage_bytes(model) + storage_bytes(arguments, keywords)) / _COPIED_A_SECOND
+        # A run to warm up, and one that counts.
+        needed = copying + 2 * self._run_s
+        left = self._until - time.perf_counter()
+        if needed > left:
+            raise _Refused(
+                f"no time: a copy and two runs would take about {needed:.2g} s, and "
+                f"{max(left, 0):.2g} s of the time budget are left for them"
+            )
+
     def _copy(self) -> None:
         model, arguments, keywords, prepare = self._given
         copies = DeviceCopies(self._device)
@@ -217,9 +244,11 @@ class RealForward:
             self._accelerator.reset_peak()
         start = time.perf_counter()
         for done in range(_WARM_UPS.get(self._device.type, _WARM_UPS_OF_ACCELERATORS)):
-            if done and time.perf_counter() - start > max(seconds, 1.0):
+            spent = time.perf_counter() - start
+            if done and (spent > max(seconds, 1.0) or not self._in_time(spent / done)):
                 break  # a forward that long has nothing left to warm up
             self._changing = self._run_once(watching=not done) or self._changing
+            self._run_s = (time.perf_counter() - start) / (done + 1)
         if self._changing:
             self._notes["the forward changes its arguments: each run gets copies"] = None
         self._warm = True
@@ -241,7 +270,13 @@ class RealForward:
             tired = len(self._runs) >= 2 * MIN_RUNS and spent >= patience
             if done and spent >= seconds and (enough or tired):
                 break
+            if self._runs and not self._in_time(self._run_s):
+                break
             self._runs.append(self._timed_run())
+            self._run_s = self._runs[-1].seconds
+
+    def _in_time(self, seconds: float) -> bool:
+        return time.perf_counter() + seconds <= self._until
 
     def _timed_run(self) -> Run:
         call = self._call(self._run_arguments(anew=self._changing))
@@ -283,6 +318,9 @@ class RealForward:
     def _time_otherwise(self) -> None:
         accelerator = self._accelerator
         if accelerator is None or not self._runs or self._model is None or self._timed_otherwise:
+            return
+        if not self._in_time(_OTHERWISE_RUNS * self._run_s):
+            self._notes["no time was left for torch.profiler and a CUDA graph"] = None
             return
         self._timed_otherwise = True
         self._busy_s = self._other("torch.profiler", lambda run: busy_seconds(accelerator, run))
@@ -363,7 +401,5 @@ def _seen(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float, str)) else id(value)
 
 
-def _contention_notes(runs: list[Run]) -> tuple[str, ...]:
-    if sum(not run.disturbed for run in runs) >= min(MIN_RUNS, len(runs)):
-        return ()
-    return ("other processes disturbed nearly every run: the times are of the least disturbed",)
+def _mostly_disturbed(runs: list[Run]) -> bool:
+    return sum(not run.disturbed for run in runs) < min(MIN_RUNS, len(runs))

@@ -18,12 +18,14 @@ class EndToEnd:
     device: str
     #: Median wall time of one eager forward: between two events on a device that has them.
     eager_s: float | None = None
-    #: Confidence interval of that median, by ranks: 95 % from six samples on, else their range.
+    #: Confidence interval of that median, by ranks: 95 %; None below six samples.
     low_s: float | None = None
     high_s: float | None = None
     #: Runs that the median is of, and runs left out because other processes disturbed them.
     samples: int = 0
     discarded: int = 0
+    #: Other processes disturbed nearly every run: the times are of the least disturbed ones.
+    disturbed: bool = False
     #: Median time of replaying the forward as one CUDA graph.
     graph_s: float | None = None
     #: Time in which at least one kernel or copy of one forward ran, as torch.profiler saw it. None

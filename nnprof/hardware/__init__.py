@@ -3,5 +3,16 @@
 from nnprof.hardware.detect import calibration_path, for_device, identity
 from nnprof.hardware.resolve import find, names
 from nnprof.hardware.spec import Hardware, load
+from nnprof.hardware.stored import forget, stored
 
-__all__ = ["Hardware", "calibration_path", "find", "for_device", "identity", "load", "names"]
+__all__ = [
+    "Hardware",
+    "calibration_path",
+    "find",
+    "for_device",
+    "forget",
+    "identity",
+    "load",
+    "names",
+    "stored",
+]

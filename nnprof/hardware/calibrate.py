@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnprof.errors import InputError
+from nnprof.contention import TRUSTED_SHARE, observed
+from nnprof.errors import DisturbedError, InputError
 from nnprof.hardware.detect import calibration_path, for_device, identity
 from nnprof.hardware.fit import Errors, errors, fit, solver
 from nnprof.hardware.probes import Probe, Probes, groups
+from nnprof.hardware.stored import mean_residual
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from nnprof.hardware.spec import Hardware
     from nnprof.replay import Measurements
 
-__all__ = ["calibrate", "save"]
+__all__ = ["MOST_RESIDUAL", "calibrate", "save"]
+
+#: A calibration with a larger mean error than this, as a share, says less than the datasheet does.
+MOST_RESIDUAL = 0.25
 
 #: Fewer measured probes than this tell nothing of a group's constants.
 _FEWEST = 3
@@ -43,6 +48,8 @@ def calibrate(
     Raises:
         InputError: there is no such device, or too little could be measured on it.
         MissingExtraError: scipy is not installed.
+        DisturbedError: others had the processors, or the model fits what was measured badly, with a
+            mean error above `MOST_RESIDUAL`.
     """
     from nnprof.replay import present_device, replay
     from nnprof.trace import trace
@@ -55,10 +62,23 @@ def calibrate(
     with torch.no_grad(), trace(model := Probes(probes)) as running:
         model()
     result = running.result
-    measured = replay(result, present, time_budget=time_budget, warm=False, progress=progress)
+    with observed() as disturbance:
+        measured = replay(result, present, time_budget=time_budget, warm=False, progress=progress)
     if measured.interrupted:
         raise KeyboardInterrupt
+    if disturbance.lost > TRUSTED_SHARE:
+        raise DisturbedError(
+            "the calibration is not kept: other programs had the processors, threads were ready to "
+            f"run and did not for {disturbance.lost:.0%} of the time. Leave the machine alone "
+            "meanwhile, or calibrate with fewer threads (torch.set_num_threads)"
+        )
     fitted = _fitted(start, probed, _signatures(result, probes), result, measured)
+    residual = mean_residual(fitted)
+    if residual is not None and residual > MOST_RESIDUAL:
+        raise DisturbedError(
+            f"the calibration is not kept: its estimates are off by {residual:.0%} in the mean, "
+            f"more than {MOST_RESIDUAL:.0%}. Leave the machine alone meanwhile, or give more time"
+        )
     return replace(fitted, calibration={**_conditions(measured), **identity(present)})
 
 

@@ -16,7 +16,15 @@ from nnprof.hardware import cpu, rates
 from nnprof.hardware.resolve import by_driver_name
 from nnprof.hardware.spec import Hardware, load
 
-__all__ = ["CACHE_DIR", "calibration_path", "derived", "for_device", "gpu_properties", "identity"]
+__all__ = [
+    "CACHE_DIR",
+    "calibration_path",
+    "calibrations_folder",
+    "derived",
+    "for_device",
+    "gpu_properties",
+    "identity",
+]
 
 #: The environment variable that says where calibrations are kept.
 CACHE_DIR = "NNPROF_CACHE_DIR"
@@ -221,7 +229,12 @@ def calibration_path(hardware: Hardware, device: torch.device | str) -> Path:
     of_device = f"{known['threads']}-threads" if "threads" in known else known.get("uuid", "")
     stem = "-".join(filter(None, (hardware.name, str(of_device))))
     stem = re.sub(r"[^\w.-]+", "-", stem)
-    return _cache() / "calibrations" / f"{stem}.json"
+    return calibrations_folder() / f"{stem}.json"
+
+
+def calibrations_folder() -> Path:
+    """Where all calibrations are kept."""
+    return _cache() / "calibrations"
 
 
 def _cache() -> Path:

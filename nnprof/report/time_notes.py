@@ -29,6 +29,8 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
     times = profile.times
     if times is None:
         return
+    if times.measurements is not None:
+        yield "Verdict", verdict(times)
     yield "Hardware", _hardware(times.hardware)
     yield "Estimated", _estimated(times)
     if times.measurements is not None:
@@ -49,6 +51,26 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
     if profile.tokens is not None and times.wall_s:
         rate = format_value(profile.tokens / times.wall_s)
         yield "Tokens/s", f"{rate} in {_seconds(times.wall_s)} a forward"
+
+
+def verdict(times: Times) -> str:
+    """Whether the measured times can be trusted, and how busy the machine was with other things."""
+    assert times.measurements is not None  # else there is none
+    busy = _others(times.measurements)
+    if times.doubts:
+        return f"the times cannot be trusted: {'; '.join([*times.doubts, *busy])}"
+    lost = times.measurements.conditions.get("lost_share")
+    if lost is None:
+        return "how much others disturbed the times is not known"
+    kept = f"others kept threads from running for {lost:.1%} of the time"
+    return ", ".join([f"the times can be trusted: {kept}", *busy])
+
+
+def _others(measurements: Measurements) -> list[str]:
+    others = measurements.conditions.get("other_processors")
+    if others is None:
+        return []
+    return [f"other programs kept {others:.1f} processors busy meanwhile"]
 
 
 def _above_peak(one: SignatureTimes) -> bool:
@@ -109,12 +131,14 @@ def _measured(times: Times, measurements: Measurements) -> str:
         text += (
             f"; {format_percent(scaled, total.estimated_s)} was, in a part of the batch, and scaled"
         )
-    single = sum(
-        one.total_s for one in times.by_signature if one.measured_s is not None and one.samples < 2
+    few = sum(
+        one.total_s
+        for one in times.by_signature
+        if one.measured_s is not None and one.low_s is None
     )
-    if single:
-        share = format_percent(single, total.measured_s or 0.0)
-        text += f"; {share} of the measured time is from single samples"
+    if few:
+        share = format_percent(few, total.measured_s or 0.0)
+        text += f"; {share} of the measured time is from too few samples for an interval"
     if measurements.interrupted:
         text += "; interrupted"
     return text
@@ -202,9 +226,8 @@ def _end_to_end(times: Times, real: EndToEnd) -> str:
         parts.append(f"kernels ran for {_seconds(real.busy_s)}")
     if real.graph_s is not None:
         parts.append(f"{_seconds(real.graph_s)} as a CUDA graph")
-    if times.measured_timeline is not None and times.of_one_device:
-        share = times.measured_timeline.device_s / (real.busy_s or real.eager_s)
-        parts.append(f"the calls one by one take {share:.2f} times that")
+    if times.replayed_share is not None:
+        parts.append(f"the calls one by one take {times.replayed_share:.2f} times that")
     if real.peak_bytes is not None:
         parts.append(f"{format_value(real.peak_bytes, Unit.BYTES)} allocated at most")
     return "; ".join([*parts, *real.notes])

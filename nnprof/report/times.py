@@ -43,6 +43,7 @@ from nnprof.report.units import (
     format_shapes,
     format_value,
 )
+from nnprof.times import INTERVAL_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,8 +63,6 @@ _NO_TIMES = (
 #: Unique calls are shown up to this share of the time, and so many at most.
 _SHARE_SHOWN = 0.95
 _CALLS_SHOWN = 40
-#: Samples from which on an interval holds the true median with 97.5 %.
-_ENOUGH_SAMPLES = 7
 #: A share that rounds to 0.0%.
 _NOTHING = 0.0005
 
@@ -90,10 +89,13 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
         ("Errors of the estimates", _errors(profile, times, width)),
     ]
     parts: list[RenderableType] = []
+    if times.measurements is not None:
+        # Before any number: whether to believe them.
+        parts.append(table.note_text(("Verdict", time_notes.verdict(times))))
     for title, content in sections:
         if content:
             parts += [Text(), Text(title, style="bold"), *content]
-    return Group(*parts[1:])
+    return Group(*(parts if times.measurements is not None else parts[1:]))
 
 
 def _seconds(value: float | None) -> str:
@@ -191,7 +193,7 @@ class _Call:
     def flags(self) -> str:
         times = self.times
         flags = [] if times.status == "measured" else [times.status]
-        if times.measured_s is not None and times.samples < _ENOUGH_SAMPLES:
+        if times.measured_s is not None and times.samples < INTERVAL_SAMPLES:
             flags.append(f"{times.samples} sample{'s' if times.samples != 1 else ''}")
         text = ", ".join(filter(None, flags))
         return f"{text} ({self.footnote})".lstrip() if self.footnote else text

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,8 @@ import torch
 
 import nnprof
 from nnprof.cli import main
-from nnprof.errors import InputError, MissingExtraError
+from nnprof.contention import Disturbance
+from nnprof.errors import DisturbedError, InputError, MissingExtraError
 from nnprof.estimate import estimate
 from nnprof.hardware import Hardware, calibration_path, find, for_device, identity
 from nnprof.hardware.calibrate import calibrate, save
@@ -22,6 +25,7 @@ from nnprof.replay import Measurements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nnprof import _core
@@ -51,6 +55,23 @@ def _at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def seeing(disturbance: Disturbance) -> Callable[[], AbstractContextManager[Disturbance]]:
+    return lambda: nullcontext(disturbance)
+
+
+@pytest.fixture(autouse=True)
+def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever runs beside the tests."""
+    monkeypatch.setattr("nnprof.hardware.calibrate.observed", seeing(Disturbance()))
+
+
+@pytest.fixture
+def busy(monkeypatch: pytest.MonkeyPatch, _quiet: None) -> None:
+    """Others have the processors for a third of the time."""
+    seen = seeing(Disturbance(lost=0.33, others=1.5))
+    monkeypatch.setattr("nnprof.hardware.calibrate.observed", seen)
 
 
 def true_device() -> Hardware:
@@ -175,6 +196,64 @@ def test_calibrating_again_starts_anew(measuring: Callable[..., Measured]) -> No
     first = calibrate("cpu")
     save(first, "cpu")
     assert calibrate("cpu").constants == first.constants
+
+
+@pytest.mark.usefixtures("busy")
+def test_what_a_busy_machine_says_is_not_kept(
+    measuring: Callable[..., Measured], tmp_path: Path
+) -> None:
+    measuring(true_device())
+    with pytest.raises(DisturbedError, match=r"not kept: other programs had .* for 33%"):
+        calibrate("cpu")
+    assert main(["hardware", "calibrate", "cpu"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_fits_badly_is_not_kept_and_the_old_one_stays(
+    measuring: Callable[..., Measured],
+) -> None:
+    measuring(true_device())
+    save(first := calibrate("cpu"), "cpu")
+
+    class Scattered(Measured):
+        def __call__(self, result: _core.TraceResult, device: Any, **options: Any) -> Measurements:
+            found = super().__call__(result, device, **options)
+            draw = random.Random(0)
+            wild = [one and one * draw.choice((0.3, 3)) for one in found.seconds]
+            return replace(found, seconds=wild, fastest_s=wild)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nnprof.replay.replay", Scattered(true_device()))
+        with pytest.raises(DisturbedError, match=r"off by .* in the mean, more than 25%"):
+            calibrate("cpu")
+    assert for_device("cpu") == first
+
+
+def test_calibrations_are_listed_and_forgotten(
+    measuring: Callable[..., Measured], capsys: pytest.CaptureFixture[str]
+) -> None:
+    measuring(true_device(), conditions={"date": "2026-01-02T03:04:05"})
+    path = save(calibrate("cpu"), "cpu")
+    assert main(["hardware", "list"]) == 0
+    listed = capsys.readouterr().out.splitlines()[-1]
+    assert listed.startswith(path.stem)
+    assert "2026-01-02" in listed
+    assert listed.endswith("%")
+    assert main(["hardware", "forget", "another"]) != 0
+    assert path.stem in capsys.readouterr().err
+    assert main(["hardware", "forget", path.stem]) == 0
+    assert not path.exists()
+    assert for_device("cpu").source == "derived"
+
+
+def test_a_calibration_that_cannot_be_read_is_listed_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "calibrations"
+    folder.mkdir()
+    (folder / "broken.json").write_text("{")
+    assert main(["hardware", "list"]) == 0
+    assert "cannot be read" in capsys.readouterr().out
 
 
 def test_interrupted(measuring: Callable[..., Measured], tmp_path: Path) -> None:

@@ -17,9 +17,9 @@ def probability_of_missing(count: int, rank: int) -> float:
 
 
 def best_rank(count: int) -> int:
-    """The narrowest interval of ranks that misses the median with at most 2.5 %; at least all."""
+    """The narrowest interval of ranks that misses the median with at most 2.5 %; 0: none does."""
     ranks = range(1, (count + 1) // 2 + 1)
-    return max([rank for rank in ranks if probability_of_missing(count, rank) <= 0.025] or [1])
+    return max([rank for rank in ranks if probability_of_missing(count, rank) <= 0.025] or [0])
 
 
 @pytest.mark.parametrize("count", range(1, 61))
@@ -28,12 +28,14 @@ def test_summary(count: int) -> None:
     samples = [generator.lognormvariate(0, 1) for _ in range(count)]
     ordered = sorted(samples)
     rank = best_rank(count)
-    assert _core.summarize_samples(samples) == [
-        pytest.approx(median(samples)),
-        ordered[rank - 1],
-        ordered[count - rank],
-        ordered[0],
-    ]
+    interval = (ordered[rank - 1], ordered[count - rank]) if rank else (None, None)
+    expected = (pytest.approx(median(samples)), *interval, ordered[0])
+    assert _core.summarize_samples(samples) == expected
+
+
+def test_few_samples_have_no_interval() -> None:
+    assert [best_rank(count) for count in range(1, 9)] == [0, 0, 0, 0, 0, 0, 1, 1]
+    assert _core.summarize_samples([1.0, 1.002])[1:3] == (None, None)
 
 
 def test_ten_samples_are_the_known_case() -> None:

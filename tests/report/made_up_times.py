@@ -76,7 +76,13 @@ def measurements(guesses: Estimates, status: dict[int, str] | None = None) -> Me
     notes = {"failed": "RuntimeError: no kernel", "scaled": "one of 4 parts was timed"}
     return Measurements(
         device="cuda:0",
-        conditions={"device_name": "Toy 9000", "torch": "2.13.0", "date": "2026-01-02T03:04:05"},
+        conditions={
+            "device_name": "Toy 9000",
+            "torch": "2.13.0",
+            "date": "2026-01-02T03:04:05",
+            "lost_share": 0.004,
+            "other_processors": 0.1,
+        },
         seconds=seconds,
         low_s=[0.98 * time if time else None for time in seconds],
         high_s=[1.03 * time if time else None for time in seconds],

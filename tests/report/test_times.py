@@ -252,7 +252,7 @@ def test_one_sample_has_no_interval(cnn: Profile) -> None:
     text = times_of(profile)
     assert "Interval" not in text
     assert "1 sample" in text
-    assert "100.0% of the measured time is from single samples" in text
+    assert "100.0% of the measured time is from too few samples for an interval" in text
 
 
 def test_tokens_a_second(cnn: Profile) -> None:
