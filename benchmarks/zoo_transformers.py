@@ -7,7 +7,6 @@ ones. The head model of an architecture is taken where there is one.
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +16,7 @@ from zoo_models import Case
 import nnprof
 from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision
+from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, model_class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,110 +82,8 @@ _EXPERTS = frozenset(
     ]
 )
 
-# Which class stands for an architecture: the first mapping that has one.
-_HEADS = [
-    "IMAGE_TEXT_TO_TEXT",
-    "MULTIMODAL_LM",
-    "CAUSAL_LM",
-    "SEQ_TO_SEQ_CAUSAL_LM",
-    "SPEECH_SEQ_2_SEQ",
-    "CTC",
-    "MASKED_LM",
-    "IMAGE_CLASSIFICATION",
-    "OBJECT_DETECTION",
-]
-
-_FORECASTER = {"prediction_length": 24, "context_length": 48}
-_GLM_ROPE = {
-    "rope_parameters": {
-        "rope_type": "default",
-        "rope_theta": 10000.0,
-        "partial_rotary_factor": 0.5,
-        "mrope_section": [8, 12, 12],
-    }
-}
-_SIGLIP_896 = {"vision_config": {"model_type": "siglip_vision_model", "image_size": 896}}
-_SIDE_512 = {"vision_config": {"model_type": "siglip_vision_model", "image_size": 512}}
-_SIDE_384 = {"vision_config": {"model_type": "idefics3_vision", "image_size": 384}}
-_SIDE_384_SMOL = {"vision_config": {"model_type": "smolvlm_vision", "image_size": 384}}
-#: A token of the text for each code of an image: its digits spelt in letters.
-_CHAMELEON_VOCABULARY = {
-    "IMGIMG" + "".join(chr(ord("A") + int(digit)) for digit in str(code)) + "Z": 4 + code
-    for code in range(8192)
-} | {"<image>": 8711}
-_QFORMER_1024 = {"projector_config": {"model_type": "blip_2_qformer", "encoder_hidden_size": 1024}}
-_QUERY_TOKEN = {"image_token_index": 1999}
-
-#: Fields that a config has no usable default for.
-_REQUIRED: dict[str, dict[str, Any]] = {
-    "autoformer": _FORECASTER,
-    "informer": _FORECASTER,
-    "time_series_transformer": _FORECASTER,
-    "esm": {"vocab_size": 33, "pad_token_id": 1, "mask_token_id": 32},
-    "wav2vec2-bert": {"vocab_size": 32},
-    "wav2vec2-conformer": {"vocab_size": 32},
-    "reformer": {"is_decoder": True},
-    "timm_backbone": {"backbone": "resnet18"},
-    "hunyuan_v1_dense": {"head_dim": 128},
-    "hunyuan_v1_moe": {"head_dim": 128},
-    "hunyuan_vl_text": {"head_dim": 128},
-    "ministral": {"head_dim": 128},
-    "nemotron": {"head_dim": 128, "num_key_value_heads": 8},
-    "bamba": {"attn_layer_indices": [1]},
-    "deepseek_v2": {"num_experts_per_tok": 2, "n_routed_experts": 16, "n_shared_experts": 1},
-    "dots1": {"n_routed_experts": 16, "n_shared_experts": 1, "num_experts_per_tok": 2},
-    "granitemoehybrid": {"layer_types": ["mamba", "attention"], "num_hidden_layers": 2},
-    "glm4v_moe_text": {"head_dim": 128, **_GLM_ROPE},
-    "glm4v_moe": {"text_config": {"head_dim": 128, **_GLM_ROPE}},
-    "modernvbert": _SIDE_512,
-    "colmodernvbert": {"vlm_config": {"model_type": "modernvbert", **_SIDE_512}},
-    "idefics3": _SIDE_384,
-    "smolvlm": _SIDE_384_SMOL,
-    "chameleon": {"vocabulary_map": _CHAMELEON_VOCABULARY},
-    "t5gemma2": {"encoder": _SIGLIP_896},
-    "llama4": {"vision_config": {"hidden_size": 1408, "vision_output_dim": 4096}},
-    "step3p7": {"text_config": {"sliding_window": 64}},
-    "glm4v_text": _GLM_ROPE,
-    "glm_image_text": _GLM_ROPE,
-    "glm4v": {"text_config": _GLM_ROPE},
-    "glm46v": {"text_config": {"model_type": "glm4v_text", **_GLM_ROPE}},
-    "glmga": {"text_config": {"model_type": "glm4v_text", **_GLM_ROPE}},
-    "aria": {
-        "vision_config": {"model_type": "idefics3_vision", "image_size": 490, "patch_size": 14}
-    },
-    "gemma3": _SIGLIP_896,
-    "shieldgemma2": _SIGLIP_896,
-    "blip-2": _QUERY_TOKEN,
-    "instructblip": _QUERY_TOKEN,
-    "instructblipvideo": {"video_token_index": 1999},
-    "deepseek_vl": {"image_token_id": 1999},
-    "janus": {"image_token_id": 1999, "vision_config": {"projection_dim": 4096}},
-    "superglue": {"keypoint_detector_config": {"model_type": "superpoint", "max_keypoints": 64}},
-    "voxtral": {"audio_token_id": 1999},
-    "ultravbert": {"vision_config": {"model_type": "siglip_vision_model", "image_size": 512}},
-    "ovis2": {"hidden_size": 4096},
-    "granite_speech": _QFORMER_1024,
-    "granite_speech_plus": _QFORMER_1024,
-    "qwen3_omni_moe_thinker": {"text_config": {"head_dim": 128}},
-    "colpali": {"vlm_config": {"model_type": "paligemma", "image_token_index": 1999}},
-    "xmod": {"default_language": "en_XX", "languages": ["en_XX"]},
-    "aya_vision": {"vision_config": {"model_type": "siglip_vision_model"}},
-}
 #: Layers of an architecture that needs more than two.
 _LAYERS = {"vipllava": 12, "zamba": 12, "jamba": 8, "recurrent_gemma": 3, "zamba2": 8}
-#: The class that stands for an architecture where the first mapping has a poorer one.
-_CLASSES = {
-    "musicgen": "MusicgenForConditionalGeneration",
-    "musicgen_melody": "MusicgenMelodyForConditionalGeneration",
-    "mllama": "MllamaForConditionalGeneration",
-    "clip": "CLIPModel",
-    "siglip": "SiglipModel",
-    "siglip2": "Siglip2Model",
-    "flava": "FlavaModel",
-    "roberta": "RobertaForMaskedLM",
-    "bert": "BertForMaskedLM",
-    "whisper": "WhisperForConditionalGeneration",
-}
 #: Whose layers refer to each other: all of them are built.
 _WHOLE = frozenset(
     [
@@ -206,44 +104,14 @@ _WHOLE = frozenset(
         "edgetam_video",
     ]
 )
-#: Built on the CPU: their forward reads buffers that have no values on meta.
-_ON_CPU = frozenset(
-    [
-        "encodec",
-        "eomt",
-        "eomt_dinov3",
-        "mimi",
-        "mimi_decoder",
-        "mimi_encoder",
-        "pocket_tts_audio_tokenizer",
-        "pocket_tts_audio_tokenizer_decoder",
-        "pocket_tts_audio_tokenizer_encoder",
-    ]
-)
-
-
-@functools.cache
-def _classes() -> dict[str, str]:
-    """Model type -> name of its class."""
-    import_torchvision()
-    from transformers.models.auto import modeling_auto
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    tables = {n: t for n, t in vars(modeling_auto).items() if n.endswith("_MAPPING_NAMES")}
-    preferred = [tables[f"MODEL_FOR_{head}_MAPPING_NAMES"] for head in _HEADS]
-    others = [table for name, table in tables.items() if name.startswith("MODEL_FOR_")]
-    found: dict[str, str] = {}
-    for table in (*preferred, *others, tables["MODEL_MAPPING_NAMES"]):
-        for model_type, classes in table.items():
-            first = classes if isinstance(classes, str) else classes[0]
-            if model_type in CONFIG_MAPPING_NAMES:
-                found.setdefault(model_type, first)
-    return found | _CLASSES
 
 
 def names() -> list[str]:
     """Every model type that has a model."""
-    return sorted(_classes())
+    import_torchvision()
+    from transformers import CONFIG_MAPPING
+
+    return sorted(CLASSES.keys() & set(CONFIG_MAPPING))
 
 
 def case(name: str) -> Case:
@@ -279,13 +147,13 @@ def build(name: str, *, narrow: bool = False) -> Any:
     from transformers import CONFIG_MAPPING
 
     transformers.logging.set_verbosity_error()
-    config = CONFIG_MAPPING[name](**_REQUIRED.get(name, {}))
+    config = CONFIG_MAPPING[name](**DEFAULTS.get(name, {}))
     if narrow:
         _make_narrow(config)
     if name not in _WHOLE:
         shrink(config, _LAYERS.get(name, 2))
-    model_class = getattr(transformers, _classes()[name])
-    return _constructed(model_class, config, on_cpu=name in _ON_CPU).eval()
+    model_class = model_class_of(config)
+    return _constructed(model_class, config, on_cpu=name in ON_CPU).eval()
 
 
 def _constructed(model_class: Any, config: Any, on_cpu: bool) -> Any:

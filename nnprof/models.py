@@ -14,6 +14,7 @@ import importlib
 import importlib.util
 import json
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -61,16 +62,13 @@ def load_model(text: str) -> Model:
     return _build_attribute(prefix, name)
 
 
-def _build(text: str, build: Callable[[], Model]) -> Model:
+def _build(text: str, build: Callable[[], Model], *, on_meta: bool = True) -> Model:
     """`build()` on the meta device, else on the CPU: some constructors read computed values."""
     try:
-        with torch.device("meta"):
-            return build()
-    except (RuntimeError, NotImplementedError, ValueError):
-        try:
-            return build()
-        except Exception as error:
-            raise ModelError(f"building {text} failed: {_reason(error)}") from error
+        if on_meta:
+            with suppress(RuntimeError, NotImplementedError, ValueError), torch.device("meta"):
+                return build()
+        return build()
     except Exception as error:
         raise ModelError(f"building {text} failed: {_reason(error)}") from error
 
@@ -186,35 +184,25 @@ def _build_timm(name: str) -> Model:
 
 # transformers.
 
-# Tried in this order for a config that names no architecture: users mean the model with its head.
-_AUTO_CLASSES = (
-    "AutoModelForCausalLM",
-    "AutoModelForSeq2SeqLM",
-    "AutoModelForSpeechSeq2Seq",
-    "AutoModelForMaskedLM",
-    "AutoModelForImageClassification",
-    "AutoModelForObjectDetection",
-    "AutoModelForImageTextToText",
-    "AutoModel",
-)
-
 
 def _build_transformers(name: str) -> Model:
     _require("transformers")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()  # transformers would import it, and fail where this one does not
-    import transformers
 
-    config = _transformers_config(name) if name.endswith(".json") else _config_of_type(name)
-    for architecture in getattr(config, "architectures", None) or ():
-        if hasattr(transformers, architecture):
-            make = getattr(transformers, architecture)._from_config
-            return _build(f"transformers:{name}", partial(make, config))
-    for auto_name in _AUTO_CLASSES:
-        auto = getattr(transformers, auto_name, None)
-        if auto is not None and type(config) in auto._model_mapping:
-            return _build(f"transformers:{name}", partial(auto.from_config, config))
-    raise ModelError(f"transformers has a config for {name}, but no model")
+    from nnprof.transformers_names import DEFAULTS, ON_CPU, TYPES, model_class_of
+
+    if name.endswith(".json"):
+        config = _transformers_config(name)
+    else:
+        config = _config_of_type(TYPES.get(name, name), DEFAULTS.get(name))
+    make = model_class_of(config)
+    if make is None:
+        raise ModelError(
+            f"transformers has a config for {name}, but no model: it is a part of another's"
+        )
+    on_meta = config.model_type not in ON_CPU
+    return _build(f"transformers:{name}", partial(make._from_config, config), on_meta=on_meta)
 
 
 def _transformers_config(name: str) -> Any:

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from nnprof import models
+import nnprof
+from nnprof import models, transformers_names
 from nnprof.errors import MissingExtraError, ModelError
 from nnprof.models import import_torchvision, load_model
 
@@ -58,7 +59,66 @@ def test_transformers_by_type_and_by_file(tmp_path: Path) -> None:
     assert on_meta(model)
     file.write_text(json.dumps(small | {"architectures": ["LlamaModel"]}))
     assert type(load_model(f"transformers:{file}")).__name__ == "LlamaModel"
-    assert type(load_model("transformers:bert")).__name__ == "BertLMHeadModel"
+    assert type(load_model("transformers:bert")).__name__ == "BertForMaskedLM"
+
+
+@pytest.mark.parametrize(
+    ("name", "model_class", "parameters"),
+    # As their model cards and checkpoints have them: whisper-tiny, bart-large,
+    # clip-vit-base-patch32, siglip-base-patch16-224, llava-1.5-7b-hf, Qwen2-VL-72B.
+    [
+        ("whisper", "WhisperForConditionalGeneration", 37_760_640),
+        ("bart", "BartForConditionalGeneration", 406_291_456),
+        ("clip", "CLIPModel", 151_277_313),
+        ("siglip", "SiglipModel", 203_155_970),
+        ("llava", "LlavaForConditionalGeneration", 7_063_427_072),
+        ("qwen2_vl", "Qwen2VLForConditionalGeneration", 73_405_560_320),
+    ],
+)
+def test_a_bare_name_is_the_whole_model(name: str, model_class: str, parameters: int) -> None:
+    pytest.importorskip("transformers")
+    model = load_model(f"transformers:{name}")
+    assert (type(model).__name__, elements(model)) == (model_class, parameters)
+    assert str(nnprof.measure(model)).splitlines()[2].startswith(model_class)
+
+
+@pytest.mark.parametrize(
+    ("name", "model_class", "parts"),
+    [
+        ("marian", "MarianMTModel", {"encoder", "decoder"}),
+        ("blenderbot", "BlenderbotForConditionalGeneration", {"encoder", "decoder"}),
+        ("trocr", "VisionEncoderDecoderModel", {"encoder", "decoder"}),
+        ("blip-2", "Blip2ForConditionalGeneration", {"vision_model", "qformer", "language_model"}),
+        (
+            "musicgen",
+            "MusicgenForConditionalGeneration",
+            {"text_encoder", "audio_encoder", "decoder"},
+        ),
+    ],
+)
+def test_no_part_is_left_out(name: str, model_class: str, parts: set[str]) -> None:
+    pytest.importorskip("transformers")
+    model = load_model(f"transformers:{name}")
+    assert type(model).__name__ == model_class
+    found = {path.rpartition(".")[2] for path, _ in model.named_modules()}
+    assert parts <= found
+    assert nnprof.measure(model).macs > 0
+
+
+def test_a_type_that_the_table_does_not_know_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("transformers")
+    for name in ("bart", "llama", "llava", "vit"):
+        monkeypatch.delitem(transformers_names.CLASSES, name)
+    assert type(load_model("transformers:bart")).__name__ == "BartForConditionalGeneration"
+    assert type(load_model("transformers:llama")).__name__ == "LlamaForCausalLM"
+    assert type(load_model("transformers:llava")).__name__ == "LlavaForConditionalGeneration"
+    assert type(load_model("transformers:vit")).__name__ == "ViTForImageClassification"
+
+
+def test_a_part_without_a_model_is_named_as_one() -> None:
+    pytest.importorskip("transformers")
+    with pytest.raises(ModelError, match="a config for sam_mask_decoder, but no model"):
+        load_model("transformers:sam_mask_decoder")
 
 
 def test_diffusers_by_class_and_by_file(tmp_path: Path) -> None:
