@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
+from nnprof.dtypes import COMPUTED, FLOATING, as_dtype, cast
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.modules import looked_through
@@ -24,7 +25,7 @@ from nnprof.modules import looked_through
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["as_dtype", "explain_call_failure", "kept", "make_inputs", "token_ids"]
+__all__ = ["explain_call_failure", "kept", "make_inputs", "token_ids"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -34,7 +35,6 @@ REAL_IDS_LIMIT = 1 << 22
 #: Arguments that a forward cannot change, or that a trace itself puts back.
 _UNCHANGING = (torch.Tensor, nn.Module, int, float, complex, str, bytes, type, torch.dtype)
 
-_FLOATING = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 _SEED = 20_240_229
 
 
@@ -51,7 +51,8 @@ def make_inputs(
     `shape` makes tensors: sizes with the batch, (1, 3, 224, 224); several of them in a list, one a
     positional argument; or a dict from keyword to sizes. Where sizes stand, (sizes, dtype) may too.
     `dtype` is that of the tensors which name none; by default int64 for a token model, else the
-    model's own first floating dtype.
+    model's own first floating dtype. Of a library's usual inputs a floating one is that of the
+    floating tensors, an integer one that of the others.
 
     `inputs` are passed as they are. A tuple holds the positional arguments; so does a list if
     `forward` demands two or more. A dict holds keyword arguments if its keys are parameters of
@@ -67,23 +68,18 @@ def make_inputs(
         raise InputError("batch= and sequence= say how to make the inputs: leave out shape/inputs")
     if shape is not None and inputs is not None:
         raise InputError("give shape= (to make the inputs) or inputs= (to use yours), not both")
+    wanted = as_dtype(dtype, COMPUTED)
     if shape is not None:
-        args, keywords = _made(model, shape, as_dtype(dtype))
+        args, keywords = _made(model, shape, wanted)
     elif inputs is not None:
+        if wanted is not None:
+            raise InputError("dtype= is of made inputs, and inputs= have their own: leave it out")
         args, keywords = _given(model, inputs)
     else:
         args, keywords = example_inputs(model, sizes) or _none_needed(model, kwargs)
+        if wanted is not None:
+            args, keywords = cast((args, keywords), wanted, _name(model))
     return (args, _merged(keywords, kwargs)) if kwargs else (args, keywords)
-
-
-def as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """torch.float16 for "float16" and "half"; raises `InputError` for no dtype's name."""
-    if dtype is None or isinstance(dtype, torch.dtype):
-        return dtype
-    found = getattr(torch, str(dtype).removeprefix("torch."), None)
-    if not isinstance(found, torch.dtype):
-        raise InputError(f"{dtype!r} is no dtype: pass torch.bfloat16 or 'bfloat16'")
-    return found
 
 
 def _none_needed(model: Any, kwargs: Mapping[str, Any] | None) -> Arguments:
@@ -284,7 +280,7 @@ def _floating_dtype(model: Any) -> torch.dtype:
     """Of the first floating parameter; quantized weights say nothing of the inputs."""
     for module in _modules(model):
         for parameter in _own_parameters(module):
-            if parameter.dtype in _FLOATING:
+            if parameter.dtype in FLOATING:
                 return parameter.dtype
     return torch.get_default_dtype()
 

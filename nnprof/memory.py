@@ -8,6 +8,7 @@ from functools import cached_property
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from nnprof.columns import counts
 from nnprof.errors import InputError, UnknownLayerError
 from nnprof.layers import no_such_layer
 from nnprof.records import PHASES
@@ -215,8 +216,8 @@ class Memory:
             "op": _taken(self._data.signatures()["op"], index["signature"]),
             "module": _taken(self._paths, index["scope"]),
             "phase": _taken(PHASES, index["phase"]),
-            "live": np.asarray(self._recorded["live"], dtype="int64"),
-            "highest": np.asarray(self._recorded["highest"], dtype="int64"),
+            "live": counts(self._recorded["live"]),
+            "highest": counts(self._recorded["highest"]),
         }
 
     # Advice.

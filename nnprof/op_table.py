@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nnprof.columns import counts_together
 from nnprof.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OpTable"]
 
+_COUNTS = ("macs", "flops", "bytes_read", "bytes_written", "saved_bytes")
+
 
 class OpTable:
     """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
@@ -23,6 +26,9 @@ class OpTable:
     Columns: op, scope (the module's path), phase, signature (equal numbers are equal calls), macs,
     flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled; where times
     are known also op_class, estimated_s, bound, measured_s (NaN where not measured), status.
+
+    Counts are int64. Where their sums would come near 2^63, at which int64 wraps, those columns are
+    of Python ints (dtype object).
     """
 
     def __init__(self, data: TraceData, times: Times | None = None) -> None:
@@ -33,7 +39,9 @@ class OpTable:
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
         """Column name -> array, all of the same length."""
         recorded = self._data.ops()
-        columns = {name: _column(values) for name, values in recorded.items()}
+        counts = counts_together({name: recorded[name] for name in _COUNTS})
+        columns = {name: counts.get(name, values) for name, values in recorded.items()}
+        columns = {name: _column(values) for name, values in columns.items()}
         paths = _column([row["path"] for row in self._data.layers()])
         if len(self._data.layers()):
             columns["scope"] = paths[columns["scope"].astype("int64")]
@@ -60,7 +68,9 @@ class OpTable:
             import pandas as pd
         except ImportError as error:
             raise MissingExtraError("to_pandas() needs pandas: pip install pandas") from error
-        return pd.DataFrame({name: list(column) for name, column in self.columns.items()})
+        # pandas would make of Python ints what it thinks they fit in.
+        series = {name: pd.Series(column) for name, column in self.columns.items()}
+        return pd.DataFrame(series)
 
 
 def _time_columns(

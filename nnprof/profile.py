@@ -329,6 +329,12 @@ class Profile(PhaseCosts):
 
     # Files.
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied by its stored form, which no process has to share a trace with."""
+        from nnprof.report import stored
+
+        return stored.from_dict, (self.to_dict(),)
+
     def to_dict(self) -> dict[str, Any]:
         """All that the profile holds, as plain data that JSON can hold."""
         from nnprof.report import stored

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import ctypes
 import random
 import sys
@@ -15,14 +16,14 @@ import torch
 from torch import nn
 
 from nnprof import _core, patches
+from nnprof.dtypes import AUTOCAST, as_dtype
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
-from nnprof.inputs import as_dtype
 from nnprof.optimizers import OptimizerState
 from nnprof.patches import gradients
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
-from nnprof.records import ModelFacts
+from nnprof.records import ModelFacts, StoredTrace
 from nnprof.scopes import install_scopes, uninstall_scopes
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         recording: bool = True,
     ) -> None:
         self._model = model
-        self._autocast = as_dtype(autocast)
+        self._autocast = as_dtype(autocast, AUTOCAST)
         self._assume = _as_answers(assume)
         cpu = _runs_on_cpu(model) if target is None else torch.device(target).type == "cpu"
         #: Memory and kernels are those of an accelerator, not of a CPU.
@@ -222,6 +223,13 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             _check_strict(result)
         return profile
 
+
+def _stored(result: _core.TraceResult) -> Any:
+    return StoredTrace, (StoredTrace.to_dict(result),)
+
+
+# So that all that is made of a trace (tables, memory, times) goes to other processes, too.
+copyreg.pickle(_core.TraceResult, _stored)
 
 _current = threading.local()
 

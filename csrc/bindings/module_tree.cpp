@@ -325,7 +325,7 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
   if (!made) return entry->second;
   trace_->set_role(parameter, Role::parameter);
   const int64_t elements = parameter.numel();
-  const int64_t bytes = elements * static_cast<int64_t>(parameter.element_size());
+  const Count bytes = Count(elements) * parameter.element_size();
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   ParameterState state{
       parameter,           parameter.grad(),         {}, geometry_.size(), 0, 0, parameter.dtype(),
@@ -380,7 +380,7 @@ void ModuleTree::add_buffers(py::handle buffers) {
     trace_->set_role(buffer, Role::buffer);
     note_storage(buffer, buffer_storage_bytes_);
     totals_.buffers += buffer.numel();
-    totals_.buffer_bytes += buffer.numel() * static_cast<int64_t>(buffer.element_size());
+    totals_.buffer_bytes += Count(buffer.numel()) * buffer.element_size();
   }
 }
 

@@ -40,11 +40,11 @@ class ModuleTree {
   // Puts back what the forward changed in modules and parameters.
   void restore();
 
-  int64_t parameter_elements() const { return totals_.parameters; }
-  int64_t trainable_elements() const { return totals_.trainable; }
-  int64_t buffer_elements() const { return totals_.buffers; }
-  int64_t parameter_bytes() const { return totals_.parameter_bytes; }
-  int64_t buffer_bytes() const { return totals_.buffer_bytes; }
+  Count parameter_elements() const { return totals_.parameters; }
+  Count trainable_elements() const { return totals_.trainable; }
+  Count buffer_elements() const { return totals_.buffers; }
+  Count parameter_bytes() const { return totals_.parameter_bytes; }
+  Count buffer_bytes() const { return totals_.buffer_bytes; }
   // Sizes of the storages that parameters and buffers lie in, each once.
   const std::vector<int64_t>& parameter_storage_bytes() const { return parameter_storage_bytes_; }
   const std::vector<int64_t>& buffer_storage_bytes() const { return buffer_storage_bytes_; }
@@ -79,7 +79,7 @@ class ModuleTree {
     bool requires_grad;
   };
   struct Totals {
-    int64_t parameters = 0, trainable = 0, buffers = 0, parameter_bytes = 0, buffer_bytes = 0;
+    Count parameters, trainable, buffers, parameter_bytes, buffer_bytes;
   };
 
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);

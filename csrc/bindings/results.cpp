@@ -7,6 +7,7 @@
 #include <set>
 
 #include "bindings/bindings.h"
+#include "bindings/count_caster.h"
 #include "bindings/trace_result.h"
 #include "core/memory.h"
 #include "dispatch/pricing.h"
@@ -28,9 +29,9 @@ void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
   }
 }
 
-int64_t rounded_sum(const std::vector<int64_t>& sizes, int64_t granule) {
-  int64_t sum = 0;
-  for (const int64_t bytes : sizes) sum += (bytes + granule - 1) / granule * granule;
+Count rounded_sum(const std::vector<int64_t>& sizes, int64_t granule) {
+  Count sum;
+  for (const Count bytes : sizes) sum += (bytes + granule - 1) / granule * granule;
   return sum;
 }
 
@@ -40,8 +41,19 @@ py::dict by_kind(const BytesByKind& bytes) {
   return kinds;
 }
 
-py::array_t<int64_t> as_array(const std::vector<int64_t>& values) {
-  return py::array_t<int64_t>(static_cast<py::ssize_t>(values.size()), values.data());
+using Counts = std::vector<Count>;
+
+// As int64, or as Python ints where one does not fit.
+py::object as_array(const Counts& counts) {
+  if (!std::all_of(counts.begin(), counts.end(), [](Count count) { return count.fits(); })) {
+    py::list numbers;
+    for (const Count count : counts) numbers.append(count);
+    return py::module_::import("numpy").attr("array")(numbers, py::arg("dtype") = "object");
+  }
+  py::array_t<int64_t> array(static_cast<py::ssize_t>(counts.size()));
+  int64_t* to = array.mutable_data();
+  for (const Count count : counts) *to++ = static_cast<int64_t>(count);
+  return array;
 }
 
 py::tuple as_tuple(c10::IntArrayRef sizes) {
@@ -107,8 +119,8 @@ py::dict TraceResult::ops() const {
   const auto count = static_cast<py::ssize_t>(records.size());
   const std::vector<int32_t> row_of = rows_of(preorder());
   const py::list details = signature_details();
-  py::array_t<int64_t> scope(count), signature(count), macs(count), flops(count), read(count),
-      written(count), saved(count);
+  py::array_t<int64_t> scope(count), signature(count);
+  Counts macs, flops, read, written, saved;
   py::array_t<bool> recomputed(count);
   py::list op, phase, inputs, outputs, dtype, ruled;
   for (py::ssize_t i = 0; i < count; ++i) {
@@ -117,11 +129,11 @@ py::dict TraceResult::ops() const {
     const py::tuple detail = details[record.signature];
     scope.mutable_at(i) = row_of[record.scope];
     signature.mutable_at(i) = record.signature;
-    macs.mutable_at(i) = cost.macs;
-    flops.mutable_at(i) = cost.flops();
-    read.mutable_at(i) = cost.bytes_read;
-    written.mutable_at(i) = cost.bytes_written;
-    saved.mutable_at(i) = record.saved_bytes;
+    macs.push_back(cost.macs);
+    flops.push_back(cost.flops());
+    read.push_back(cost.bytes_read);
+    written.push_back(cost.bytes_written);
+    saved.push_back(record.saved_bytes);
     recomputed.mutable_at(i) = record.recomputed;
     op.append(detail[0]);
     inputs.append(detail[1]);
@@ -135,11 +147,11 @@ py::dict TraceResult::ops() const {
   columns["scope"] = scope;
   columns["phase"] = phase;
   columns["signature"] = signature;
-  columns["macs"] = macs;
-  columns["flops"] = flops;
-  columns["bytes_read"] = read;
-  columns["bytes_written"] = written;
-  columns["saved_bytes"] = saved;
+  columns["macs"] = as_array(macs);
+  columns["flops"] = as_array(flops);
+  columns["bytes_read"] = as_array(read);
+  columns["bytes_written"] = as_array(written);
+  columns["saved_bytes"] = as_array(saved);
   columns["recomputed"] = recomputed;
   columns["input_shapes"] = inputs;
   columns["output_shapes"] = outputs;
@@ -175,7 +187,7 @@ py::dict TraceResult::signatures() const {
     dtype.append(detail[py::int_(3)]);
   }
   for (const PricedSignature& priced : aggregate_.signatures) {
-    const int64_t flops = priced.cost[FlopKind::contraction];
+    const Count flops = priced.cost[FlopKind::contraction];
     contraction.append(flops);
     executed.append(flops - priced.cost.flops_skipped);
   }
@@ -236,7 +248,7 @@ py::dict TraceResult::coverage() const {
 py::dict TraceResult::memory() const {
   // The CUDA caching allocator rounds up; the CPU's takes what is asked for.
   const int64_t granule = accelerator_ ? 512 : 1;
-  std::vector<int64_t> temporaries;
+  std::vector<Count> temporaries;
   for (const PricedSignature& priced : aggregate_.signatures) {
     temporaries.push_back(accelerator_ ? priced.cost.temporary_bytes
                                        : cpu_temporary_bytes(priced.signature));
@@ -266,7 +278,7 @@ py::dict TraceResult::memory() const {
   memory["at_peak_by_layer"] = rows;
   py::list kept;
   for (size_t scope = 0; scope < use.kept_by_scope.size(); ++scope) {
-    const int64_t bytes = use.kept_by_scope[scope];
+    const Count bytes = use.kept_by_scope[scope];
     if (bytes != 0) kept.append(py::make_tuple(row_of[scope], bytes));
   }
   if (!use.kept_by_scope.empty()) memory["kept_by_layer"] = kept;
@@ -357,8 +369,8 @@ void TraceResult::collect_parameters(int32_t module, std::set<uint32_t>& paramet
   for (int32_t child : children_[index]) collect_parameters(child, parameters);
 }
 
-int64_t TraceResult::elements(const std::set<uint32_t>& parameters) const {
-  int64_t count = 0;
+Count TraceResult::elements(const std::set<uint32_t>& parameters) const {
+  Count count;
   for (uint32_t parameter : parameters) count += session_->parameters[parameter].numel;
   return count;
 }

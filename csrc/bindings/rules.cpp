@@ -2,6 +2,7 @@
 #include <pybind11/stl.h>
 
 #include "bindings/bindings.h"
+#include "bindings/count_caster.h"
 #include "dispatch/operators.h"
 #include "dispatch/pricing.h"
 
@@ -69,10 +70,12 @@ py::dict describe(const OpSignature& op) {
   return row;
 }
 
-int64_t count(const py::dict& counted, const char* name, int64_t otherwise) {
+Count count(const py::dict& counted, const char* name, Count otherwise) {
   if (!counted.contains(name)) return otherwise;
-  const auto value = counted[name].cast<int64_t>();
-  if (value < 0) throw py::value_error("a rule counted " + std::to_string(value) + " " + name);
+  const auto value = counted[name].cast<Count>();
+  if (value < 0) {
+    throw py::value_error("a rule counted " + std::string(py::str(counted[name])) + " " + name);
+  }
   return value;
 }
 

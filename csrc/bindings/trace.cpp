@@ -4,6 +4,7 @@
 #include <torch/csrc/utils/device_lazy_init.h>
 
 #include "bindings/bindings.h"
+#include "bindings/count_caster.h"
 #include "bindings/tracer.h"
 #include "core/errors.h"
 #include "dispatch/key.h"

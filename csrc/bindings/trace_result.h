@@ -49,7 +49,7 @@ class TraceResult {
   std::pair<Cost, int64_t> sum(const std::optional<std::string>& phase) const;
   std::vector<uint32_t> preorder() const;
   void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const;
-  int64_t elements(const std::set<uint32_t>& parameters) const;
+  Count elements(const std::set<uint32_t>& parameters) const;
   pybind11::dict layer(uint32_t index, const std::vector<int32_t>& row_of) const;
   pybind11::list signature_details() const;
 

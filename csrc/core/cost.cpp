@@ -2,20 +2,20 @@
 
 namespace nnprof {
 
-int64_t Cost::flops() const {
-  int64_t total = 0;
+Count Cost::flops() const {
+  Count total;
   for (size_t kind = 0; kind < kFlopKinds; ++kind) {
     if (kind != static_cast<size_t>(FlopKind::int_ops)) total += flops_by_kind[kind];
   }
   return total;
 }
 
-void Cost::add_macs(int64_t count, bool complex) {
+void Cost::add_macs(Count count, bool complex) {
   macs += count;
   (*this)[FlopKind::contraction] += (complex ? 8 : 2) * count;
 }
 
-void Cost::add(const FlopMix& mix, int64_t times) {
+void Cost::add(const FlopMix& mix, Count times) {
   (*this)[FlopKind::add] += mix.add * times;
   (*this)[FlopKind::multiply] += mix.multiply * times;
   (*this)[FlopKind::division] += mix.division * times;

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/count.h"
+
 namespace nnprof {
 
 // The kinds of floating-point operation that are told apart. `contraction` is always 2 x MACs
@@ -43,20 +45,20 @@ struct FlopMix {
 };
 
 struct Cost {
-  int64_t macs = 0;
-  std::array<int64_t, kFlopKinds> flops_by_kind{};
-  int64_t bytes_read = 0;
-  int64_t bytes_written = 0;
-  int64_t temporary_bytes = 0;  // memory the kernel takes beyond its outputs
+  Count macs;
+  std::array<Count, kFlopKinds> flops_by_kind{};
+  Count bytes_read;
+  Count bytes_written;
+  Count temporary_bytes;  // memory the kernel takes beyond its outputs
   // Contraction FLOPs that the kernel skips (the upper triangle of causal attention).
-  int64_t flops_skipped = 0;
+  Count flops_skipped;
 
-  int64_t flops() const;
-  int64_t& operator[](FlopKind kind) { return flops_by_kind[static_cast<size_t>(kind)]; }
-  int64_t operator[](FlopKind kind) const { return flops_by_kind[static_cast<size_t>(kind)]; }
+  Count flops() const;
+  Count& operator[](FlopKind kind) { return flops_by_kind[static_cast<size_t>(kind)]; }
+  Count operator[](FlopKind kind) const { return flops_by_kind[static_cast<size_t>(kind)]; }
 
-  void add_macs(int64_t count, bool complex = false);
-  void add(const FlopMix& mix, int64_t times);
+  void add_macs(Count count, bool complex = false);
+  void add(const FlopMix& mix, Count times);
   Cost& operator+=(const Cost& other);
 };
 

@@ -103,7 +103,7 @@ class Ledger {
     hold(event.storage, rounded(event.bytes));
   }
 
-  int64_t live() const { return live_; }
+  Count live() const { return live_; }
   const BytesByKind& by_kind() const { return by_kind_; }
 
   std::vector<BytesByKind> by_scope() const {
@@ -117,10 +117,10 @@ class Ledger {
 
  private:
   static size_t index(MemoryKind kind) { return static_cast<size_t>(kind); }
-  int64_t rounded(int64_t bytes) const { return (bytes + granule_ - 1) / granule_ * granule_; }
+  Count rounded(Count bytes) const { return (bytes + granule_ - 1) / granule_ * granule_; }
 
-  void hold(uint32_t storage, int64_t bytes) {
-    const int64_t more = bytes - held_[storage];
+  void hold(uint32_t storage, Count bytes) {
+    const Count more = bytes - held_[storage];
     held_[storage] = bytes;
     by_kind_[index(kinds_[storage])] += more;
     live_ += more;
@@ -129,15 +129,15 @@ class Ledger {
   const Session& session_;
   const int64_t granule_;
   std::vector<MemoryKind> kinds_;
-  std::vector<int64_t> held_;
+  std::vector<Count> held_;
   BytesByKind by_kind_{};
-  int64_t live_ = 0;
+  Count live_;
 };
 
 // Runs through the calls in order. `settled(i)`: call i has ended and what it let go is freed;
 // `ran(i, highest)`: call i has its outputs, `highest` is the most that was held on the way.
 template <class Settled, class Ran>
-void run_through(const Session& session, const std::vector<int64_t>& temporaries, Ledger& ledger,
+void run_through(const Session& session, const std::vector<Count>& temporaries, Ledger& ledger,
                  Settled settled, Ran ran) {
   const auto& records = session.records();
   const auto& events = session.storage_events();
@@ -149,23 +149,23 @@ void run_through(const Session& session, const std::vector<int64_t>& temporaries
     while (due(i) && events[next].bytes == 0) ledger.take(events[next++]);
     if (i != 0) settled(i - 1);
     if (i == records.size()) return;
-    int64_t highest = ledger.live();
+    Count highest = ledger.live();
     for (; due(i); ++next) {
       ledger.take(events[next]);
       if (events[next].recorded) highest = std::max(highest, ledger.live());
     }
-    const int64_t own = temporaries[records[i].signature];
+    const Count own = temporaries[records[i].signature];
     ran(i, std::max(highest, ledger.live() + own));
   }
 }
 
 }  // namespace
 
-int64_t total(const BytesByKind& bytes) {
-  return std::accumulate(bytes.begin(), bytes.end(), int64_t{0});
+Count total(const BytesByKind& bytes) {
+  return std::accumulate(bytes.begin(), bytes.end(), Count());
 }
 
-MemoryUse memory_use(const Session& session, const std::vector<int64_t>& temporaries,
+MemoryUse memory_use(const Session& session, const std::vector<Count>& temporaries,
                      const ResidentBytes& resident, int64_t granule) {
   MemoryUse use;
   Ledger ledger(session, resident, granule);
@@ -179,7 +179,7 @@ MemoryUse memory_use(const Session& session, const std::vector<int64_t>& tempora
     use.live.push_back(ledger.live());
     phase_of(i).after = ledger.by_kind();
   };
-  const auto ran = [&](uint32_t i, int64_t highest) {
+  const auto ran = [&](uint32_t i, Count highest) {
     if (records[i].phase == Phase::backward && use.kept_by_scope.empty()) {
       for (const BytesByKind& bytes : ledger.by_scope()) {
         use.kept_by_scope.push_back(bytes[static_cast<size_t>(MemoryKind::activations)]);
@@ -200,7 +200,7 @@ MemoryUse memory_use(const Session& session, const std::vector<int64_t>& tempora
   Ledger again(session, resident, granule);
   run_through(
       session, temporaries, again, [](uint32_t) {},
-      [&](uint32_t i, int64_t) {
+      [&](uint32_t i, Count) {
         if (i == use.peak_record) use.at_peak_by_scope = again.by_scope();
       });
   return use;

@@ -23,36 +23,36 @@ inline constexpr size_t kMemoryKinds = 7;
 inline constexpr std::array<const char*, kMemoryKinds> kMemoryKindNames = {
     "parameters", "buffers", "inputs", "gradients", "optimizer", "activations", "temporaries"};
 
-using BytesByKind = std::array<int64_t, kMemoryKinds>;
-int64_t total(const BytesByKind& bytes);
+using BytesByKind = std::array<Count, kMemoryKinds>;
+Count total(const BytesByKind& bytes);
 
 // What stays for the whole trace, whether or not a call used it.
 struct ResidentBytes {
-  int64_t parameters = 0;
-  int64_t buffers = 0;
+  Count parameters;
+  Count buffers;
 };
 
 struct PhaseMemory {
   bool met = false;
-  int64_t peak = 0;
+  Count peak;
   BytesByKind after{};  // its last call
 };
 
 struct MemoryUse {
-  int64_t peak = 0;
+  Count peak;
   int64_t peak_record = -1;  // the call that was running then
   BytesByKind at_peak{};
   std::vector<BytesByKind> at_peak_by_scope;  // where the storages were made
   // Activations at the first call of a backward, by the scope they were made in; empty without one.
-  std::vector<int64_t> kept_by_scope;
+  std::vector<Count> kept_by_scope;
   std::array<PhaseMemory, 3> phases;
-  std::vector<int64_t> live;     // per call: after it
-  std::vector<int64_t> highest;  // per call: while it ran, its own temporaries included
+  std::vector<Count> live;     // per call: after it
+  std::vector<Count> highest;  // per call: while it ran, its own temporaries included
 };
 
 // `temporaries`: per signature, what its kernel takes beyond the outputs. `granule`: an allocation
 // takes a multiple of so many bytes.
-MemoryUse memory_use(const Session& session, const std::vector<int64_t>& temporaries,
+MemoryUse memory_use(const Session& session, const std::vector<Count>& temporaries,
                      const ResidentBytes& resident, int64_t granule);
 
 }  // namespace nnprof

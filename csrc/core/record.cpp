@@ -4,14 +4,14 @@
 
 namespace nnprof {
 
-int64_t TensorSpec::numel() const {
-  int64_t count = 1;
+Count TensorSpec::numel() const {
+  Count count = 1;
   for (int64_t size : sizes) count *= size;
   return count;
 }
 
-int64_t TensorSpec::distinct_numel() const {
-  int64_t count = 1;
+Count TensorSpec::distinct_numel() const {
+  Count count = 1;
   for (size_t d = 0; d < sizes.size(); ++d) {
     if (strides[d] != 0 || sizes[d] == 0) count *= sizes[d];
   }
@@ -19,7 +19,7 @@ int64_t TensorSpec::distinct_numel() const {
 }
 
 bool TensorSpec::is_contiguous() const {
-  int64_t expected = 1;
+  Count expected = 1;
   for (size_t d = sizes.size(); d-- > 0;) {
     if (sizes[d] == 0) return true;
     if (sizes[d] == 1) continue;

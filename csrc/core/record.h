@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "core/count.h"
+
 namespace nnprof {
 
 struct Rule;
@@ -34,13 +36,13 @@ struct TensorSpec {
   std::vector<int64_t> values;  // of small real integers whose values decide what is touched
 
   int64_t dim() const { return static_cast<int64_t>(sizes.size()); }
-  int64_t size(int64_t d) const { return sizes[d < 0 ? d + dim() : d]; }
-  int64_t numel() const;
+  Count size(int64_t d) const { return sizes[d < 0 ? d + dim() : d]; }
+  Count numel() const;
   // Elements that exist in memory: a dimension of stride 0 counts once.
-  int64_t distinct_numel() const;
+  Count distinct_numel() const;
   bool is_contiguous() const;  // row-major, strides of dimensions of one element aside
   int64_t element_size() const { return static_cast<int64_t>(c10::elementSize(dtype)); }
-  int64_t distinct_bytes() const { return distinct_numel() * element_size(); }
+  Count distinct_bytes() const { return distinct_numel() * element_size(); }
   bool is_floating() const { return c10::isFloatingType(dtype); }
   bool is_complex() const { return c10::isComplexType(dtype); }
 };
@@ -109,7 +111,7 @@ struct OpRecord {
   CallState state;
   uint32_t first_storage = 0;  // into Session::touched_storages; as many as the signature names
   uint32_t storage_count = 0;
-  int64_t saved_bytes = 0;  // of the tensors that autograd keeps for this call's backward
+  Count saved_bytes;  // of the tensors that autograd keeps for this call's backward
 };
 
 }  // namespace nnprof

@@ -126,7 +126,7 @@ void Session::storage_resized(uint32_t storage, int64_t bytes) {
 }
 
 void Session::record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
-                     const CallState& state, const Place& place, int64_t saved_bytes) {
+                     const CallState& state, const Place& place, Count saved_bytes) {
   OpRecord record;
   record.signature = signatures_.intern(signature);
   record.scope = place.scope;

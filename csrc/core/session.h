@@ -26,7 +26,7 @@ struct ModuleDescriptor {
 
 struct ParameterDescriptor {
   int64_t numel = 0;
-  int64_t bytes = 0;
+  Count bytes;
   bool trainable = false;
 };
 
@@ -117,7 +117,7 @@ class Session {
   const std::vector<StorageEvent>& storage_events() const { return events_; }
 
   void record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
-              const CallState& state, const Place& place, int64_t saved_bytes);
+              const CallState& state, const Place& place, Count saved_bytes);
   const std::vector<OpRecord>& records() const { return records_; }
   const std::vector<uint32_t>& touched_storages() const { return touched_storages_; }
   const SignatureTable& signatures() const { return signatures_; }

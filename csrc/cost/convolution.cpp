@@ -43,7 +43,7 @@ Parts product_time_of(const PricedCall& call, const Products& products, const Tr
   product.precision =
       precision_of(computed_dtype(call.op), call.options.convolution_tf32, hardware);
   product.operations = static_cast<double>(call.cost[FlopKind::contraction]) /
-                       static_cast<double>(std::max<int64_t>(call.cost.macs, 1));
+                       static_cast<double>(std::max<Count>(call.cost.macs, 1));
   product.batch = products.groups;
   product.rows = products.rows;
   product.columns = products.columns;
@@ -74,7 +74,7 @@ Parts gradients_time(const PricedCall& call) {
   const std::vector<int64_t>& mask = op.integers(10);
   const bool of_input = mask[0] != 0, of_weight = mask[1] != 0, of_bias = mask[2] != 0;
   const double macs = static_cast<double>(call.cost.macs) / (of_input && of_weight ? 2 : 1);
-  const auto groups = static_cast<double>(std::max<int64_t>(op.integer(9), 1));
+  const auto groups = static_cast<double>(std::max<Count>(op.integer(9), 1));
   const auto channels = std::max(static_cast<double>(input.size(1)) / groups, 1.0);
   Parts total;
   if (of_input) {

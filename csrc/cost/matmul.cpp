@@ -135,12 +135,11 @@ Product product_of(const PricedCall& call) {
   Product product;
   product.precision =
       precision_of(computed_dtype(call.op), call.options.matmul_tf32, call.hardware);
-  const auto macs = static_cast<double>(std::max<int64_t>(call.cost.macs, 1));
-  const auto elements = static_cast<double>(std::max<int64_t>(output.numel(), 1));
+  const auto macs = static_cast<double>(std::max<Count>(call.cost.macs, 1));
+  const auto elements = static_cast<double>(std::max<Count>(output.numel(), 1));
   product.operations = static_cast<double>(call.cost[FlopKind::contraction]) / macs;
   product.depth = std::max(macs / elements, 1.0);
-  product.columns =
-      output.dim() > 0 ? static_cast<double>(std::max<int64_t>(output.size(-1), 1)) : 1;
+  product.columns = output.dim() > 0 ? static_cast<double>(std::max<Count>(output.size(-1), 1)) : 1;
   product.batch = std::min(batches(call.op, output), elements / product.columns);
   product.rows = elements / product.columns / product.batch;
   return product;

@@ -26,12 +26,12 @@ double share_missed(double in_flight, double from, double to) {
 double row_bytes(const OpSignature& op, bool whole_normalized_shape) {
   const TensorSpec& input = op.tensor(0);
   if (!input.defined || input.dim() == 0) return 0;
-  int64_t elements = input.size(-1);
+  Count elements = input.size(-1);
   const size_t place = is_backward(op) ? 2 : 1;
   if (whole_normalized_shape && op.arguments.size() > place &&
       op.arguments[place].kind == Argument::Kind::integers) {
     elements = 1;
-    for (int64_t size : op.arguments[place].integers) elements *= size;
+    for (Count size : op.arguments[place].integers) elements *= size;
   }
   return static_cast<double>(elements * input.element_size());
 }
@@ -77,7 +77,7 @@ double in_place_share(const PricedCall& call) {
 
 // Elements that a kernel goes through.
 double elements(const OpSignature& op) {
-  int64_t most = 0;
+  Count most = 0;
   for (const TensorSpec& output : op.outputs) most = std::max(most, output.numel());
   if (!op.arguments.empty() && op.tensor(0).defined) most = std::max(most, op.tensor(0).numel());
   return static_cast<double>(most);

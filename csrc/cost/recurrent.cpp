@@ -70,7 +70,7 @@ Parts recurrent_time(const PricedCall& call) {
   const bool cell = is_cell(call.op) || input.dim() < 2;
   const bool batch_first = is_batch_first(call.op);
   const double steps =
-      cell ? 1 : static_cast<double>(std::max<int64_t>(input.size(batch_first ? 1 : 0), 1));
+      cell ? 1 : static_cast<double>(std::max<Count>(input.size(batch_first ? 1 : 0), 1));
   Parts total;
   for (size_t i = 0; i < weights.size(); ++i) {
     const bool of_state = i % 2 == 1;

@@ -37,11 +37,11 @@ class SilentCalls {
   ~SilentCalls() { --trace_.silent; }
   SilentCalls(const SilentCalls&) = delete;
   SilentCalls& operator=(const SilentCalls&) = delete;
-  int64_t saved_bytes() const { return trace_.silently_saved - before_; }
+  Count saved_bytes() const { return trace_.silently_saved - before_; }
 
  private:
   Trace& trace_;
-  const int64_t before_;
+  const Count before_;
 };
 
 // Some operators check that their tensors are on one device: where one is shape-only, all are.
@@ -94,8 +94,8 @@ bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Tr
   return belongs;
 }
 
-void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs,
-                 int64_t saved_bytes, Trace& trace) {
+void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs, Count saved_bytes,
+                 Trace& trace) {
   if (!trace.options().recording) return;
   if (trace.silent != 0) {
     trace.silently_saved += saved_bytes;
@@ -534,7 +534,7 @@ class Call {
   Trace& trace_;
   CallWalk walk_;
   bool in_graph_ = false;
-  int64_t saved_bytes_ = 0;
+  Count saved_bytes_;
   bool stays_on_meta_ = false;
 };
 
@@ -555,7 +555,7 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   if (!belongs_to_graph(op, arguments, trace)) return false;
   CallWalk walk(op, trace);
   walk.arguments(arguments);
-  int64_t saved_bytes = 0;
+  Count saved_bytes;
   ShadowedArguments shadowed(op, stack, trace);
   {
     const SilentCalls silent(trace);

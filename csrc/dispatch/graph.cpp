@@ -18,7 +18,7 @@ namespace {
 struct Running {
   const Operator& op;
   c10::function_ref<void(Stack&)> kernel;
-  int64_t cloned_bytes = 0;
+  Count cloned_bytes;
 };
 thread_local Running* running = nullptr;
 
@@ -83,9 +83,7 @@ void note_holds(const Stack& stack, size_t arguments, c10::SmallVectorImpl<Holds
   }
 }
 
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.numel() * static_cast<int64_t>(tensor.element_size());
-}
+Count bytes_of(const at::Tensor& tensor) { return Count(tensor.numel()) * tensor.element_size(); }
 
 bool share_storage(const at::Tensor& a, const at::Tensor& b) {
   return a.has_storage() && b.has_storage() && a.storage().is_alias_of(b.storage());
@@ -99,8 +97,8 @@ size_t references_in(const Stack& stack, size_t count, const at::Tensor& tensor)
   return references;
 }
 
-int64_t times_bytes(size_t now, size_t before, const at::Tensor& tensor) {
-  return now > before ? static_cast<int64_t>(now - before) * bytes_of(tensor) : 0;
+Count times_bytes(size_t now, size_t before, const at::Tensor& tensor) {
+  return now > before ? (now - before) * bytes_of(tensor) : 0;
 }
 
 bool is_held(const c10::SmallVectorImpl<Holds>& holds, const at::Tensor& tensor) {
@@ -121,8 +119,8 @@ size_t fresh_on_storage(const Stack& stack, size_t returns, const at::Tensor& ou
 }
 
 // What autograd keeps beyond the references that were counted before the call.
-int64_t newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
-  int64_t bytes = 0;
+Count newly_held(const c10::SmallVectorImpl<Holds>& holds, const Stack& stack, size_t returns) {
+  Count bytes;
   for (const Holds& held : holds) {
     const size_t now = count_of(held.tensor) - references_in(stack, returns, held.tensor);
     bytes += times_bytes(now, held.of_tensor, held.tensor);
@@ -154,7 +152,7 @@ bool graphs_are_recorded(const Trace& trace) {
          !c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality);
 }
 
-int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel) {
+Count run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel) {
   if (!std::atomic_ref(op.known_below_autograd)) register_below_autograd(op);
   const c10::DispatchKeySet below(
       {kBelowAutogradKey, op.fused ? kLentBackend : c10::DispatchKey::Meta});

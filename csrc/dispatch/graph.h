@@ -18,7 +18,7 @@ bool graphs_are_recorded(const Trace& trace);
 
 // Runs autograd's kernel of an operator; `kernel` makes its outputs. Tensors on the stack are
 // shape-only. Returns the bytes of the tensors that the gradient function keeps.
-int64_t run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel);
+Count run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel);
 
 // Autograd's kernel of an in-place operator clones what its derivative needs, before it is written:
 // a clone that was just made there is kept.

@@ -106,9 +106,7 @@ variable_list LinearBackward::apply(variable_list&& gradients) {
   return results;
 }
 
-int64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.numel() * static_cast<int64_t>(tensor.element_size());
-}
+Count bytes_of(const at::Tensor& tensor) { return Count(tensor.numel()) * tensor.element_size(); }
 
 void save(SavedVariable& place, const at::Tensor& tensor, Trace& trace) {
   place = SavedVariable(tensor, /*is_output=*/false);

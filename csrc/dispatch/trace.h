@@ -107,7 +107,7 @@ class Trace final : public c10::DebugInfoBase {
   // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.
   int32_t silent = 0;
   // Of the tensors that autograd kept in there.
-  int64_t silently_saved = 0;
+  Count silently_saved;
 
   // An in-place change of sizes and strides (t_, squeeze_): undone when the trace stops.
   void change_metadata(const at::Tensor& tensor, const at::Tensor& as);

@@ -29,8 +29,11 @@ Fill constant(int64_t value) { return {.data = Data::constant, .low = value}; }
 
 int64_t size_or_one(const TensorSpec& spec, int64_t dim) {
   if (dim < 0) dim += spec.dim();
-  return spec.defined && dim >= 0 && dim < spec.dim() ? spec.size(dim) : 1;
+  return spec.defined && dim >= 0 && dim < spec.dim() ? spec.sizes[dim] : 1;
 }
+
+// Of a tensor that is made: they are no more than memory has.
+int64_t elements(const TensorSpec& spec) { return static_cast<int64_t>(spec.numel()); }
 
 // --- ranges of indices ---------------------------------------------------------------------------
 
@@ -40,12 +43,12 @@ Fill below_size(const NamedCall& call, const FillRule& rule, const TensorSpec&, 
 
 Fill below_size_of_dim(const NamedCall& call, const FillRule& rule, const TensorSpec&, size_t) {
   const TensorSpec& self = call.tensor(rule.of);
-  if (call.argument("dim").is_none()) return integers(self.defined ? self.numel() : 1);
+  if (call.argument("dim").is_none()) return integers(self.defined ? elements(self) : 1);
   return integers(size_or_one(self, call.integer("dim", 0)));
 }
 
 Fill below_numel(const NamedCall& call, const FillRule& rule, const TensorSpec&, size_t) {
-  return integers(call.tensor(rule.of).numel());
+  return integers(elements(call.tensor(rule.of)));
 }
 
 Fill below_integer(const NamedCall& call, const FillRule& rule, const TensorSpec&, size_t) {
@@ -81,9 +84,9 @@ int64_t dimensions_of_index(const TensorSpec& index) {
 // How many elements of a mask were true when it was recorded. `chosen` holds what it chose.
 int64_t trues_of_mask(const TensorSpec& self, const TensorSpec& mask, const TensorSpec& chosen) {
   int64_t rest = 1;
-  for (int64_t d = mask.dim(); d < self.dim(); ++d) rest *= self.size(d);
+  for (int64_t d = mask.dim(); d < self.dim(); ++d) rest *= self.sizes[d];
   const bool whole = chosen.defined && chosen.dim() == self.dim() - mask.dim() + 1 && rest > 0;
-  return whole ? std::min(chosen.numel() / rest, mask.numel()) : mask.numel();
+  return whole ? std::min(elements(chosen) / rest, elements(mask)) : elements(mask);
 }
 
 // self[indices]: the dimension depends on the indices before it.
@@ -119,13 +122,13 @@ Fill as_long_as(const NamedCall& call, const FillRule& rule, const TensorSpec&, 
 // Sums to a size: batch_sizes of packed sequences, sizes of groups.
 Fill shares_of(const NamedCall& call, const FillRule& rule, const TensorSpec& spec, size_t) {
   return constant(size_or_one(call.tensor(rule.of), rule.number) /
-                  std::max<int64_t>(spec.numel(), 1));
+                  std::max<int64_t>(elements(spec), 1));
 }
 
 // Step by step, how many of the packed sequences are that long.
 Fill sizes_of_packed(const NamedCall& call, const FillRule& rule, const TensorSpec& spec, size_t) {
   const int64_t rows = size_or_one(call.tensor(rule.of), 0);
-  const int64_t steps = std::max<int64_t>(spec.numel(), 1);
+  const int64_t steps = std::max<int64_t>(elements(spec), 1);
   const TensorSpec& state = call.tensor("hx");
   const int64_t batch = state.defined ? size_or_one(state, 1) : (rows + steps - 1) / steps;
   return {.data = Data::packed, .low = batch, .high = rows};
@@ -163,7 +166,7 @@ Fill as_many_as_output(const NamedCall& call, const FillRule&, const TensorSpec&
 
 // The source has no more elements than the mask may choose.
 Fill as_many_as_source(const NamedCall& call, const FillRule& rule, const TensorSpec&, size_t) {
-  return {.data = Data::first_true, .high = call.tensor(rule.of).numel()};
+  return {.data = Data::first_true, .high = elements(call.tensor(rule.of))};
 }
 
 // As many different values as the recorded output has.
@@ -175,9 +178,9 @@ Fill as_different_as_output(const NamedCall& call, const FillRule&, const Tensor
 Fill as_different_rows_as_output(const NamedCall& call, const FillRule&, const TensorSpec& spec,
                                  size_t) {
   const int64_t dim = call.integer("dim", 0);
-  const bool single = spec.numel() == size_or_one(spec, dim);
+  const bool single = elements(spec) == size_or_one(spec, dim);
   const int64_t rows = size_or_one(call.signature().output(), dim);
-  return {.data = Data::cycle, .low = 0, .high = single ? rows : spec.numel()};
+  return {.data = Data::cycle, .low = 0, .high = single ? rows : elements(spec)};
 }
 
 // The largest is there, for it decides the size of the output.
@@ -188,7 +191,7 @@ Fill classes_of_output(const NamedCall& call, const FillRule&, const TensorSpec&
 Fill repeats_of_output(const NamedCall& call, const FillRule&, const TensorSpec& spec, size_t) {
   const int64_t dim = call.integer("dim", 0);
   const int64_t total = size_or_one(call.signature().output(), dim);
-  if (spec.numel() > 1) return constant(total / spec.numel());
+  if (elements(spec) > 1) return constant(total / elements(spec));
   const TensorSpec& self = call.tensor("self");
   return constant(self.defined ? total / std::max<int64_t>(size_or_one(self, dim), 1) : total);
 }
@@ -201,8 +204,9 @@ Fill labels(const NamedCall& call, const FillRule& rule, const TensorSpec&, size
 // As long as leaves room for each label: a blank between equal ones at worst.
 Fill label_lengths(const NamedCall& call, const FillRule&, const TensorSpec& spec, size_t) {
   const TensorSpec& targets = call.tensor("targets");
-  const int64_t labels_each =
-      targets.dim() == 2 ? targets.size(1) : targets.numel() / std::max<int64_t>(spec.numel(), 1);
+  const int64_t labels_each = targets.dim() == 2
+                                  ? targets.sizes[1]
+                                  : elements(targets) / std::max<int64_t>(elements(spec), 1);
   return constant(std::min(labels_each, size_or_one(call.tensor("log_probs"), 0) / 2));
 }
 
@@ -388,7 +392,7 @@ bool fits(std::string_view pattern, std::string_view op) { return pattern == "*"
 // Weights as a model has them: sums over them stay near one.
 double scale_of_weight(const TensorSpec& spec) {
   if (spec.role != Role::parameter || spec.dim() < 2) return 1;
-  const auto summed = static_cast<double>(spec.numel() / std::max<int64_t>(spec.size(0), 1));
+  const auto summed = static_cast<double>(elements(spec) / std::max<int64_t>(spec.sizes[0], 1));
   return 1 / std::sqrt(std::max(summed, 1.0));
 }
 

@@ -19,7 +19,7 @@ struct ReplayJob {
   int64_t calls = 0;  // that the model makes
   double weight = 0;  // seconds that the model is thought to spend in it, over all its calls
   bool memory_bound = false;
-  int64_t temporary_bytes = 0;
+  Count temporary_bytes;
 };
 
 enum class ReplayStatus : uint8_t {

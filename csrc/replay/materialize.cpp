@@ -202,9 +202,9 @@ void ArgumentSets::plan(const TensorSpec& spec, size_t argument) {
   writes_ = writes_ || plan.written;
 }
 
-int64_t ArgumentSets::bytes() const {
-  int64_t sum = 0;
-  for (const StoragePlan& plan : plans_) sum += plan.bytes() * (plan.written ? 2 : 1);
+Count ArgumentSets::bytes() const {
+  Count sum;
+  for (const StoragePlan& plan : plans_) sum += Count(plan.bytes()) * (plan.written ? 2 : 1);
   return sum;
 }
 

@@ -24,7 +24,7 @@ class ArgumentSets {
 
   // Bytes of the first set, with what it keeps to refresh it; of what a further set has of its own;
   // of what of that the model would not find in the cache.
-  int64_t bytes() const;
+  Count bytes() const;
   int64_t bytes_of_further_set() const;
   int64_t cold_bytes() const;
   bool writes() const { return writes_; }

@@ -211,12 +211,13 @@ class Replay {
     if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
     if (sets.looks_up() && cold == 0) wanted = kLookUps;
     if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
-    const int64_t room = own > 0 ? (visit.usable - visit.part.bytes) / own : 0;
+    const auto first = static_cast<int64_t>(visit.part.bytes);  // fits, or there were no visit
+    const int64_t room = own > 0 ? (visit.usable - first) / own : 0;
     wanted = std::min({wanted, room + 1, kMostSets});
     while (sets.count() < wanted && (sets.count() < 2 || host_seconds() < visit_until_)) {
       sets.add_set(data_);
     }
-    const int64_t bytes = visit.part.bytes + (sets.count() - 1) * own + clock_->bytes();
+    const int64_t bytes = first + (sets.count() - 1) * own + clock_->bytes();
     report_.peak_bytes = std::max(report_.peak_bytes, bytes);
   }
 

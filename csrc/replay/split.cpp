@@ -50,20 +50,20 @@ const SplitRule* rule_of(const ReplayJob& job) {
 int64_t dim_to_split(const SplitRule& rule, const TensorSpec& output) {
   const int64_t last = rule.rows == Rows::first ? 1 : std::max<int64_t>(output.dim() - 1, 1);
   for (int64_t d = 0; d < std::min(last, output.dim()); ++d) {
-    if (output.size(d) > 1) return d;
+    if (output.sizes[d] > 1) return d;
   }
   return -1;
 }
 
 void shorten(TensorSpec& spec, int64_t dim, int64_t rows, int64_t parts) {
-  if (spec.defined && spec.dim() > dim && spec.size(dim) == rows) {
+  if (spec.defined && spec.dim() > dim && spec.sizes[dim] == rows) {
     spec.sizes[static_cast<size_t>(dim)] = rows / parts;
   }
 }
 
 OpSignature part_of(const ReplayJob& job, const SplitRule& rule, int64_t dim, int64_t parts) {
   OpSignature part = job.signature;
-  const int64_t rows = part.output().size(dim);
+  const int64_t rows = part.output().sizes[dim];
   const int64_t dims = part.output().dim();
   const auto& schema = job.op->handle.schema().arguments();
   for (size_t i = 0; i < part.arguments.size(); ++i) {
@@ -77,12 +77,14 @@ OpSignature part_of(const ReplayJob& job, const SplitRule& rule, int64_t dim, in
   return part;
 }
 
-std::string in_mib(int64_t bytes) { return std::to_string(bytes >> 20) + " MiB"; }
+std::string in_mib(Count bytes) {
+  return std::to_string(static_cast<int64_t>(bytes / (1 << 20))) + " MiB";
+}
 
 }  // namespace
 
-int64_t output_bytes(const OpSignature& signature) {
-  int64_t sum = 0;
+Count output_bytes(const OpSignature& signature) {
+  Count sum;
   for (const TensorSpec& output : signature.outputs) {
     if (output.defined && !aliases_argument(signature, output)) sum += output.distinct_bytes();
   }
@@ -111,7 +113,7 @@ Part part_that_fits(const ReplayJob& job, c10::Device device, int64_t usable_byt
       "needs " + in_mib(part.bytes) + ", " + in_mib(usable_bytes) + " are free";
   const SplitRule* rule = job.signature.outputs.empty() ? nullptr : rule_of(job);
   const int64_t dim = rule == nullptr ? -1 : dim_to_split(*rule, job.signature.output());
-  const int64_t rows = dim < 0 ? 1 : job.signature.output().size(dim);
+  const int64_t rows = dim < 0 ? 1 : job.signature.output().sizes[dim];
   for (int64_t parts = 2; parts <= rows && rows % parts == 0; parts *= 2) {
     part.signature = part_of(job, *rule, dim, parts);
     part.bytes = bytes_of(part.signature, parts);

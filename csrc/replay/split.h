@@ -12,7 +12,7 @@ namespace nnprof {
 struct Part {
   OpSignature signature;  // of the call that is made instead
   size_t parts = 1;       // how many such calls the recorded one is; 0: none fits
-  int64_t bytes = 0;      // of the part: arguments, temporaries, outputs of two calls
+  Count bytes;            // of the part: arguments, temporaries, outputs of two calls
   std::string note;
 };
 

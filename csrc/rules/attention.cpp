@@ -264,7 +264,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> flex(const at::Tensor& query, con
 AttentionSizes attention_sizes(const OpSignature& op) {
   const TensorSpec& query = op.tensor(0);
   const TensorSpec& output = op.output();
-  int64_t heads = 1;  // of the query: grouped queries share keys and values, not products
+  Count heads = 1;  // of the query: grouped queries share keys and values, not products
   for (int64_t d = 0; d < output.dim() - 2; ++d) heads *= output.size(d);
   return {.heads = heads,
           .queries = query.size(-2),
@@ -295,7 +295,7 @@ void attention_cost(const OpSignature& op, Cost& cost) {
 // The log-sum-exp of each row is kept beside the result, in the dtype of accumulation.
 void top_level_cost(const OpSignature& op, Cost& cost) {
   attention_cost<kTopLevel>(op, cost);
-  const int64_t rows = op.output().numel() / std::max<int64_t>(op.output().size(-1), 1);
+  const Count rows = op.output().numel() / std::max<Count>(op.output().size(-1), 1);
   const auto dtype = accumulation_dtype(op.output().dtype);
   cost.temporary_bytes += rows * static_cast<int64_t>(c10::elementSize(dtype));
 }
@@ -366,9 +366,9 @@ void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects) {
 }
 
 // Of Q x K scores, min(i + 1, K) in row i are needed.
-int64_t scores_above_diagonal(int64_t queries, int64_t keys) {
-  const int64_t square = std::min(queries, keys);
-  const int64_t below = square * (square + 1) / 2 + (queries - square) * keys;
+Count scores_above_diagonal(Count queries, Count keys) {
+  const Count square = std::min(queries, keys);
+  const Count below = square * (square + 1) / 2 + (queries - square) * keys;
   return queries * keys - below;
 }
 

@@ -8,11 +8,11 @@
 namespace nnprof {
 
 struct AttentionSizes {
-  int64_t heads;  // those of all samples
-  int64_t queries, keys;
-  int64_t query_width, value_width;
+  Count heads;  // those of all samples
+  Count queries, keys;
+  Count query_width, value_width;
 
-  int64_t scores() const { return heads * queries * keys; }
+  Count scores() const { return heads * queries * keys; }
 };
 
 // The products, the scale and the softmax; masks and dropout aside.
@@ -24,7 +24,7 @@ void add_attention_backward(Cost& cost, const AttentionSizes& sizes);
 void add_skipped_backward(Cost& cost, const AttentionSizes& sizes);
 
 // Query i sees the keys 0..i: how many of the queries x keys scores are not needed.
-int64_t scores_above_diagonal(int64_t queries, int64_t keys);
+Count scores_above_diagonal(Count queries, Count keys);
 
 // (B, H, S) or (B, H, S, D) in the memory order of (B, S, H, D).
 at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype);

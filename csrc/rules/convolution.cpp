@@ -181,7 +181,7 @@ void add_bias(const OpSignature& op, Cost& cost) {
 // outputs x (input channels / groups) x kernel; weight: (outputs, inputs / groups, *kernel)
 void convolution_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(1);
-  const int64_t per_output = weight.numel() / std::max<int64_t>(weight.size(0), 1);
+  const Count per_output = weight.numel() / std::max<Count>(weight.size(0), 1);
   cost.add_macs(op.output().numel() * per_output, op.output().is_complex());
   add_bias(op, cost);
 }
@@ -189,7 +189,7 @@ void convolution_cost(const OpSignature& op, Cost& cost) {
 // inputs x (output channels / groups) x kernel; weight: (inputs, outputs / groups, *kernel)
 void transposed_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(1);
-  const int64_t per_input = weight.numel() / std::max<int64_t>(weight.size(0), 1);
+  const Count per_input = weight.numel() / std::max<Count>(weight.size(0), 1);
   cost.add_macs(op.tensor(0).numel() * per_input, op.output().is_complex());
   add_bias(op, cost);
 }
@@ -205,13 +205,13 @@ void named_padding_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& input = op.tensor(0);
   const TensorSpec& weight = op.tensor(1);
   const std::vector<int64_t>& dilation = op.integers(5);
-  int64_t padded = input.numel();
+  Count padded = input.numel();
   bool copied = false;
   for (int64_t d = 2; d < weight.dim(); ++d) {
     const size_t i = dilation.size() == 1 ? 0 : static_cast<size_t>(d - 2);
     if (dilation[i] * (weight.size(d) - 1) % 2 == 0) continue;
-    const int64_t size = input.size(d - weight.dim());
-    padded = padded / std::max<int64_t>(size, 1) * (size + 1);
+    const Count size = input.size(d - weight.dim());
+    padded = padded / std::max<Count>(size, 1) * (size + 1);
     copied = true;
   }
   if (copied) add_copy(cost, padded * input.element_size());

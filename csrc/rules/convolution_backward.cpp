@@ -66,16 +66,16 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> convolution_backward(
 
 // Each product of an output with a place of the window comes back once in either gradient; what
 // lies in the padding counts, as it does forwards.
-int64_t forward_macs(const OpSignature& op, bool transposed) {
+Count forward_macs(const OpSignature& op, bool transposed) {
   const TensorSpec& weight = op.tensor(2);
-  const int64_t per_position = weight.numel() / std::max<int64_t>(weight.size(0), 1);
+  const Count per_position = weight.numel() / std::max<Count>(weight.size(0), 1);
   return op.tensor(transposed ? 1 : 0).numel() * per_position;
 }
 
 void convolution_backward_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kTransposed = 7, kMask = 10;
   const bool of_input = asked(op, kMask, 0), of_weight = asked(op, kMask, 1);
-  const int64_t macs = forward_macs(op, op.boolean(kTransposed));
+  const Count macs = forward_macs(op, op.boolean(kTransposed));
   cost.add_macs(macs * (static_cast<int64_t>(of_input) + static_cast<int64_t>(of_weight)),
                 op.tensor(0).is_complex());
   const bool of_bias = asked(op, kMask, 2);

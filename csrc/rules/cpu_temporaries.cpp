@@ -9,7 +9,7 @@
 namespace nnprof {
 namespace {
 
-int64_t up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
+Count up(Count size, Count multiple) { return (size + multiple - 1) / multiple * multiple; }
 
 // Channels of a block: as many floats as a vector register holds.
 int64_t block() {
@@ -17,8 +17,8 @@ int64_t block() {
   return channels;
 }
 
-int64_t elements_after(const TensorSpec& tensor, size_t first) {
-  int64_t count = 1;
+Count elements_after(const TensorSpec& tensor, size_t first) {
+  Count count = 1;
   for (size_t i = first; i < tensor.sizes.size(); ++i) count *= tensor.sizes[i];
   return count;
 }
@@ -26,18 +26,18 @@ int64_t elements_after(const TensorSpec& tensor, size_t first) {
 // The first convolution of a network reads its few channels as they are.
 bool few_channels(const TensorSpec& input) { return input.size(1) <= 4; }
 
-int64_t blocked_bytes(const TensorSpec& activations) {
+Count blocked_bytes(const TensorSpec& activations) {
   return activations.size(0) * up(activations.size(1), block()) * elements_after(activations, 2) *
          activations.element_size();
 }
 
-int64_t blocked_input_bytes(const TensorSpec& input) {
+Count blocked_input_bytes(const TensorSpec& input) {
   return few_channels(input) ? 0 : blocked_bytes(input);
 }
 
-int64_t blocked_weight_bytes(const TensorSpec& weight) {
+Count blocked_weight_bytes(const TensorSpec& weight) {
   const bool depthwise = weight.size(1) == 1;
-  const int64_t inputs =
+  const Count inputs =
       depthwise || weight.size(1) <= 4 ? weight.size(1) : up(weight.size(1), block());
   return up(weight.size(0), block()) * inputs * elements_after(weight, 2) * weight.element_size();
 }
@@ -48,74 +48,74 @@ bool is_reordered(const TensorSpec& input, const TensorSpec& weight) {
          input.is_contiguous();
 }
 
-int64_t convolution(const OpSignature& op) {
+Count convolution(const OpSignature& op) {
   const TensorSpec &input = op.tensor(0), &weight = op.tensor(1), &output = op.output();
   if (!is_reordered(input, weight)) return 0;
-  const int64_t result = blocked_bytes(output);
-  const int64_t all = blocked_input_bytes(input) + blocked_weight_bytes(weight) + result;
+  const Count result = blocked_bytes(output);
+  const Count all = blocked_input_bytes(input) + blocked_weight_bytes(weight) + result;
   return std::max(all - output.distinct_bytes(), result);
 }
 
 // The jit kernel for few channels takes kernels of up to 14 elements in a row; others accumulate in
 // blocks of channels.
-int64_t weight_gradient_scratch(const TensorSpec& input, const TensorSpec& weight) {
+Count weight_gradient_scratch(const TensorSpec& input, const TensorSpec& weight) {
   constexpr int64_t kLongestKernel = 14;
   if (!few_channels(input) || weight.size(-1) <= kLongestKernel) return 0;
   return weight.distinct_bytes() / weight.size(1) * block();
 }
 
-int64_t convolution_backward(const OpSignature& op) {
+Count convolution_backward(const OpSignature& op) {
   const TensorSpec &gradient = op.tensor(0), &input = op.tensor(1), &weight = op.tensor(2);
   if (!is_reordered(input, weight)) return 0;
-  int64_t of_outputs = 0;
+  Count of_outputs = 0;
   for (const TensorSpec& output : op.outputs) {
     if (output.defined) of_outputs += output.distinct_bytes();
   }
   const bool wants_input = op.outputs[0].defined;
   const bool wants_weight = op.outputs.size() > 1 && op.outputs[1].defined;
-  const int64_t blocked_gradient = blocked_bytes(gradient);
-  const int64_t blocked_weight = blocked_weight_bytes(weight);
-  int64_t most = 0;
+  const Count blocked_gradient = blocked_bytes(gradient);
+  const Count blocked_weight = blocked_weight_bytes(weight);
+  Count most = 0;
   if (wants_input) {
-    const int64_t result = blocked_bytes(input);
+    const Count result = blocked_bytes(input);
     most = std::max(blocked_gradient + blocked_weight + result, result + input.distinct_bytes());
   }
   if (wants_weight) {
-    const int64_t before = wants_input ? input.distinct_bytes() : 0;
+    const Count before = wants_input ? input.distinct_bytes() : 0;
     most = std::max(most, before + blocked_gradient + blocked_input_bytes(input) + blocked_weight +
                               weight_gradient_scratch(input, weight));
     most = std::max(most, before + blocked_weight + weight.distinct_bytes());
   }
-  return std::max<int64_t>(most - of_outputs, 0);
+  return std::max<Count>(most - of_outputs, 0);
 }
 
 // Of a matrix with `columns` floats a row: a row is padded to a vector, and by one more where rows
 // would fall on the same lines of the cache.
-int64_t leading(int64_t columns) {
-  const int64_t padded = up(columns, 16);
+Count leading(Count columns) {
+  const Count padded = up(columns, 16);
   return padded % 256 == 0 ? padded + 16 : padded;
 }
 
 constexpr int64_t kFloat = sizeof(float);
 
-int64_t gates_bytes(const TensorSpec& sequence, int64_t gates) {
+Count gates_bytes(const TensorSpec& sequence, Count gates) {
   return sequence.size(0) * sequence.size(1) * leading(gates) * kFloat;
 }
 
 // aten::mkldnn_rnn_layer(Tensor input, Tensor weight0, Tensor weight1, ...): both weights
 // reordered, the sum of both biases, the gates of all steps.
-int64_t lstm_layer(const OpSignature& op) {
+Count lstm_layer(const OpSignature& op) {
   const TensorSpec &input_weight = op.tensor(1), &hidden_weight = op.tensor(2);
-  const int64_t gates = input_weight.size(0);
+  const Count gates = input_weight.size(0);
   return input_weight.distinct_bytes() + hidden_weight.distinct_bytes() + gates * kFloat +
          gates_bytes(op.tensor(0), gates);
 }
 
 // The weights reordered and padded, their gradients in the layout they are made in.
-int64_t lstm_layer_backward(const OpSignature& op) {
+Count lstm_layer_backward(const OpSignature& op) {
   const TensorSpec &input_weight = op.tensor(1), &hidden_weight = op.tensor(2);
-  const int64_t gates = input_weight.size(0);
-  const int64_t inputs = input_weight.size(1), hidden = hidden_weight.size(1);
+  const Count gates = input_weight.size(0);
+  const Count inputs = input_weight.size(1), hidden = hidden_weight.size(1);
   return (gates * (leading(inputs) + leading(hidden)) + (inputs + hidden) * leading(gates) +
           gates) *
              kFloat +
@@ -124,36 +124,34 @@ int64_t lstm_layer_backward(const OpSignature& op) {
 
 // aten::lstm.input(Tensor input, Tensor[] hx, Tensor[] params, bool has_biases, int num_layers,
 // ...) as one call: what the hungriest of its layers takes, and the output of the layer before.
-int64_t lstm(const OpSignature& op) {
+Count lstm(const OpSignature& op) {
   const TensorSpec& input = op.tensor(0);
   if (input.dtype != c10::ScalarType::Float || input.dim() != 3) return 0;
   const auto& weights = op.tensors(2);
   const size_t per_layer = op.boolean(3) ? 4 : 2;
-  int64_t most = 0;
+  Count most = 0;
   for (size_t i = 0; i + 1 < weights.size(); i += per_layer) {
     most = std::max(most, weights[i].distinct_bytes() + weights[i + 1].distinct_bytes());
   }
-  const int64_t gates = weights[0].size(0);
-  const int64_t between = op.integer(4) > 1 ? op.output().distinct_bytes() : 0;
+  const Count gates = weights[0].size(0);
+  const Count between = op.integer(4) > 1 ? op.output().distinct_bytes() : 0;
   return most + gates_bytes(input, gates) + between;
 }
 
 // aten/src/ATen/native/LinearAlgebra.cpp, addmm_impl_cpu_: a matrix that BLAS can't step through, a
 // loss's expanded gradient say, is copied.
-int64_t copied_bytes(const TensorSpec& matrix) {
+Count copied_bytes(const TensorSpec& matrix) {
   if (matrix.dim() != 2) return 0;
-  const auto steps = [&](int64_t along, int64_t across) {
+  const auto steps = [&](size_t along, size_t across) {
     return matrix.strides[along] == 1 &&
-           matrix.strides[across] >= std::max<int64_t>(1, matrix.sizes[along]);
+           matrix.strides[across] >= std::max<Count>(1, matrix.sizes[along]);
   };
   return steps(0, 1) || steps(1, 0) ? 0 : matrix.numel() * matrix.element_size();
 }
 
-int64_t mm(const OpSignature& op) {
-  return copied_bytes(op.tensor(0)) + copied_bytes(op.tensor(1));
-}
+Count mm(const OpSignature& op) { return copied_bytes(op.tensor(0)) + copied_bytes(op.tensor(1)); }
 
-int64_t addmm(const OpSignature& op) {
+Count addmm(const OpSignature& op) {
   return copied_bytes(op.tensor(1)) + copied_bytes(op.tensor(2));
 }
 
@@ -161,44 +159,44 @@ int64_t addmm(const OpSignature& op) {
 // queries and keys, in the type that sums are kept in, and for halves once more as they are.
 struct AttentionBlocks {
   AttentionBlocks(const TensorSpec& query, const TensorSpec& key)
-      : queries(std::min<int64_t>(length_of(query) >= 768   ? 256
-                                  : length_of(query) >= 192 ? 64
-                                                            : 32,
-                                  length_of(query))),
-        scores(queries * std::min<int64_t>(512, length_of(key))),
+      : queries(std::min<Count>(length_of(query) >= 768   ? 256
+                                : length_of(query) >= 192 ? 64
+                                                          : 32,
+                                length_of(query))),
+        scores(queries * std::min<Count>(512, length_of(key))),
         element(query.element_size()),
         is_half(element < 4),
         sum(is_half ? 4 : element) {}
 
-  static int64_t length_of(const TensorSpec& heads) { return heads.size(-2); }
+  static Count length_of(const TensorSpec& heads) { return heads.size(-2); }
 
-  int64_t queries;
-  int64_t scores;
-  int64_t element;
+  Count queries;
+  Count scores;
+  Count element;
   bool is_half;
-  int64_t sum;
+  Count sum;
 };
 
 // aten::_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, ...)
-int64_t fused_attention(const OpSignature& op) {
+Count fused_attention(const OpSignature& op) {
   const TensorSpec& query = op.tensor(0);
   if (query.dim() != 4 || query.numel() == 0) return 0;
   const AttentionBlocks block(query, op.tensor(1));
-  const int64_t summed = block.scores + block.queries * (2 + query.size(-1));
-  const int64_t halves = block.is_half ? block.scores * block.element : 0;
+  const Count summed = block.scores + block.queries * (2 + query.size(-1));
+  const Count halves = block.is_half ? block.scores * block.element : 0;
   return at::get_num_threads() * (summed * block.sum + halves);
 }
 
 // aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, Tensor? attn_mask,
 // float dropout_p, ...) as one call, which keeps the logarithms of sums to itself.
-int64_t attention(const OpSignature& op) {
+Count attention(const OpSignature& op) {
   const TensorSpec &query = op.tensor(0), &key = op.tensor(1), &value = op.tensor(2);
   const bool is_fused = query.dim() == 4 && key.dim() == 4 && value.dim() == 4 &&
                         key.numel() != 0 && query.size(-1) == value.size(-1) &&
                         op.floating(4) == 0 && query.strides[3] == 1 && key.strides[3] == 1 &&
                         value.strides[3] == 1;
   if (!is_fused) return 0;
-  const int64_t log_sums =
+  const Count log_sums =
       query.size(0) * query.size(1) * query.size(2) * AttentionBlocks(query, key).sum;
   return log_sums + fused_attention(op);
 }
@@ -216,18 +214,18 @@ bool is_by_position(const TensorSpec& heads) {
 // aten::_scaled_dot_product_flash_attention_for_cpu_backward(Tensor grad_out, Tensor query, Tensor
 // key, ...): the scores and their gradient, a row of sums for each thread at work; the gradient
 // once more, where it lies otherwise.
-int64_t attention_backward(const OpSignature& op) {
+Count attention_backward(const OpSignature& op) {
   const TensorSpec &gradient = op.tensor(0), &query = op.tensor(1);
   if (query.dim() != 4 || query.numel() == 0) return 0;
   const AttentionBlocks block(query, op.tensor(2));
-  const int64_t halves = block.is_half ? block.element : 0;
+  const Count halves = block.is_half ? block.element : 0;
   const int64_t threads = at::get_num_threads();
-  const int64_t copied = is_by_position(gradient) ? 0 : gradient.numel() * gradient.element_size();
+  const Count copied = is_by_position(gradient) ? 0 : gradient.numel() * gradient.element_size();
   return copied + threads * 2 * block.scores * (block.sum + halves) +
-         std::min(threads, query.size(0) * query.size(1)) * block.queries * block.sum;
+         std::min<Count>(threads, query.size(0) * query.size(1)) * block.queries * block.sum;
 }
 
-using Temporaries = int64_t (*)(const OpSignature&);
+using Temporaries = Count (*)(const OpSignature&);
 
 const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::_convolution", convolution},
@@ -254,7 +252,7 @@ const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
 
 }  // namespace
 
-int64_t cpu_temporary_bytes(const OpSignature& op) {
+Count cpu_temporary_bytes(const OpSignature& op) {
   const auto found = kTemporaries.find(op.op);
   return found == kTemporaries.end() ? 0 : found->second(op);
 }

@@ -12,6 +12,6 @@
 namespace nnprof {
 
 // Bytes beyond the call's outputs; 0 for operators whose kernels take none.
-int64_t cpu_temporary_bytes(const OpSignature& op);
+Count cpu_temporary_bytes(const OpSignature& op);
 
 }  // namespace nnprof

@@ -29,10 +29,10 @@ Tensor nms(const Tensor& boxes, const Tensor& scores, double /*iou_threshold*/) 
 
 // A sort, the areas, and the intersection over union of every pair.
 void nms_cost(const OpSignature& op, Cost& cost) {
-  const int64_t boxes = op.tensor(0).size(0);
+  const Count boxes = op.tensor(0).size(0);
   cost.add({.compare = log2_ceil(boxes)}, boxes);
   cost.add({.add = 2, .multiply = 1}, boxes);
-  const int64_t pairs = boxes * (boxes - 1) / 2;
+  const Count pairs = boxes * (boxes - 1) / 2;
   cost.add({.add = 4, .multiply = 1, .division = 1, .compare = 7}, pairs);
 }
 
@@ -84,7 +84,7 @@ TwoTensors ps_roi_pool(const Tensor& input, const Tensor& rois, double /*spatial
   return {empty_like_dtype(sizes, input), empty_of(sizes, at::kInt)};
 }
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+Count divide_up(Count a, Count b) { return (a + b - 1) / b; }
 
 // Bilinear interpolation: of a coordinate the floor, the fraction and what it lacks to one; of a
 // point the weights of its four corners; of a value the weighted sum of the corners'.
@@ -94,21 +94,21 @@ constexpr FlopMix kInterpolated = {.add = 3, .multiply = 4};
 
 // Points in each bin, along both dimensions. Chosen by the region's size, there is one a pixel;
 // that size is unknown: the whole input's.
-int64_t points_of_a_bin(const OpSignature& op) {
-  const int64_t ratio = op.integer(5);
+Count points_of_a_bin(const OpSignature& op) {
+  const Count ratio = op.integer(5);
   if (ratio > 0) return ratio * ratio;
   const TensorSpec& input = op.tensor(0);
-  const int64_t height = std::max<int64_t>(op.integer(3), 1);
-  const int64_t width = std::max<int64_t>(op.integer(4), 1);
+  const Count height = std::max<Count>(op.integer(3), 1);
+  const Count width = std::max<Count>(op.integer(4), 1);
   return divide_up(input.size(2), height) * divide_up(input.size(3), width);
 }
 
 // The mean over the points of each bin. Where they lie is found once for all channels.
 void roi_align_cost(const OpSignature& op, Cost& cost) {
-  const int64_t outputs = op.output().numel();
-  const int64_t regions = op.tensor(1).size(0);
-  const int64_t points = points_of_a_bin(op);
-  const int64_t all_points = regions * op.integer(3) * op.integer(4) * points;
+  const Count outputs = op.output().numel();
+  const Count regions = op.tensor(1).size(0);
+  const Count points = points_of_a_bin(op);
+  const Count all_points = regions * op.integer(3) * op.integer(4) * points;
   // The corners scaled, a region's size, and that of its bins.
   cost.add({.add = 2, .multiply = 4, .division = 2}, regions);
   // start + bin * bin size + (point + 1/2) * bin size / points, kept inside
@@ -123,7 +123,7 @@ void roi_align_cost(const OpSignature& op, Cost& cost) {
 
 // How many elements the bins of all regions cover, of which the sizes are unknown: each region is
 // taken to be the whole input.
-int64_t covered(const OpSignature& op) {
+Count covered(const OpSignature& op) {
   const TensorSpec& input = op.tensor(0);
   return op.tensor(1).size(0) * op.output().size(1) * input.size(2) * input.size(3);
 }
@@ -131,7 +131,7 @@ int64_t covered(const OpSignature& op) {
 // Each bin's borders: bin * bin size, rounded, moved, and kept inside.
 constexpr FlopMix kBorders = {.add = 8, .multiply = 4, .compare = 8};
 
-int64_t bins(const OpSignature& op) {
+Count bins(const OpSignature& op) {
   return op.tensor(1).size(0) * op.output().size(2) * op.output().size(3);
 }
 
@@ -194,10 +194,10 @@ void deform_conv2d_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(1);
   const TensorSpec& output = op.output();
   const bool use_mask = op.boolean(13);
-  const int64_t window =
+  const Count window =
       output.size(0) * output.size(2) * output.size(3) * weight.size(2) * weight.size(3);
-  const int64_t points = window * op.integer(12);
-  const int64_t samples = window * input.size(1);
+  const Count points = window * op.integer(12);
+  const Count samples = window * input.size(1);
   cost.add_macs(output.numel() * weight.size(1) * weight.size(2) * weight.size(3));
   cost.add({.add = 1}, 2 * points);  // the offset
   cost.add(kCoordinate, 2 * points);
@@ -208,9 +208,9 @@ void deform_conv2d_cost(const OpSignature& op, Cost& cost) {
   read_at_most(op, cost, 4 * samples);
   if (!use_mask) cost.bytes_read -= op.tensor(3).distinct_bytes();
   // Samples of so many images at once.
-  const int64_t images = std::max<int64_t>(output.size(0), 1);
-  int64_t parallel = std::min<int64_t>(images, 32);
-  while (images % parallel != 0) --parallel;
+  const Count images = std::max<Count>(output.size(0), 1);
+  Count parallel = std::min<Count>(images, 32);
+  while (images % parallel != 0) parallel -= 1;
   cost.temporary_bytes += samples / images * parallel * input.element_size();
 }
 

@@ -91,8 +91,8 @@ at::Tensor pdist_gradient(const at::Tensor& grad, const at::Tensor& self, double
 // A difference and a multiply-accumulate for each pair of rows and column, whatever the norm; a
 // power in the place of the square where p is not 1 or 2, and a root a pair.
 void add_distances(const OpSignature& op, Cost& cost, double p) {
-  const int64_t pairs = op.output().numel();
-  const int64_t terms = pairs * op.tensor(0).size(-1);
+  const Count pairs = op.output().numel();
+  const Count terms = pairs * op.tensor(0).size(-1);
   cost.add_macs(terms);
   add_elementwise(op, cost, {.add = 1}, terms);
   if (p == 2) return add_elementwise(op, cost, {.sqrt = 1}, pairs);
@@ -109,7 +109,7 @@ void euclidean_cost(const OpSignature& op, Cost& cost) { add_distances(op, cost,
 // Of each pair and column the difference again, times what the pair's gradient weighs it with:
 //   grad / distance   (p = 2)      grad * sign   (p = 1)      grad where it is the largest   (inf)
 //   grad * (|difference| / distance)^(p - 1) * sign   (other p; for 0 there is none)
-void add_gradients(const OpSignature& op, Cost& cost, double p, int64_t pairs, int64_t terms) {
+void add_gradients(const OpSignature& op, Cost& cost, double p, Count pairs, Count terms) {
   if (p == 0) return;
   cost.add_macs(terms);
   add_elementwise(op, cost, {.add = 1}, terms);
@@ -121,15 +121,15 @@ void add_gradients(const OpSignature& op, Cost& cost, double p, int64_t pairs, i
 }
 
 void cdist_gradient_cost(const OpSignature& op, Cost& cost) {
-  const int64_t pairs = op.tensor(0).numel();
+  const Count pairs = op.tensor(0).numel();
   add_gradients(op, cost, op.floating(3), pairs, pairs * op.output().size(-1));
 }
 
 // A pair's term goes to both of its rows.
 void pdist_gradient_cost(const OpSignature& op, Cost& cost) {
   const double p = op.floating(2);
-  const int64_t pairs = op.tensor(0).numel();
-  const int64_t terms = pairs * op.output().size(-1);
+  const Count pairs = op.tensor(0).numel();
+  const Count terms = pairs * op.output().size(-1);
   add_gradients(op, cost, p, pairs, terms);
   if (p != 0) add_elementwise(op, cost, {.add = 1}, terms);
 }

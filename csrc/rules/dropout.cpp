@@ -55,7 +55,7 @@ Tensor native_dropout_backward(const Tensor& grad, const Tensor& mask, double) {
 
 bool is_dropping(const OpSignature& op) { return op.boolean(2) && op.floating(1) != 0; }
 
-int64_t channels(const TensorSpec& input) { return input.size(0) * input.size(1); }
+Count channels(const TensorSpec& input) { return input.size(0) * input.size(1); }
 
 // The mask is an output of the fused kernel, kept for the backward pass.
 void dropout_cost(const OpSignature& op, Cost& cost) {
@@ -75,13 +75,13 @@ void feature_dropout_cost(const OpSignature& op, Cost& cost) {
     return;
   }
   pointwise(op, cost);
-  const int64_t draws = channels(op.tensor(0));
+  const Count draws = channels(op.tensor(0));
   add_elementwise(op, cost, {.division = 1, .compare = 1}, draws);
   cost.temporary_bytes += draws * op.tensor(0).element_size();
 }
 
 // x * (a * noise) + b, with b = (noise - 1) * (alpha * a) + alpha * a * p from the same noise.
-void affine_dropout(const OpSignature& op, Cost& cost, int64_t draws) {
+void affine_dropout(const OpSignature& op, Cost& cost, Count draws) {
   if (!is_dropping(op)) {
     cost = Cost();
     return;

@@ -126,11 +126,11 @@ at::Tensor sample_weights_gradient(const at::Tensor& gradient, const at::Tensor&
 }
 
 // Of a table of `weight`, as many rows as there are indices, but each at most once.
-int64_t rows_read(const TensorSpec& weight, const TensorSpec& indices) {
+Count rows_read(const TensorSpec& weight, const TensorSpec& indices) {
   return std::min(indices.numel(), weight.size(0));
 }
 
-int64_t row_bytes(const TensorSpec& weight) { return weight.size(1) * weight.element_size(); }
+Count row_bytes(const TensorSpec& weight) { return weight.size(1) * weight.element_size(); }
 
 void embedding_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(0);
@@ -142,7 +142,7 @@ void embedding_cost(const OpSignature& op, Cost& cost) {
 void renorm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(0);
   const TensorSpec& indices = op.tensor(1);
-  const int64_t rows = rows_read(weight, indices);
+  const Count rows = rows_read(weight, indices);
   cost.bytes_read = indices.distinct_bytes() + rows * row_bytes(weight);
   cost.bytes_written = rows * row_bytes(weight);
   cost.add({.add = 1, .multiply = 2}, rows * weight.size(1));
@@ -159,7 +159,7 @@ void embedding_bag_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& indices = op.tensor(1);
   const int64_t mode = op.integer(4);
   cost.bytes_read += rows_read(weight, indices) * row_bytes(weight) - weight.distinct_bytes();
-  const int64_t elements = indices.numel() * weight.size(1);
+  const Count elements = indices.numel() * weight.size(1);
   cost.add(mode == kMax ? FlopMix{.compare = 1} : FlopMix{.add = 1}, elements);
   if (mode == kMean) cost.add({.division = 1}, op.output().numel());
   if (op.has_tensor(6)) cost.add({.multiply = 1}, elements);
@@ -171,7 +171,7 @@ void embedding_bag_gradient_cost(const OpSignature& op, Cost& cost) {
 
 void embedding_bag_backward_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& gradient = op.tensor(0);
-  const int64_t rows = op.tensor(1).numel(), width = gradient.size(1);
+  const Count rows = op.tensor(1).numel(), width = gradient.size(1);
   const int64_t mode = op.integer(8);
   const bool sparse = op.boolean(9);
   if (!sparse) cost.add({.add = 1}, rows * width);

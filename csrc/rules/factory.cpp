@@ -246,19 +246,31 @@ void allocates(const OpSignature&, Cost& cost) {
 }
 
 // Of each matrix only the triangle that is kept has to be read.
-void read_triangle(const OpSignature& op, Cost& cost, int64_t kept) {
+void read_triangle(const OpSignature& op, Cost& cost, Count kept) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t matrix = self.size(-1) * self.size(-2);
+  const Count matrix = self.size(-1) * self.size(-2);
   if (matrix == 0) return;
   cost.bytes_read = self.numel() / matrix * kept * self.element_size();
 }
+
+// Row i keeps its first i + 1 + diagonal elements: a stretch of 1, 2, 3, ..., no row more than it
+// has.
+Count lower_triangle(Count rows, Count columns, Count diagonal) {
+  const auto first = [&](Count count) -> Count {
+    if (count <= 0) return 0;
+    const Count growing = std::min(count, columns);
+    return growing * (growing + 1) / 2 + (count - growing) * columns;
+  };
+  return first(rows + diagonal) - first(diagonal);
+}
+
 void tril_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
-  read_triangle(op, cost, at::native::get_tril_size(self.size(-2), self.size(-1), op.integer(1)));
+  read_triangle(op, cost, lower_triangle(self.size(-2), self.size(-1), op.integer(1)));
 }
 void triu_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t below = at::native::get_tril_size(self.size(-2), self.size(-1), op.integer(1) - 1);
+  const Count below = lower_triangle(self.size(-2), self.size(-1), Count(op.integer(1)) - 1);
   read_triangle(op, cost, self.size(-2) * self.size(-1) - below);
 }
 

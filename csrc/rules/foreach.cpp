@@ -257,7 +257,7 @@ void cost_of_each(const OpSignature& op, Cost& cost) {
 void power_sums_cost(const OpSignature& op, Cost& cost) {
   const double p = op.floating(1, 2);
   for (const TensorSpec& tensor : op.tensors(0)) {
-    const int64_t real = tensor.numel() * (tensor.is_complex() ? 2 : 1);
+    const Count real = tensor.numel() * (tensor.is_complex() ? 2 : 1);
     if (p == 2) {  // |x|^2 needs no absolute value
       cost.add({.add = 1, .multiply = 1}, real);
     } else if (p == 0) {

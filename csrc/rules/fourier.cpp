@@ -98,21 +98,21 @@ Tensor fft_c2r(const Tensor& self, IntArrayRef dim, int64_t normalization, int64
 }
 
 // `points` of all transforms together, `length` of each.
-void add_transforms(Cost& cost, int64_t points, int64_t length, bool real) {
+void add_transforms(Cost& cost, Count points, Count length, bool real) {
   if (length == 0) return;
   const double stages = static_cast<double>(points) * std::log2(static_cast<double>(length));
   const double share = real ? 0.5 : 1;
-  cost.add({.add = 1}, std::llround(3 * share * stages));
-  cost.add({.multiply = 1}, std::llround(2 * share * stages));
+  cost.add({.add = 1}, Count::rounded(3 * share * stages));
+  cost.add({.multiply = 1}, Count::rounded(2 * share * stages));
 }
 
 // `signal` is the side that has all the points: of a real transform the real one.
 void add_fourier(const OpSignature& op, Cost& cost, const TensorSpec& signal, bool real) {
-  int64_t length = 1;
+  Count length = 1;
   for (const int64_t d : op.integers(1)) length *= signal.size(d);
   add_transforms(cost, signal.numel(), length, real);
   const bool scaled = op.integer(2) != 0;
-  const int64_t numbers = op.output().numel() * (op.output().is_complex() ? 2 : 1);
+  const Count numbers = op.output().numel() * (op.output().is_complex() ? 2 : 1);
   if (scaled) cost.add({.multiply = 1}, numbers);
 }
 

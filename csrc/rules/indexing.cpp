@@ -186,21 +186,21 @@ bool in_place(const OpSignature& op) { return op.output().storage == op.tensor(0
 // Of the first tensor only the elements that the output has are read, each once.
 void gather_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t gathered = std::min(op.output().numel(), self.distinct_numel());
+  const Count gathered = std::min(op.output().numel(), self.distinct_numel());
   cost.bytes_read += gathered * self.element_size() - self.distinct_bytes();
 }
 
 // How many elements x[indices] has: the broadcast indices times the dimensions they leave alone. A
 // mask is taken as all true.
-int64_t indexed_numel(const OpSignature& op) {
+Count indexed_numel(const OpSignature& op) {
   const TensorSpec& self = op.tensor(0);
-  int64_t left_alone = self.numel(), chosen = 1;
+  Count left_alone = self.numel(), chosen = 1;
   int64_t dim = 0;
   c10::DimVector broadcast;
   for (const TensorSpec& index : op.tensors(1)) {
     const bool mask = index.defined && is_mask(index.dtype);
     if (index.defined) {
-      const c10::DimVector count{index.numel()};
+      const c10::DimVector count{static_cast<int64_t>(index.numel())};
       broadcast = at::infer_size_dimvector(broadcast, mask ? count : index.sizes);
     }
     const int64_t dims = mask ? index.dim() : 1;
@@ -208,7 +208,7 @@ int64_t indexed_numel(const OpSignature& op) {
       if (index.defined && self.size(dim) != 0) left_alone /= self.size(dim);
     }
   }
-  for (const int64_t size : broadcast) chosen *= size;
+  for (const Count size : broadcast) chosen *= size;
   return left_alone * chosen;
 }
 
@@ -216,8 +216,8 @@ int64_t indexed_numel(const OpSignature& op) {
 void index_put_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
   const bool accumulate = op.boolean(3);
-  const int64_t written = indexed_numel(op);
-  const int64_t touched = std::min(written, self.numel()) * self.element_size();
+  const Count written = indexed_numel(op);
+  const Count touched = std::min(written, self.numel()) * self.element_size();
   if (in_place(op)) {
     cost.bytes_read += (accumulate ? touched : 0) - self.distinct_bytes();
     cost.bytes_written = touched;

@@ -163,22 +163,22 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> native_group_norm(
 // Costs
 // --------------------------------------------------------------------------------------------
 
-int64_t rows_of(const TensorSpec& input, const std::vector<int64_t>& normalized) {
-  int64_t rows = 1;
+Count rows_of(const TensorSpec& input, const std::vector<int64_t>& normalized) {
+  Count rows = 1;
   for (size_t i = 0; i + normalized.size() < input.sizes.size(); ++i) rows *= input.sizes[i];
   return rows;
 }
 
 // The mean takes one add an element, the variance a difference, its square and a sum; each is
 // divided once a row, and the inverse deviation is an add (eps) and a root.
-void add_statistics(const OpSignature& op, Cost& cost, int64_t rows) {
+void add_statistics(const OpSignature& op, Cost& cost, Count rows) {
   add_elementwise(op, cost, {.add = 3, .multiply = 1}, op.tensor(0).numel());
   add_elementwise(op, cost, {.add = 1, .division = 2, .sqrt = 1}, rows);
 }
 
 // (x - mean) * rstd * weight + bias, each element having its own weight.
 void layer_norm_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_statistics(op, cost, rows_of(op.tensor(0), op.integers(1)));
   add_elementwise(op, cost, {.add = 1, .multiply = 1}, elements);
   if (op.has_tensor(2)) add_elementwise(op, cost, {.multiply = 1}, elements);
@@ -187,7 +187,7 @@ void layer_norm_cost(const OpSignature& op, Cost& cost) {
 
 // x / sqrt(mean(x * x) + eps) * weight
 void rms_norm_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, {.add = 1, .multiply = 2}, elements);
   add_elementwise(op, cost, {.add = 1, .division = 1, .sqrt = 1},
                   rows_of(op.tensor(0), op.integers(1)));
@@ -196,8 +196,7 @@ void rms_norm_cost(const OpSignature& op, Cost& cost) {
 
 // x * scale + shift, a channel having one weight: scale = rstd * weight and
 // shift = bias - mean * scale are made once a sample and channel.
-void add_group_norm(const OpSignature& op, Cost& cost, int64_t batch, int64_t channels,
-                    int64_t groups) {
+void add_group_norm(const OpSignature& op, Cost& cost, Count batch, Count channels, Count groups) {
   add_statistics(op, cost, batch * groups);
   add_elementwise(op, cost, {.add = 1, .multiply = 1}, op.tensor(0).numel());
   add_elementwise(op, cost, {.add = 1, .multiply = 2}, batch * channels);

@@ -77,10 +77,10 @@ Gradients group_norm_backward(const at::Tensor& grad_output, const at::Tensor& i
 
 // Costs -------------------------------------------------------------------------------------------
 
-int64_t rows_of(const OpSignature& op) {
+Count rows_of(const OpSignature& op) {
   const TensorSpec& input = op.tensor(1);
   const size_t normalized = op.integers(2).size();
-  int64_t rows = 1;
+  Count rows = 1;
   for (size_t i = 0; i + normalized < input.sizes.size(); ++i) rows *= input.sizes[i];
   return rows;
 }
@@ -92,7 +92,7 @@ constexpr FlopMix kFactors = {.add = 2, .multiply = 6, .division = 2};
 
 void layer_norm_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kWeight = 5, kMask = 7;
-  const int64_t elements = op.tensor(1).numel();
+  const Count elements = op.tensor(1).numel();
   if (asked(op, kMask, 0)) {
     if (op.has_tensor(kWeight)) add_elementwise(op, cost, {.multiply = 1}, elements);
     add_elementwise(op, cost, {.add = 4, .multiply = 3}, elements);  // the two sums, dx
@@ -109,7 +109,7 @@ void layer_norm_cost(const OpSignature& op, Cost& cost) {
 // dx = rstd * g - x * rstd^3 * sum(g * x) / n
 void rms_norm_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kWeight = 4, kMask = 5;
-  const int64_t elements = op.tensor(1).numel();
+  const Count elements = op.tensor(1).numel();
   if (asked(op, kMask, 0)) {
     if (op.has_tensor(kWeight)) add_elementwise(op, cost, {.multiply = 1}, elements);
     add_elementwise(op, cost, {.add = 2, .multiply = 3}, elements);
@@ -126,14 +126,14 @@ void rms_norm_cost(const OpSignature& op, Cost& cost) {
 // of each sample and channel, and go into all of the gradients.
 void group_norm_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kWeight = 4, kBatch = 5, kChannels = 6, kGroups = 8, kMask = 9;
-  const int64_t elements = op.tensor(1).numel();
-  const int64_t rows = op.integer(kBatch) * op.integer(kChannels);
+  const Count elements = op.tensor(1).numel();
+  const Count batch = op.integer(kBatch), rows = batch * op.integer(kChannels);
   const bool of_input = asked(op, kMask, 0), of_weight = asked(op, kMask, 1);
   add_elementwise(op, cost, {.add = 2, .multiply = 1}, elements);
   if (of_input) {
     if (op.has_tensor(kWeight)) add_elementwise(op, cost, {.multiply = 3}, rows);
     add_elementwise(op, cost, {.add = 2}, rows);
-    add_elementwise(op, cost, kFactors, op.integer(kBatch) * op.integer(kGroups));
+    add_elementwise(op, cost, kFactors, batch * op.integer(kGroups));
     add_elementwise(op, cost, {.add = 2, .multiply = 2}, elements);
   } else {
     not_read(op, cost, kWeight);

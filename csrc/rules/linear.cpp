@@ -161,7 +161,7 @@ at::Tensor trilinear(const at::Tensor& i1, const at::Tensor& i2, const at::Tenso
 struct Operand {
   DimVector sizes;
   DimVector strides;
-  int64_t element_size = 0;
+  Count element_size = 0;
   bool is_parameter = false;
 
   explicit Operand(const TensorSpec& tensor)
@@ -171,8 +171,8 @@ struct Operand {
         is_parameter(tensor.role == Role::parameter) {}
 
   size_t dim() const { return sizes.size(); }
-  int64_t numel() const { return c10::multiply_integers(sizes); }
-  int64_t bytes() const { return numel() * element_size; }
+  Count numel() const { return c10::multiply_integers(sizes); }
+  Count bytes() const { return numel() * element_size; }
   Operand transposed() const {
     Operand other = *this;
     std::swap(other.sizes.end()[-1], other.sizes.end()[-2]);
@@ -217,7 +217,7 @@ bool folds(const Operand& a, const Operand& b) {
   return true;
 }
 
-void add_folding_copies(const Operand& a, const Operand& b, int64_t output_bytes, Cost& cost) {
+void add_folding_copies(const Operand& a, const Operand& b, Count output_bytes, Cost& cost) {
   const bool a_is_larger = a.dim() >= b.dim();
   const Operand larger = a_is_larger ? a : b.transposed();
   if (!collapses(larger, larger.dim() - 1)) add_copy(cost, larger.bytes());
@@ -237,7 +237,7 @@ void add_expanding_copy(Operand operand, IntArrayRef batches, Cost& cost) {
   if (!collapses(operand, batches.size())) add_copy(cost, operand.bytes());
 }
 
-void add_matmul_copies(const Operand& a, const Operand& b, int64_t output_bytes, Cost& cost) {
+void add_matmul_copies(const Operand& a, const Operand& b, Count output_bytes, Cost& cost) {
   if (std::max(a.dim(), b.dim()) < 3) return;
   if (folds(a, b)) return add_folding_copies(a, b, output_bytes, cost);
   if (a.dim() == 3 && b.dim() == 3 && a.sizes[0] != b.sizes[0]) {

@@ -208,65 +208,65 @@ void check_nothing(const Tensor& /*info*/, std::string_view /*function*/, bool /
 
 // So many FLOPs in the arithmetic of the input, half of them additions, half multiplications: of
 // complex numbers 2 and 6 real ones.
-void add_flops(const OpSignature& op, Cost& cost, int64_t flops) {
+void add_flops(const OpSignature& op, Cost& cost, Count flops) {
   const FlopMix real = {.add = 1, .multiply = 1};
   const FlopMix complex = {.add = 4, .multiply = 4};
   cost.add(op.tensor(0).is_complex() ? complex : real, flops / 2);
 }
 
 struct Matrices {
-  int64_t count;
-  int64_t rows;
-  int64_t columns;
+  Count count;
+  Count rows;
+  Count columns;
 
-  int64_t least() const { return std::min(rows, columns); }
-  int64_t most() const { return std::max(rows, columns); }
+  Count least() const { return std::min(rows, columns); }
+  Count most() const { return std::max(rows, columns); }
 };
 
 Matrices matrices(const TensorSpec& tensor) {
-  const int64_t elements = tensor.size(-2) * tensor.size(-1);
+  const Count elements = tensor.size(-2) * tensor.size(-1);
   return {elements == 0 ? 0 : tensor.numel() / elements, tensor.size(-2), tensor.size(-1)};
 }
 
-int64_t cube(int64_t n) { return n * n * n; }
+Count cube(Count n) { return n * n * n; }
 
 // m = n: 2/3 n^3 (LAWN 41, getrf)
-int64_t lu_flops(const Matrices& a) {
-  const int64_t k = a.least();
+Count lu_flops(const Matrices& a) {
+  const Count k = a.least();
   return 2 * a.rows * a.columns * k - (a.rows + a.columns) * k * k + 2 * cube(k) / 3;
 }
 
 // m = n: 4/3 n^3 (geqrf; Golub and Van Loan, 5.2.2)
-int64_t qr_flops(const Matrices& a) {
-  const int64_t k = a.least();
+Count qr_flops(const Matrices& a) {
+  const Count k = a.least();
   return 2 * a.most() * k * k - 2 * cube(k) / 3;
 }
 
 // The first `columns` columns of Q, from k reflectors of m elements (orgqr).
-int64_t q_flops(int64_t m, int64_t columns, int64_t k) {
+Count q_flops(Count m, Count columns, Count k) {
   return 4 * m * columns * k - 2 * (m + columns) * k * k + 4 * cube(k) / 3;
 }
 
-template <int64_t (*flops)(const Matrices&)>
+template <Count (*flops)(const Matrices&)>
 void factorisation_cost(const OpSignature& op, Cost& cost) {
   const Matrices a = matrices(op.tensor(0));
   add_flops(op, cost, a.count * flops(a));
 }
 
 // potrf, sytrf
-int64_t third_flops(const Matrices& a) { return cube(a.rows) / 3; }
+Count third_flops(const Matrices& a) { return cube(a.rows) / 3; }
 // potri
-int64_t two_thirds_flops(const Matrices& a) { return 2 * cube(a.rows) / 3; }
+Count two_thirds_flops(const Matrices& a) { return 2 * cube(a.rows) / 3; }
 // Factored, and solved for every column of the identity.
-int64_t inverse_flops(const Matrices& a) { return lu_flops(a) + 2 * cube(a.rows); }
+Count inverse_flops(const Matrices& a) { return lu_flops(a) + 2 * cube(a.rows); }
 // The product of the diagonal too.
-int64_t determinant_flops(const Matrices& a) { return lu_flops(a) + a.rows; }
+Count determinant_flops(const Matrices& a) { return lu_flops(a) + a.rows; }
 // Hessenberg reduction and QR iterations (Golub and Van Loan, 7.5.6)
-int64_t eigenvalue_flops(const Matrices& a) { return 10 * cube(a.rows); }
-int64_t eigenvector_flops(const Matrices& a) { return 25 * cube(a.rows); }
+Count eigenvalue_flops(const Matrices& a) { return 10 * cube(a.rows); }
+Count eigenvector_flops(const Matrices& a) { return 25 * cube(a.rows); }
 
 // Tridiagonal reduction, and with vectors the iterations (Golub and Van Loan, 8.3.5)
-int64_t eigvalsh_flops(const Matrices& a) { return 4 * cube(a.rows) / 3; }
+Count eigvalsh_flops(const Matrices& a) { return 4 * cube(a.rows) / 3; }
 
 void eigh_cost(const OpSignature& op, Cost& cost) {
   const Matrices a = matrices(op.tensor(0));
@@ -274,14 +274,14 @@ void eigh_cost(const OpSignature& op, Cost& cost) {
 }
 
 // Golub-Reinsch (Golub and Van Loan, 8.6.4), of the matrix or its transpose, m >= n.
-int64_t svd_flops(const Matrices& a, bool vectors, bool full) {
-  const int64_t m = a.most(), n = a.least();
+Count svd_flops(const Matrices& a, bool vectors, bool full) {
+  const Count m = a.most(), n = a.least();
   if (!vectors) return 4 * m * n * n - 4 * cube(n) / 3;
   if (!full) return 14 * m * n * n + 8 * cube(n);
   return 4 * m * m * n + 8 * m * n * n + 9 * cube(n);
 }
 
-int64_t svdvals_flops(const Matrices& a) { return svd_flops(a, false, false); }
+Count svdvals_flops(const Matrices& a) { return svd_flops(a, false, false); }
 
 void svd_cost(const OpSignature& op, Cost& cost) {
   const Matrices a = matrices(op.tensor(0));
@@ -303,8 +303,8 @@ void householder_cost(const OpSignature& op, Cost& cost) {
 // k reflectors applied to m x n: 4 m n k - 2 n k^2 from the left, - 2 m k^2 from the right.
 void ormqr_cost(const OpSignature& op, Cost& cost) {
   const Matrices c = matrices(op.tensor(2));
-  const int64_t k = op.tensor(1).size(-1);
-  const int64_t other = op.boolean(3) ? c.columns : c.rows;
+  const Count k = op.tensor(1).size(-1);
+  const Count other = op.boolean(3) ? c.columns : c.rows;
   add_flops(op, cost, c.count * (4 * c.rows * c.columns * k - 2 * other * k * k));
 }
 

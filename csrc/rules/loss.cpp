@@ -115,14 +115,14 @@ at::Tensor gradient_of_probabilities(const at::Tensor& /*grad_output*/, const at
 }
 
 // So many sums of `elements` numbers, and for a mean the division.
-void add_sums(Cost& cost, int64_t sums, int64_t elements, int64_t reduction) {
+void add_sums(Cost& cost, int64_t sums, Count elements, int64_t reduction) {
   if (reduction == at::Reduction::None) return;
   cost.add({.add = sums}, elements);
   if (reduction == at::Reduction::Mean) cost.add({.division = 1}, 1);
 }
 
 // Of losses which are kept until then.
-void add_reduction(const OpSignature& op, Cost& cost, int64_t elements, int64_t reduction) {
+void add_reduction(const OpSignature& op, Cost& cost, Count elements, int64_t reduction) {
   add_sums(cost, 1, elements, reduction);
   if (reduction == at::Reduction::None) return;
   cost.temporary_bytes += elements * op.output().element_size();
@@ -131,7 +131,7 @@ void add_reduction(const OpSignature& op, Cost& cost, int64_t elements, int64_t 
 // The rule's mix for each element of the two tensors broadcast; a weight multiplies each loss.
 template <size_t Reduction, size_t Weight = 0>
 void elementwise_loss(const OpSignature& op, Cost& cost) {
-  const int64_t elements = broadcast_numel(op.tensor(0), op.tensor(1));
+  const Count elements = broadcast_numel(op.tensor(0), op.tensor(1));
   cost.add(op.rule->mix, elements);
   if (Weight != 0 && op.has_tensor(Weight)) cost.add({.multiply = 1}, elements);
   add_reduction(op, cost, elements, op.integer(Reduction));
@@ -141,7 +141,7 @@ void elementwise_loss(const OpSignature& op, Cost& cost) {
 // log_sigmoid(input) is kept meanwhile.
 void cross_entropy_of_logits_cost(const OpSignature& op, Cost& cost) {
   elementwise_loss<4, 2>(op, cost);
-  const int64_t elements = broadcast_numel(op.tensor(0), op.tensor(1));
+  const Count elements = broadcast_numel(op.tensor(0), op.tensor(1));
   if (op.has_tensor(3)) cost.add({.add = 2, .multiply = 2}, elements);
   cost.temporary_bytes += op.tensor(0).numel() * op.tensor(0).element_size();
 }
@@ -149,7 +149,7 @@ void cross_entropy_of_logits_cost(const OpSignature& op, Cost& cost) {
 // The rule's mix for each element of the gradient; the factor 1/n of a mean is part of it.
 template <size_t Weight = 0>
 void elementwise_gradient(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.output().numel();
+  const Count elements = op.output().numel();
   cost.add(op.rule->mix, elements);
   if (Weight != 0 && op.has_tensor(Weight)) cost.add({.multiply = 1}, elements);
 }
@@ -191,7 +191,7 @@ at::Tensor nll2d_gradient(const at::Tensor& /*grad_output*/, const at::Tensor& s
 // One element of each row is read, negated and weighed; the weights are summed beside the losses.
 void nll_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec &self = op.tensor(0), &target = op.tensor(1), &weight = op.tensor(2);
-  const int64_t rows = target.numel();
+  const Count rows = target.numel();
   cost.bytes_read = rows * self.element_size() + target.distinct_bytes();
   cost.add({.add = 1}, rows);
   if (weight.defined) {
@@ -203,7 +203,7 @@ void nll_cost(const OpSignature& op, Cost& cost) {
 
 // -weight * grad_output (/ total weight) at one element of each row. The input is not read.
 void nll_gradient_cost(const OpSignature& op, Cost& cost) {
-  const int64_t rows = op.tensor(2).numel();
+  const Count rows = op.tensor(2).numel();
   cost.bytes_read -= op.tensor(1).distinct_bytes();
   cost.add({.add = 1}, rows);
   if (op.has_tensor(3)) cost.add({.multiply = 1}, rows);
@@ -237,8 +237,8 @@ at::Tensor multi_margin_gradient(const at::Tensor& /*grad_output*/, const at::Te
 
 // sum over the wrong classes of max(0, margin - x[right] + x[wrong])^p, divided by their number.
 void multi_margin_cost(const OpSignature& op, Cost& cost) {
-  const int64_t rows = op.tensor(1).numel();
-  const int64_t wrong = op.tensor(0).numel() - rows;
+  const Count rows = op.tensor(1).numel();
+  const Count wrong = op.tensor(0).numel() - rows;
   const int64_t powers = op.floating(2) == 2 ? 1 : 0, weights = op.has_tensor(4) ? 1 : 0;
   cost.add({.add = 3, .multiply = powers + weights, .compare = 1}, wrong);
   cost.add({.division = 1}, rows);
@@ -248,8 +248,8 @@ void multi_margin_cost(const OpSignature& op, Cost& cost) {
 // A difference and a comparison for each wrong class, whose gradient the right one gets negated;
 // the factor of the mean, the gradient from above.
 void multi_margin_gradient_cost(const OpSignature& op, Cost& cost) {
-  const int64_t rows = op.tensor(2).numel();
-  const int64_t wrong = op.output().numel() - rows;
+  const Count rows = op.tensor(2).numel();
+  const Count wrong = op.output().numel() - rows;
   const int64_t powers = op.floating(3) == 2 ? 2 : 0, weights = op.has_tensor(5) ? 1 : 0;
   cost.add({.add = 3, .multiply = powers + weights, .compare = 1}, wrong);
   cost.add({.multiply = 2}, op.output().numel());
@@ -286,10 +286,10 @@ at::Tensor ctc_gradient(const at::Tensor& /*grad*/, const at::Tensor& log_probs,
 }
 
 // Every step of every sequence has a state for each target label, and for the blanks around them.
-int64_t ctc_states(const std::vector<int64_t>& steps, const std::vector<int64_t>& labels) {
-  int64_t states = 0;
+Count ctc_states(const std::vector<int64_t>& steps, const std::vector<int64_t>& labels) {
+  Count states;
   for (size_t i = 0; i < std::min(steps.size(), labels.size()); ++i) {
-    states += steps[i] * (2 * labels[i] + 1);
+    states += steps[i] * (2 * Count(labels[i]) + 1);
   }
   return states;
 }
@@ -311,7 +311,7 @@ void ctc_of_unknown_lengths_cost(const OpSignature& op, Cost& cost) {
 // The same backwards in time; each state's alpha + beta is added to its class in logarithms; and
 // (e^log_prob - e^(collected + loss - log_prob)) * grad for each class and step.
 void ctc_gradient_cost(const OpSignature& op, Cost& cost) {
-  const int64_t states = ctc_states(op.integers(3), op.integers(4));
+  const Count states = ctc_states(op.integers(3), op.integers(4));
   cost.add(kCtcState, states);
   cost.add({.add = 3, .exp = 2, .compare = 2}, states);
   cost.add({.add = 3, .multiply = 1, .exp = 2}, op.output().numel());

@@ -302,7 +302,7 @@ bool equals(const OpSignature& op, size_t argument, double value) {
 
 // beta * self + alpha * product: `self` is not read where beta is 0, factors of 1 are no work.
 void add_scaled(const OpSignature& op, Cost& cost, size_t beta) {
-  const int64_t outputs = op.output().numel();
+  const Count outputs = op.output().numel();
   if (equals(op, beta, 0)) {
     cost.bytes_read -= op.tensor(0).distinct_bytes();
   } else {
@@ -349,7 +349,7 @@ void outer_cost(const OpSignature& op, Cost& cost) {
 
 // The add of a multiply-accumulate is that of `self`.
 void addr_cost(const OpSignature& op, Cost& cost) {
-  const int64_t outputs = op.output().numel();
+  const Count outputs = op.output().numel();
   cost.add_macs(outputs, op.output().is_complex());
   if (equals(op, 3, 0)) cost.bytes_read -= op.tensor(0).distinct_bytes();
   const bool scales_self = !equals(op, 3, 0) && !equals(op, 3, 1);
@@ -376,8 +376,8 @@ void scaled_mm_cost(const OpSignature& op, Cost& cost) {
 void grouped_mm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& a = op.tensor(0);
   const TensorSpec& b = op.tensor(1);
-  const int64_t batches = a.dim() == 3 && b.dim() == 3 ? a.size(0) : 1;
-  const int64_t depth = a.size(-1) * numbers_an_element(a.dtype);
+  const Count batches = a.dim() == 3 && b.dim() == 3 ? a.size(0) : 1;
+  const Count depth = a.size(-1) * numbers_an_element(a.dtype);
   cost.add_macs(batches * a.size(-2) * depth * b.size(-1));
 }
 

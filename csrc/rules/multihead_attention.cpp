@@ -83,17 +83,17 @@ bool nested_tensor_from_mask_left_aligned(const at::Tensor& /*t*/, const at::Ten
 
 // Cost --------------------------------------------------------------------------------------------
 
-void add_linear(Cost& cost, int64_t rows, const TensorSpec& weight, const TensorSpec& bias) {
+void add_linear(Cost& cost, Count rows, const TensorSpec& weight, const TensorSpec& bias) {
   cost.add_macs(rows * weight.numel());
   cost.add({.add = 1}, rows * bias.numel());
 }
 
 // Projections, attention and the output projection. Arguments from `qkv` on: the weight and bias of
 // both projections.
-AttentionSizes add_multihead_attention(const OpSignature& op, Cost& cost, int64_t heads, size_t qkv,
+AttentionSizes add_multihead_attention(const OpSignature& op, Cost& cost, Count heads, size_t qkv,
                                        size_t mask) {
   const TensorSpec& input = op.tensor(0);
-  const int64_t batch = input.size(0), length = input.size(1), width = input.size(2) / heads;
+  const Count batch = input.size(0), length = input.size(1), width = input.size(2) / heads;
   const AttentionSizes sizes = {batch * heads, length, length, width, width};
   add_linear(cost, batch * length, op.tensor(qkv), op.tensor(qkv + 1));
   add_attention(cost, sizes);
@@ -107,7 +107,7 @@ AttentionSizes add_multihead_attention(const OpSignature& op, Cost& cost, int64_
 void native_multi_head_attention_cost(const OpSignature& op, Cost& cost) {
   const AttentionSizes sizes = add_multihead_attention(op, cost, op.integer(4), 5, 9);
   if (!op.boolean(10)) return;
-  const int64_t element_size = op.output().element_size();
+  const Count element_size = op.output().element_size();
   if (op.boolean(11)) {  // the mean over the heads
     cost.add({.add = 1}, sizes.scores());
     cost.add({.division = 1}, op.output(1).numel());
@@ -156,14 +156,14 @@ void add_part(Cost& cost, const char* name, const TensorSpec& input,
 void transformer_encoder_layer_cost(const OpSignature& op, Cost& cost) {
   add_multihead_attention(op, cost, op.integer(2), 3, 18);
   const TensorSpec& src = op.tensor(0);
-  const int64_t rows = src.size(0) * src.size(1);
-  const Argument normalized = argument_of(std::vector<int64_t>{src.size(2)});
+  const Count rows = src.size(0) * src.size(1);
+  const Argument normalized = argument_of(std::vector<int64_t>{src.sizes[2]});
   for (size_t norm : {10, 12}) {
     add_part(cost, "aten::layer_norm", src,
              {normalized, op.arguments[norm], op.arguments[norm + 1]});
   }
   TensorSpec inner = src;
-  inner.sizes.back() = op.tensor(14).size(0);
+  inner.sizes.back() = op.tensor(14).sizes[0];
   add_linear(cost, rows, op.tensor(14), op.tensor(15));
   if (op.boolean(7)) {
     add_part(cost, "aten::gelu", inner, {argument_of("none")});

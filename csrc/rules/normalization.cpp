@@ -205,7 +205,7 @@ at::Tensor instance_norm(const at::Tensor& input, const OptionalTensor& weight,
 
 // An affine transform a channel, y = x * scale + shift: scale = weight / sqrt(var + eps) and
 // shift = bias - mean * scale are made once a channel.
-void add_transform(const OpSignature& op, Cost& cost, int64_t channels) {
+void add_transform(const OpSignature& op, Cost& cost, Count channels) {
   add_elementwise(op, cost, {.add = 1, .multiply = 1}, op.tensor(0).numel());
   add_elementwise(op, cost, {.add = 2, .multiply = 1, .sqrt = 1}, channels);
   if (op.has_tensor(1)) add_elementwise(op, cost, {.multiply = 1}, channels);
@@ -213,21 +213,21 @@ void add_transform(const OpSignature& op, Cost& cost, int64_t channels) {
 
 // The mean takes one add an element, the variance a difference, its square and a sum: and each of
 // the two a division a channel.
-void add_statistics(const OpSignature& op, Cost& cost, int64_t channels) {
+void add_statistics(const OpSignature& op, Cost& cost, Count channels) {
   add_elementwise(op, cost, {.add = 3, .multiply = 1}, op.tensor(0).numel());
   add_elementwise(op, cost, {.division = 2}, channels);
 }
 
 // running = (1 - momentum) * running + momentum * new, for mean and variance, which is made
 // unbiased by one more multiply. Running statistics are written too.
-void add_update(const OpSignature& op, Cost& cost, int64_t channels) {
+void add_update(const OpSignature& op, Cost& cost, Count channels) {
   if (!op.has_tensor(3)) return;
   add_elementwise(op, cost, {.add = 2, .multiply = 5}, channels);
   cost.bytes_written += op.tensor(3).distinct_bytes() + op.tensor(4).distinct_bytes();
 }
 
 void training_cost(const OpSignature& op, Cost& cost) {
-  const int64_t channels = op.tensor(0).size(1);
+  const Count channels = op.tensor(0).size(1);
   add_statistics(op, cost, channels);
   add_transform(op, cost, channels);
 }
@@ -248,7 +248,7 @@ void batch_norm_cost(const OpSignature& op, Cost& cost) {
 
 // The new running statistics are outputs here, so already written.
 void functional_cost(const OpSignature& op, Cost& cost) {
-  const int64_t channels = op.tensor(0).size(1);
+  const Count channels = op.tensor(0).size(1);
   training_cost(op, cost);
   add_elementwise(op, cost, {.add = 2, .multiply = 5}, channels);
 }
@@ -259,7 +259,7 @@ void legit_functional_cost(const OpSignature& op, Cost& cost) {
 
 void instance_norm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& input = op.tensor(0);
-  const int64_t channels = input.size(0) * input.size(1);
+  const Count channels = input.size(0) * input.size(1);
   if (op.boolean(5)) {
     add_statistics(op, cost, channels);
     add_update(op, cost, channels);

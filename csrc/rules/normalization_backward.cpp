@@ -105,8 +105,8 @@ struct Asked {
 // With d = sum(dy (x - mean)) a channel: dw = d * invstd, db = sum(dy), and
 //   dx = (dy - sum(dy) / n - (x - mean) * d * invstd^2 / n) * invstd * weight
 void training_cost(const OpSignature& op, Cost& cost, const Asked& wanted) {
-  const int64_t elements = op.tensor(0).numel();
-  const int64_t channels = op.tensor(0).size(1);
+  const Count elements = op.tensor(0).numel();
+  const Count channels = op.tensor(0).size(1);
   if (wanted.input || wanted.bias) add_elementwise(op, cost, {.add = 1}, elements);
   if (wanted.input || wanted.weight) add_elementwise(op, cost, {.add = 2, .multiply = 1}, elements);
   if (wanted.weight) add_elementwise(op, cost, {.multiply = 1}, channels);
@@ -121,8 +121,8 @@ void training_cost(const OpSignature& op, Cost& cost, const Asked& wanted) {
 
 // The statistics are numbers here: dx = dy * weight / sqrt(var + eps).
 void evaluation_cost(const OpSignature& op, Cost& cost, const Asked& wanted) {
-  const int64_t elements = op.tensor(0).numel();
-  const int64_t channels = op.tensor(0).size(1);
+  const Count elements = op.tensor(0).numel();
+  const Count channels = op.tensor(0).size(1);
   if (wanted.input || wanted.weight) {
     add_elementwise(op, cost, {.add = 1, .division = 1, .sqrt = 1}, channels);
   }

@@ -78,14 +78,14 @@ std::tuple<at::Tensor, at::Tensor> updated_scale(const at::Tensor& self, const a
 
 // Costs -------------------------------------------------------------------------------------------
 
-int64_t total_bytes(const std::vector<TensorSpec>& tensors) {
-  int64_t bytes = 0;
+Count total_bytes(const std::vector<TensorSpec>& tensors) {
+  Count bytes = 0;
   for (const TensorSpec& tensor : tensors) bytes += tensor.distinct_bytes();
   return bytes;
 }
 
-int64_t total_numel(const std::vector<TensorSpec>& tensors) {
-  int64_t count = 0;
+Count total_numel(const std::vector<TensorSpec>& tensors) {
+  Count count = 0;
   for (const TensorSpec& tensor : tensors) count += tensor.numel();
   return count;
 }
@@ -118,7 +118,7 @@ void unscale_gradients(const OpSignature& op, size_t grad_scale, Cost& cost) {
 // v = beta2 v + ((1 - beta2) g) g;  vmax = max(vmax, v) if amsgrad
 // p = p - step_size m / (sqrt(v) / bias_correction + eps)
 void adam_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = total_numel(op.tensors(0));
+  const Count elements = total_numel(op.tensors(0));
   unscale_gradients(op, 13, cost);
   cost.add({.add = 4, .multiply = 6, .division = 2, .sqrt = 1}, elements);
   if (op.floating(9) != 0) cost.add({.add = 1, .multiply = 1}, elements);
@@ -131,7 +131,7 @@ void adam_cost(const OpSignature& op, Cost& cost) {
 // g = g + momentum b if nesterov, else b
 // p = p - lr g, or + if maximize
 void sgd_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = total_numel(op.tensors(0));
+  const Count elements = total_numel(op.tensors(0));
   const bool momentum = op.floating(4) != 0, first_step = op.boolean(9);
   unscale_gradients(op, 10, cost);
   cost.add({.add = 1, .multiply = 1}, elements);
@@ -145,7 +145,7 @@ void sgd_cost(const OpSignature& op, Cost& cost) {
 // s = s + g g
 // p = p - clr g / (sqrt(s) + eps)
 void adagrad_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = total_numel(op.tensors(0));
+  const Count elements = total_numel(op.tensors(0));
   unscale_gradients(op, 9, cost);
   leave_unwritten(op, 3, cost);
   cost.add({.add = 3, .multiply = 2, .division = 1, .sqrt = 1}, elements);

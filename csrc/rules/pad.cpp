@@ -115,13 +115,13 @@ at::Tensor pad_gradient(const at::Tensor& gradient, const at::Tensor& self, at::
 void pad_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
   const auto& pad = op.integers(1);
-  int64_t kept = 1;
+  Count kept = 1;
   for (int64_t d = 0; d < self.dim(); ++d) {
     const auto pair = static_cast<size_t>(2 * (self.dim() - 1 - d));
-    int64_t size = self.sizes[d];
+    Count size = self.sizes[d];
     if (pair < pad.size())
-      size += std::min<int64_t>(pad[pair], 0) + std::min<int64_t>(pad[pair + 1], 0);
-    kept *= self.strides[d] == 0 ? std::min<int64_t>(size, 1) : std::max<int64_t>(size, 0);
+      size += std::min<Count>(pad[pair], 0) + std::min<Count>(pad[pair + 1], 0);
+    kept *= self.strides[d] == 0 ? std::min<Count>(size, 1) : std::max<Count>(size, 0);
   }
   cost.bytes_read = kept * self.element_size();
 }

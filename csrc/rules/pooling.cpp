@@ -243,9 +243,9 @@ ValuesAndIndices fractional_max_pool3d(const at::Tensor& self, at::IntArrayRef k
 
 // Cost --------------------------------------------------------------------------------------------
 
-void read_only(const OpSignature& op, Cost& cost, int64_t elements) {
+void read_only(const OpSignature& op, Cost& cost, Count elements) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t skipped = self.distinct_bytes() - elements * self.element_size();
+  const Count skipped = self.distinct_bytes() - elements * self.element_size();
   if (skipped > 0) cost.bytes_read -= skipped;
 }
 
@@ -278,9 +278,9 @@ void adaptive_avg_pool_cost(const OpSignature& op, Cost& cost) {
 }
 
 void fractional_max_pool_cost(const OpSignature& op, Cost& cost) {
-  int64_t window = 1;
-  for (int64_t size : op.integers(1)) window *= size;
-  const int64_t taken = op.output().numel() * window;
+  Count window = 1;
+  for (Count size : op.integers(1)) window *= size;
+  const Count taken = op.output().numel() * window;
   add_elementwise(op, cost, {.compare = 1}, taken);
   read_only(op, cost, std::min(taken, op.tensor(0).numel()));
 }

@@ -36,8 +36,8 @@ Reads reads_along(int64_t size, int64_t outputs, const Windows& windows) {
     for (int64_t k = 0; k < windows.kernel; ++k) {
       const int64_t at = output * windows.stride - windows.padding + k * windows.dilation;
       if (at < 0 || at >= size) continue;  // padding is not read
-      ++reads.taken;
-      if (!seen[static_cast<size_t>(at)]) ++reads.distinct;
+      reads.taken += 1;
+      if (!seen[static_cast<size_t>(at)]) reads.distinct += 1;
       seen[static_cast<size_t>(at)] = true;
     }
   }
@@ -72,7 +72,7 @@ Reads reads_of_planes(const TensorSpec& self, const TensorSpec& pooled, size_t d
   for (int64_t d = 0; d < self.dim(); ++d) {
     const int64_t dim = d - self.dim() + static_cast<int64_t>(dims);
     const Reads more = dim < 0 ? Reads{self.size(d), self.size(d)}
-                               : along(static_cast<size_t>(dim), self.size(d), pooled.size(d));
+                               : along(static_cast<size_t>(dim), self.sizes[d], pooled.sizes[d]);
     reads.taken *= more.taken;
     reads.distinct *= more.distinct;
   }

@@ -13,8 +13,8 @@ at::Tensor empty_volumes(at::IntArrayRef sizes, c10::ScalarType dtype, at::Memor
 
 // What all windows of all planes hold: with repetitions, and each element once.
 struct Reads {
-  int64_t taken = 1;
-  int64_t distinct = 1;
+  Count taken = 1;
+  Count distinct = 1;
 };
 
 // Of a pooling from `self` to `pooled`, over the last `dims` dimensions. Kernel, stride, padding

@@ -88,8 +88,8 @@ Tensor packed_int4_for_cpu(const Tensor& weight, int64_t /*tiles*/) {
 // has a zero point an addition.
 template <bool zeros>
 void packed_product_cost(const OpSignature& op, Cost& cost) {
-  const int64_t depth = op.tensor(0).size(1);
-  const int64_t outputs = op.output().size(1);
+  const Count depth = op.tensor(0).size(1);
+  const Count outputs = op.output().size(1);
   cost.add_macs(op.output().numel() * depth);
   cost.add({.add = zeros ? 1 : 0, .multiply = 1}, outputs * depth);
 }
@@ -105,7 +105,7 @@ void dynamic_int4_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& x = op.tensor(0);
   cost.add_macs(op.output().numel() * x.size(1));
   cost.add({.add = 2, .multiply = 1, .compare = 4}, x.numel());
-  const int64_t blocks = x.size(1) / std::max<int64_t>(op.integer(2), 1);
+  const Count blocks = x.size(1) / std::max<Count>(op.integer(2), 1);
   cost.add({.add = 1, .multiply = 1}, op.output().numel() * blocks);
 }
 

@@ -143,11 +143,11 @@ template <const CellKind& cell, bool packed>
 void layers_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kParams = packed ? 3 : 2;
   const std::vector<TensorSpec>& params = op.tensors(kParams);
-  const int64_t layers = op.integer(kParams + 2);
+  const Count layers = op.integer(kParams + 2);
   const int64_t directions = op.boolean(kParams + 5) ? 2 : 1;
   const TensorSpec& output = op.output();
-  const int64_t hidden = params[1].size(0) / cell.gates;
-  const int64_t rows = packed ? output.size(0) : output.size(0) * output.size(1);
+  const Count hidden = params[1].size(0) / cell.gates;
+  const Count rows = packed ? output.size(0) : output.size(0) * output.size(1);
   for (const TensorSpec& weight : params) {
     if (weight.dim() == 2) cost.add_macs(rows * weight.numel());
     if (weight.dim() == 1) cost.add({.add = 1}, rows * weight.numel());
@@ -156,7 +156,7 @@ void layers_cost(const OpSignature& op, Cost& cost) {
   const bool drops = op.floating(kParams + 3) > 0 && op.boolean(kParams + 4);
   if (drops) cost.add({.multiply = 1, .compare = 1}, output.numel() * (layers - 1));
   // All gates of a layer's inputs are made at once; a layer's output is the next one's input.
-  const int64_t between = layers > 1 ? output.numel() : 0;
+  const Count between = layers > 1 ? output.numel() : 0;
   cost.temporary_bytes += (rows * cell.gates * hidden + between) * output.element_size();
 }
 
@@ -198,7 +198,7 @@ std::tuple<at::Tensor, at::Tensor> lstm_cell(const at::Tensor& input, at::Tensor
 
 template <const CellKind& cell>
 void cell_cost(const OpSignature& op, Cost& cost) {
-  const int64_t batch = op.output().size(0);
+  const Count batch = op.output().size(0);
   cost.add_macs(batch * (op.tensor(2).numel() + op.tensor(3).numel()));
   for (size_t bias : {4, 5}) {
     if (op.has_tensor(bias)) cost.add({.add = 1}, batch * op.tensor(bias).numel());

@@ -129,13 +129,13 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, std::vector<at::Tensor>> cudnn_rn
 
 // A row is one step of one sequence: each goes once through every weight.
 struct Work {
-  int64_t rows, products, biases, elements;
+  Count rows, products, biases, elements;
 };
 
 Work work_of(const OpSignature& op, size_t mode) {
   const TensorSpec& input = op.tensor(0);
   Work work{};
-  work.rows = input.numel() / std::max<int64_t>(input.size(-1), 1);
+  work.rows = input.numel() / std::max<Count>(input.size(-1), 1);
   for (const TensorSpec& weight : op.tensors(1)) {
     (weight.dim() == 1 ? work.biases : work.products) += work.rows * weight.numel();
   }
@@ -145,10 +145,10 @@ Work work_of(const OpSignature& op, size_t mode) {
 }
 
 // Elements that dropout goes over: all layers' outputs but the last one's.
-int64_t dropped(const OpSignature& op, size_t mode, const Work& work) {
+Count dropped(const OpSignature& op, size_t mode, const Work& work) {
   if (op.floating(mode + 5) <= 0 || !op.boolean(mode + 6)) return 0;
-  const int64_t projected = op.integer(mode + 2);
-  const int64_t output = projected != 0 ? projected : op.integer(mode + 1);
+  const Count projected = op.integer(mode + 2);
+  const Count output = projected != 0 ? projected : op.integer(mode + 1);
   return work.rows * output * (op.boolean(mode + 7) ? 2 : 1) * (op.integer(mode + 3) - 1);
 }
 

@@ -88,14 +88,14 @@ Gradients layer_backward(const at::Tensor& input, const at::Tensor& weight1,
           empty_like_dtype(cx.sizes(), cx)};
 }
 
-int64_t rows_of(const OpSignature& op) { return op.tensor(0).size(0) * op.tensor(0).size(1); }
+Count rows_of(const OpSignature& op) { return op.tensor(0).size(0) * op.tensor(0).size(1); }
 
-int64_t products_of(const OpSignature& op) {
+Count products_of(const OpSignature& op) {
   return rows_of(op) * (op.tensor(1).numel() + op.tensor(2).numel());
 }
 
 void layer_cost(const OpSignature& op, Cost& cost) {
-  const int64_t gates = op.tensor(1).size(0);
+  const Count gates = op.tensor(1).size(0);
   cost.add_macs(products_of(op));
   cost.add({.add = 1}, gates + rows_of(op) * gates);  // both biases added, then to each row
   cost.add(kLstm.mix, rows_of(op) * op.integer(10));
@@ -103,7 +103,7 @@ void layer_cost(const OpSignature& op, Cost& cost) {
 
 // Each product has two gradients of its size; the cells' slopes; the biases' sum over the rows.
 void layer_backward_cost(const OpSignature& op, Cost& cost) {
-  const int64_t gates = op.tensor(1).size(0);
+  const Count gates = op.tensor(1).size(0);
   cost.add_macs(2 * products_of(op));
   cost.add({.add = 1}, rows_of(op) * gates);
   cost.add(kLstmBackward, rows_of(op) * op.integer(15));

@@ -84,7 +84,7 @@ at::Tensor trace(const at::Tensor& self) {
 // Only the diagonal is looked at.
 void trace_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t diagonal = std::min(self.size(0), self.size(1));
+  const Count diagonal = std::min(self.size(0), self.size(1));
   cost.bytes_read = diagonal * self.element_size();
   add_elementwise(op, cost, {.add = 1}, diagonal);
 }
@@ -99,7 +99,7 @@ at::Tensor count_nonzero(const at::Tensor& self, std::optional<int64_t> dim) {
 
 // A comparison with zero and the counting, which is integer work.
 void count_nonzero_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, {.compare = 1}, elements);
   cost[FlopKind::int_ops] += elements;
 }
@@ -113,7 +113,7 @@ at::Tensor logsumexp(const at::Tensor& self, at::IntArrayRef dims, bool keepdim)
 // log(sum(exp(x - max))) + max: the largest, the difference, its exponential and their sum for each
 // element, a logarithm and an addition for each output. The differences are kept meanwhile.
 void logsumexp_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, {.add = 2, .exp = 1, .compare = 1}, elements);
   add_elementwise(op, cost, {.add = 1, .exp = 1}, op.output().numel());
   cost.temporary_bytes = (elements + op.output().numel()) * op.output().element_size();
@@ -164,7 +164,7 @@ Pair variance_mean_all(const at::Tensor& self, bool /*unbiased*/) {
   return variance_mean_dims(self, std::nullopt, std::nullopt, false);
 }
 
-int64_t real_numbers(const TensorSpec& tensor) {
+Count real_numbers(const TensorSpec& tensor) {
   return tensor.numel() * (tensor.is_complex() ? 2 : 1);
 }
 
@@ -211,12 +211,12 @@ at::Tensor dist(const at::Tensor& self, const at::Tensor& other, const at::Scala
 }
 
 // The absolute value is an addition of its own for real numbers, sqrt(re^2 + im^2) for complex.
-void add_absolute(Cost& cost, bool complex, int64_t elements) {
+void add_absolute(Cost& cost, bool complex, Count elements) {
   cost.add(complex ? FlopMix{.add = 1, .multiply = 2, .sqrt = 1} : FlopMix{.add = 1}, elements);
 }
 
 // (sum |x|^p)^(1/p) of `elements` numbers into `outputs`.
-void add_norm(Cost& cost, double p, bool complex, int64_t elements, int64_t outputs) {
+void add_norm(Cost& cost, double p, bool complex, Count elements, Count outputs) {
   if (p == 2) {  // |x|^2 needs no absolute value
     cost.add({.add = 1, .multiply = 1}, complex ? 2 * elements : elements);
     cost.add({.sqrt = 1}, outputs);
@@ -239,7 +239,7 @@ void norm_cost(const OpSignature& op, Cost& cost) {
 void dist_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec &self = op.tensor(0), &other = op.tensor(1);
   const bool complex = self.is_complex() || other.is_complex();
-  const int64_t elements = broadcast_numel(self, other);
+  const Count elements = broadcast_numel(self, other);
   cost.add({.add = complex ? 2 : 1}, elements);
   add_norm(cost, op.floating(2), complex, elements, 1);
   cost.temporary_bytes = elements * op.output().element_size() * (complex ? 2 : 1);
@@ -249,7 +249,7 @@ void dist_cost(const OpSignature& op, Cost& cost) {
 // addition of an epsilon), and a multiplication for each element.
 void renorm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t slices = self.size(op.integer(2));
+  const Count slices = self.size(op.integer(2));
   add_norm(cost, op.floating(1), self.is_complex(), self.numel(), slices);
   cost.add({.add = 1, .division = 1, .compare = 1}, slices);
   cost.add({.multiply = 1}, real_numbers(self));

@@ -24,12 +24,12 @@ int64_t antialiased_taps(int64_t size, int64_t outputs, int64_t width, bool alig
 
 }  // namespace
 
-int64_t antialiased_products(int64_t planes, const ImageSize& from, const ImageSize& to,
-                             int64_t filter, bool align_corners) {
-  const int64_t horizontal =
-      from.height * antialiased_taps(from.width, to.width, filter, align_corners);
-  const int64_t vertical =
-      to.width * antialiased_taps(from.height, to.height, filter, align_corners);
+Count antialiased_products(Count planes, const ImageSize& from, const ImageSize& to, int64_t filter,
+                           bool align_corners) {
+  const Count horizontal =
+      Count(from.height) * antialiased_taps(from.width, to.width, filter, align_corners);
+  const Count vertical =
+      Count(to.width) * antialiased_taps(from.height, to.height, filter, align_corners);
   return planes * (horizontal + vertical);
 }
 

@@ -13,8 +13,8 @@ namespace nnprof {
 struct ImageSize {
   int64_t height, width;
 };
-int64_t antialiased_products(int64_t planes, const ImageSize& from, const ImageSize& to,
-                             int64_t filter, bool align_corners);
+Count antialiased_products(Count planes, const ImageSize& from, const ImageSize& to, int64_t filter,
+                           bool align_corners);
 
 // Of grid_sampler.
 enum Mode : int64_t { kBilinear = 0, kNearest = 1, kBicubic = 2 };

@@ -154,10 +154,10 @@ Tensor part_gradient(const Tensor& gradient, at::IntArrayRef sizes, Args...) {
 
 // A functional call copies the first tensor and then does what the in-place one does: writes (and
 // reads first, to combine) the `touched` elements that the source goes to.
-void written_into(const OpSignature& op, Cost& cost, const TensorSpec& index, int64_t source_bytes,
-                  int64_t touched, bool combines) {
+void written_into(const OpSignature& op, Cost& cost, const TensorSpec& index, Count source_bytes,
+                  Count touched, bool combines) {
   const TensorSpec& self = op.tensor(0);
-  const int64_t bytes = std::min(touched, self.numel()) * self.element_size();
+  const Count bytes = std::min(touched, self.numel()) * self.element_size();
   const bool in_place = op.output().storage == self.storage;
   cost.bytes_read = index.distinct_bytes() + source_bytes;
   if (in_place) {
@@ -179,7 +179,7 @@ void scatter_by(const OpSignature& op, Cost& cost, const FlopMix& mix, bool comb
   const TensorSpec& index = op.tensor(2);
   const bool tensor =
       op.arguments[3].kind == Argument::Kind::tensor && !op.tensor(3).wrapped_number;
-  const int64_t source = tensor ? index.numel() * op.tensor(3).element_size() : 0;
+  const Count source = tensor ? index.numel() * op.tensor(3).element_size() : 0;
   written_into(op, cost, index, source, index.numel(), combines);
   add_elementwise(op, cost, mix, index.numel());
 }
@@ -200,8 +200,8 @@ void rows_by(const OpSignature& op, Cost& cost, const FlopMix& mix, bool combine
   const TensorSpec& index = op.tensor(2);
   const bool tensor =
       op.arguments[3].kind == Argument::Kind::tensor && !op.tensor(3).wrapped_number;
-  const int64_t size = self.dim() == 0 ? 1 : self.size(op.integer(1));
-  const int64_t elements = size == 0 ? 0 : self.numel() / size * index.numel();
+  const Count size = self.dim() == 0 ? 1 : self.size(op.integer(1));
+  const Count elements = size == 0 ? 0 : self.numel() / size * index.numel();
   written_into(op, cost, index, tensor ? op.tensor(3).distinct_bytes() : 0, elements, combines);
   add_elementwise(op, cost, mix, elements);
 }
@@ -228,7 +228,7 @@ void put_cost(const OpSignature& op, Cost& cost) {
 
 // What the source replaces is not read.
 void part_cost(const OpSignature& op, Cost& cost) {
-  cost.bytes_read = std::max<int64_t>(op.tensor(0).distinct_numel() - op.tensor(1).numel(), 0) *
+  cost.bytes_read = std::max<Count>(op.tensor(0).distinct_numel() - op.tensor(1).numel(), 0) *
                         op.tensor(0).element_size() +
                     op.tensor(1).distinct_bytes();
 }

@@ -1,7 +1,6 @@
 #include "rules/shape_classes.h"
 
 #include <algorithm>
-#include <bit>
 
 namespace nnprof {
 namespace {
@@ -45,7 +44,7 @@ bool computes_in_floating_point(const OpSignature& op) {
                      [](const Argument& a) { return any_floating(a.tensors); });
 }
 
-void add_elementwise(const OpSignature& op, Cost& cost, const FlopMix& mix, int64_t elements) {
+void add_elementwise(const OpSignature& op, Cost& cost, const FlopMix& mix, Count elements) {
   if (!computes_in_floating_point(op)) {
     cost[FlopKind::int_ops] += operations(mix) * elements;
     return;
@@ -61,29 +60,31 @@ void per_input_element(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, op.rule->mix, op.tensor(0).numel());
 }
 
-void add_copy(Cost& cost, int64_t bytes) {
+void add_copy(Cost& cost, Count bytes) {
   cost.bytes_read += bytes;
   cost.bytes_written += bytes;
   cost.temporary_bytes += bytes;
 }
 
-void read_at_most(const OpSignature& op, Cost& cost, int64_t elements) {
+void read_at_most(const OpSignature& op, Cost& cost, Count elements) {
   const TensorSpec& input = op.tensor(0);
-  const int64_t skipped = input.distinct_bytes() - elements * input.element_size();
+  const Count skipped = input.distinct_bytes() - elements * input.element_size();
   if (skipped > 0) cost.bytes_read -= skipped;
 }
 
-int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b) {
-  int64_t count = 1;
+Count broadcast_numel(const TensorSpec& a, const TensorSpec& b) {
+  Count count = 1;
   for (int64_t d = 1; d <= std::max(a.dim(), b.dim()); ++d) {
-    const int64_t left = d <= a.dim() ? a.size(-d) : 1;
+    const Count left = d <= a.dim() ? a.size(-d) : 1;
     count *= left == 1 && d <= b.dim() ? b.size(-d) : left;
   }
   return count;
 }
 
-int64_t log2_ceil(int64_t n) {
-  return std::max<int64_t>(1, std::bit_width(static_cast<uint64_t>(std::max<int64_t>(n, 1) - 1)));
+int64_t log2_ceil(Count n) {
+  int64_t steps = 1;
+  for (Count reached = 2; reached < n; reached *= 2) ++steps;
+  return steps;
 }
 
 }  // namespace nnprof

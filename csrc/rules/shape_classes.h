@@ -13,7 +13,7 @@ bool computes_in_floating_point(const OpSignature& op);
 
 // `mix` a times per element of a tensor, as FLOPs, or as int_ops when no floats are involved.
 // Complex numbers: an add is 2, a multiply 6, everything else 2 real operations.
-void add_elementwise(const OpSignature& op, Cost& cost, const FlopMix& mix, int64_t elements);
+void add_elementwise(const OpSignature& op, Cost& cost, const FlopMix& mix, Count elements);
 
 // `mix` per output element: unary, binary and ternary functions with broadcasting.
 void pointwise(const OpSignature& op, Cost& cost);
@@ -24,15 +24,15 @@ inline constexpr CostFunction reduction = &per_input_element;
 
 // A copy that PyTorch makes of an input on the way (contiguous(), an expanded operand) is written
 // and then read in its stead: `bytes` is its size.
-void add_copy(Cost& cost, int64_t bytes);
+void add_copy(Cost& cost, Count bytes);
 
 // Of the first tensor at most `elements` elements are read.
-void read_at_most(const OpSignature& op, Cost& cost, int64_t elements);
+void read_at_most(const OpSignature& op, Cost& cost, Count elements);
 
 // Elements of two tensors broadcast together.
-int64_t broadcast_numel(const TensorSpec& a, const TensorSpec& b);
+Count broadcast_numel(const TensorSpec& a, const TensorSpec& b);
 
 // ceil(log2(n)), at least 1: the comparisons that one element costs in a sort.
-int64_t log2_ceil(int64_t n);
+int64_t log2_ceil(Count n);
 
 }  // namespace nnprof

@@ -25,7 +25,7 @@ at::Tensor softmax(const at::Tensor& self, int64_t dim, std::optional<at::Scalar
   return empty_of(self.sizes(), result);
 }
 
-int64_t rows(const TensorSpec& self, int64_t dim) {
+Count rows(const TensorSpec& self, int64_t dim) {
   return self.dim() == 0 || self.numel() == 0 ? 1 : self.numel() / self.size(dim);
 }
 

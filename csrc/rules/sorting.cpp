@@ -20,7 +20,7 @@ namespace {
 using Pair = std::tuple<at::Tensor, at::Tensor>;
 using Triple = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 
-int64_t length(const TensorSpec& self, int64_t dim) { return self.dim() == 0 ? 1 : self.size(dim); }
+Count length(const TensorSpec& self, int64_t dim) { return self.dim() == 0 ? 1 : self.size(dim); }
 
 // Sorting ---------------------------------------------------------------------------------------
 
@@ -187,10 +187,10 @@ at::Tensor bucketize_number(const at::Scalar& /*self*/, const at::Tensor& bounda
 
 // A binary search of log2(n + 1) steps for each value, which may see less than the whole sequence.
 void add_search(const OpSignature& op, Cost& cost, const TensorSpec& sequence) {
-  const int64_t values = op.output().numel();
+  const Count values = op.output().numel();
   const int64_t steps = log2_ceil(length(sequence, -1) + 1);
   add_elementwise(op, cost, {.compare = steps}, values);
-  const int64_t unseen = std::max<int64_t>(sequence.distinct_numel() - values * steps, 0);
+  const Count unseen = std::max<Count>(sequence.distinct_numel() - values * steps, 0);
   cost.bytes_read -= unseen * sequence.element_size();
 }
 
@@ -198,8 +198,8 @@ void searchsorted_cost(const OpSignature& op, Cost& cost) {
   add_search(op, cost, op.tensor(0));
   const TensorSpec& sorter = op.tensor(5);
   if (!sorter.defined) return;
-  const int64_t seen = op.output().numel() * log2_ceil(length(sorter, -1) + 1);
-  cost.bytes_read -= std::max<int64_t>(sorter.distinct_numel() - seen, 0) * sorter.element_size();
+  const Count seen = op.output().numel() * log2_ceil(length(sorter, -1) + 1);
+  cost.bytes_read -= std::max<Count>(sorter.distinct_numel() - seen, 0) * sorter.element_size();
 }
 
 void bucketize_cost(const OpSignature& op, Cost& cost) { add_search(op, cost, op.tensor(1)); }
@@ -250,7 +250,7 @@ Triple distinct_in_a_row(const at::Tensor& self, bool inverse, bool counts,
 
 // All elements sorted, then each held against the one before it.
 void unique_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, {.compare = log2_ceil(elements) + 1}, elements);
 }
 
@@ -295,7 +295,7 @@ at::Tensor histc(const at::Tensor& self, int64_t bins, const at::Scalar& min,
 
 // The range is looked for where none is given.
 void histc_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, op.rule->mix, elements);
   if (op.floating(2) == op.floating(3)) add_elementwise(op, cost, {.compare = 2}, elements);
 }
@@ -354,7 +354,7 @@ Pair histogram_of_bins(const at::Tensor& self, const at::Tensor& bins,
 }
 
 void histogram_cost(const OpSignature& op, Cost& cost) {
-  const int64_t elements = op.tensor(0).numel();
+  const Count elements = op.tensor(0).numel();
   add_elementwise(op, cost, op.rule->mix, elements);
   if (op.is_none(2)) add_elementwise(op, cost, {.compare = 2}, elements);
 }

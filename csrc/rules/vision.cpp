@@ -78,7 +78,7 @@ void upsample_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& input = op.tensor(0);
   const TensorSpec& output = op.output();
   add_elementwise(op, cost, op.rule->mix, output.numel());
-  int64_t read = input.size(0) * input.size(1);
+  Count read = input.size(0) * input.size(1);
   for (int64_t d = 2; d < input.dim(); ++d) read *= std::min(input.size(d), taps * output.size(d));
   read_at_most(op, cost, read);
 }
@@ -87,9 +87,9 @@ template <int64_t filter>
 void antialiased_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& input = op.tensor(0);
   const TensorSpec& output = op.output();
-  const int64_t products =
-      antialiased_products(input.size(0) * input.size(1), {input.size(2), input.size(3)},
-                           {output.size(2), output.size(3)}, filter, op.boolean(2));
+  const Count products =
+      antialiased_products(input.size(0) * input.size(1), {input.sizes[2], input.sizes[3]},
+                           {output.sizes[2], output.sizes[3]}, filter, op.boolean(2));
   add_elementwise(op, cost, {.add = 1, .multiply = 1}, products);
 }
 
@@ -137,8 +137,8 @@ void grid_sampler_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& grid = op.tensor(1);
   const int64_t mode = op.integer(2);
   const int64_t dims = grid.dim() - 2;
-  const int64_t points = dims == 0 ? 0 : grid.numel() / dims;
-  const int64_t outputs = op.output().numel();
+  const Count points = dims == 0 ? 0 : grid.numel() / dims;
+  const Count outputs = op.output().numel();
   const int64_t taps = taps_of(mode);
   const int64_t neighbours = to_the_power(taps, dims);
   cost.add(coordinate_mix(mode, op.integer(3)), points * dims);
@@ -166,7 +166,7 @@ at::Tensor affine_grid_generator(const at::Tensor& theta, at::IntArrayRef size,
 
 // Every point, with a one behind its coordinates, times theta'. All the points are made first.
 void affine_grid_cost(const OpSignature& op, Cost& cost) {
-  const int64_t dims = op.output().size(-1);
+  const Count dims = op.output().size(-1);
   cost.add_macs(op.output().numel() * (dims + 1));
   cost.temporary_bytes += op.output().numel() / dims * (dims + 1) * op.output().element_size();
 }

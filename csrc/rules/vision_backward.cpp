@@ -60,9 +60,9 @@ template <int64_t filter>
 void antialiased_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& output = op.tensor(0);
   const TensorSpec& input = op.output();
-  const int64_t products =
-      antialiased_products(input.size(0) * input.size(1), {input.size(2), input.size(3)},
-                           {output.size(2), output.size(3)}, filter, op.boolean(3));
+  const Count products =
+      antialiased_products(input.size(0) * input.size(1), {input.sizes[2], input.sizes[3]},
+                           {output.sizes[2], output.sizes[3]}, filter, op.boolean(3));
   add_elementwise(op, cost, {.add = 1, .multiply = 1}, products);
 }
 
@@ -98,8 +98,8 @@ void grid_sampler_backward_cost(const OpSignature& op, Cost& cost) {
   constexpr size_t kGrid = 2, kMode = 3, kPadding = 4, kMask = 6;
   const int64_t mode = op.integer(kMode);
   const int64_t dims = op.tensor(kGrid).dim() - 2;
-  const int64_t points = op.tensor(kGrid).numel() / dims;
-  const int64_t outputs = op.tensor(0).numel();
+  const Count points = op.tensor(kGrid).numel() / dims;
+  const Count outputs = op.tensor(0).numel();
   const int64_t neighbours = to_the_power(taps_of(mode), dims);
   const bool of_grid = asked(op, kMask, 1) && mode != kNearest;
   cost.add(coordinate_mix(mode, op.integer(kPadding)), points * dims);

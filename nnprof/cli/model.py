@@ -101,7 +101,7 @@ _OPTIONS = (
     ),
     click.option(
         "--dtype",
-        type=options.Dtype(),
+        type=options.Dtype(computed=True),
         help="Floating: of model and inputs. Integer: of the inputs.",
     ),
     click.option(

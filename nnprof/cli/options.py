@@ -38,18 +38,21 @@ traceback = click.option(
 
 
 class Dtype(click.ParamType[Any]):
-    """A torch.dtype by name."""
+    """A torch.dtype by name: one that inputs can be of, or one that models compute in."""
 
     name = "dtype"
+
+    def __init__(self, *, computed: bool = False) -> None:
+        self._computed = computed
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> torch.dtype | None:
+        from nnprof.dtypes import COMPUTED, as_dtype
         from nnprof.errors import InputError
-        from nnprof.inputs import as_dtype
 
         try:
-            return as_dtype(value)
+            return as_dtype(value, COMPUTED) if self._computed else as_dtype(value)
         except InputError as error:
             self.fail(str(error), param, ctx)
 

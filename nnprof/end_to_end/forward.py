@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from nnprof.dtypes import as_dtype
 from nnprof.end_to_end import room
 from nnprof.end_to_end.accelerator import Accelerator, busy_seconds, graph_seconds
 from nnprof.end_to_end.clock import (
@@ -24,7 +25,6 @@ from nnprof.end_to_end.copies import DeviceCopies, reachable, storage_bytes
 from nnprof.end_to_end.process import kept_process, uncompiled
 from nnprof.end_to_end.record import EndToEnd
 from nnprof.errors import InputError
-from nnprof.inputs import as_dtype
 from nnprof.modules import looked_through
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ __all__ = [
     "format_value",
 ]
 
-_PREFIXES = ("", "k", "M", "G", "T", "P", "E")
+_PREFIXES = ("", "k", "M", "G", "T", "P", "E", "Z", "Y", "R", "Q")
 _SHAPES_SHOWN = 2
 
 
