@@ -12,7 +12,7 @@ from nnprof.inputs import make_inputs
 from nnprof.measured import measured_times
 from nnprof.modules import looked_through
 from nnprof.phases import language_call
-from nnprof.replay import present_device
+from nnprof.replay import check_time_budget, present_device
 from nnprof.run import run
 from nnprof.training import training_of
 
@@ -104,14 +104,18 @@ def measure(
         DataDependentError: the forward depends on a value that nothing was computed for.
         NestedTraceError: called while another measure or trace runs in this thread.
     """
+    check_time_budget(time_budget)
+    for name, flag in {"backward": backward, "strict": strict}.items():
+        if not isinstance(flag, bool):
+            raise InputError(f"{name}= must be True or False, not {flag!r}")
     present = present_device(device) if device is not None else None
     estimated_for = find_hardware(hardware, present)
     target = looked_through(model)
     sizes = Sizes(batch, sequence)
     language = None
     if phase is not None or context is not None:
-        if shape is not None or inputs is not None:
-            raise InputError("phase= and context= make the inputs: leave out shape/inputs")
+        if shape is not None or inputs is not None or dtype is not None:
+            raise InputError("phase= and context= make the inputs: leave out shape/inputs/dtype")
         language = language_call(target, phase, sizes, context)
         inputs, sizes = language.keywords, NO_SIZES
     training = training_of(target, backward, loss, optimizer, checkpoint)
@@ -127,6 +131,8 @@ def measure(
         training=training,
         target=_kind_of_device(estimated_for),
     )
+    if language is not None:
+        language.note_cache(running, output)
     profile = running.profile(hardware=estimated_for, strict=strict)
     if present is not None and profile.times is not None:
         profile.times = measured_times(

@@ -28,6 +28,7 @@ KINDS = (
     "parameters",
     "buffers",
     "inputs",
+    "kv_cache",
     "gradients",
     "optimizer",
     "activations",
@@ -79,7 +80,8 @@ class Memory:
         """The cache that `phase="prefill"` leaves or `phase="decode"` is given; 0 without a phase.
 
         Keys and values of attention, the states of state-space layers: what generation goes on
-        with. At the peak it is among `activations` ("prefill") or `inputs` ("decode").
+        with. At the peak `at_peak["kv_cache"]` is held of it: while an attention of "decode" adds
+        its token, the old and the new tensors of that layer.
         """
         return self._facts.kv_cache_bytes
 
@@ -112,7 +114,7 @@ class Memory:
 
     @property
     def inputs(self) -> int:
-        """What was there before and is no part of the model: the inputs, a cache that is given."""
+        """What was there before and is no part of the model: the inputs, a cache among them."""
         return self.at_peak["inputs"]
 
     @property

@@ -22,9 +22,12 @@ import torch
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes, example_inputs
 from nnprof.inputs import make_inputs
+from nnprof.trace import current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from nnprof.trace import trace
 
 __all__ = ["LANGUAGE_PHASES", "LanguageCall", "language_call"]
 
@@ -73,9 +76,17 @@ class LanguageCall:
         if self.past is None:
             return keywords
         given = self.past.make()
+        cache = _cache_in(given)[1]
         # At once, for the step adds a token.
-        self._cache = _CacheBytes.of(_cache_in(given)[1])
+        self._cache = _CacheBytes.of(cache)
+        running = current_trace()
+        if running is not None:
+            running.mark_cache(_tensors(cache, set()))
         return keywords | given
+
+    def note_cache(self, running: trace, output: Any) -> None:
+        """Tells the records of the call which tensors are the cache that it leaves."""
+        running.mark_cache(_tensors(_cache_in(output)[1], set()))
 
     def facts(self, output: Any) -> dict[str, Any]:
         """Fields of `ModelFacts` that are known after the call, from what it returned."""

@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
@@ -181,6 +181,15 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         for tensor in _tensors(values):
             self._tracer.mark_input(tensor)
             self._input_bytes += tensor.numel() * tensor.element_size()
+
+    def mark_cache(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Tells the records which tensors a language model goes on with; after the trace, too."""
+        if self._tracer is None:
+            raise InputError(
+                "the trace has not run: call mark_cache() inside the with block, or after"
+            )
+        for tensor in tensors:
+            self._tracer.mark_cache(tensor)
 
     @contextmanager
     def unrecorded(self) -> Iterator[None]:

@@ -190,3 +190,36 @@ def test_an_unknown_layer() -> None:
     profile = nnprof.measure(torchvision_model("resnet18"), (1, 3, 224, 224))
     with pytest.raises(nnprof.NnprofError, match=r"layer1\.0\.conv1"):
         profile["layer1.0.conv"]
+
+
+@pytest.mark.parametrize(
+    "dtype", ["int4", "uint2", "qint8", "quint4x2", "bits8", "float4_e2m1fn_x2", "float8_e4m3fn"]
+)
+def test_a_dtype_that_no_model_computes_in(dtype: str) -> None:
+    text = message(nn.Linear(4, 4), (2, 4), dtype=dtype)
+    assert says(text, f"torch.{dtype}", "float32, float16, bfloat16", "quantization_config")
+    assert says(message(nn.Linear(4, 4), (2, 4), autocast=dtype), "bfloat16 or float16")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int64", "float64"])
+def test_autocast_in_what_it_does_not_compute_in(dtype: str) -> None:
+    assert says(message(nn.Linear(4, 4), (2, 4), autocast=dtype), "bfloat16 or float16", dtype)
+
+
+def test_a_dtype_that_no_input_is_of() -> None:
+    linear = nn.Linear(4, 4)
+    assert says(message(linear, inputs=torch.ones(2, 4), dtype="float16"), "dtype=", "inputs=")
+    model = torchvision_model("resnet18")
+    assert says(message(model, dtype="int8"), "ResNet", "no integer input", "int8")
+
+
+@pytest.mark.parametrize("budget", [float("nan"), -1, 0, "5", None, True, float("inf"), [1]])
+def test_a_time_budget_that_is_none(budget: Any) -> None:
+    assert says(message(nn.Linear(4, 4), (2, 4), time_budget=budget), "time_budget", "seconds")
+
+
+@pytest.mark.parametrize("name", ["backward", "strict"])
+@pytest.mark.parametrize("flag", ["no", 0, None])
+def test_a_flag_that_is_none(name: str, flag: Any) -> None:
+    text = message(nn.Linear(4, 4), (2, 4), **{name: flag})
+    assert says(text, f"{name}=", "True or False", repr(flag))

@@ -14,6 +14,8 @@ import pytest
 import torch
 from torch import nn
 
+import nnprof
+from benchmarks.models import torchvision_model
 from nnprof.errors import InputError
 from nnprof.inputs import REAL_IDS_LIMIT, explain_call_failure, make_inputs
 
@@ -346,3 +348,11 @@ def test_floats_are_made_fast() -> None:
         make_inputs(model, (1, 3, 8, 8))
     # Some 25 us; the bound leaves room for a busy machine.
     assert (time.perf_counter() - started) / 200 < 250e-6
+
+
+def test_a_dtype_of_the_usual_inputs() -> None:
+    """A library's model without shapes: floating tensors, or token ids."""
+    (image,), _ = make_inputs(torchvision_model("resnet18"), dtype="bfloat16")
+    assert image.dtype == torch.bfloat16
+    profile = nnprof.measure(torchvision_model("resnet18").bfloat16(), dtype="bfloat16")
+    assert profile.macs == nnprof.measure(torchvision_model("resnet18")).macs

@@ -18,6 +18,8 @@ import nnprof
 from nnprof.cli import main
 from nnprof.errors import InputError
 from nnprof.models import import_torchvision
+from nnprof.report import TableOptions
+from nnprof.report import memory as memory_report
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -300,9 +302,29 @@ def test_llama_8b_decodes() -> None:
     assert profile.memory.parameters == 2 * 8_030_261_248
     # A layer's keys are copied at a time. What the prefill took, its logits above all, is gone.
     assert profile.memory.peak < profile.memory.parameters + 1.05 * profile.memory.kv_cache
+    # What is held of it at the peak: all layers, some of them a token longer, one of them twice.
+    held = profile.memory.at_peak["kv_cache"]
+    layer, token = 2 * 8192 * 32 * 8 * 128 * 2, 2 * 32 * 8 * 128 * 2
+    assert 32 * layer < held <= 33 * layer + 33 * token
+    assert profile.memory.activations < layer
     weights = 8_030_261_248 - 128256 * 4096 - 65 * 4096  # all but the embedding and the norms
     attention = 32 * 2 * 32 * 128 * 8193  # layers, products, heads, channels, tokens seen
     assert profile.macs == 32 * (weights + attention)
+
+
+def test_the_cache_is_a_kind_of_its_own() -> None:
+    """A prefill leaves it: at the peak, at the logits of all tokens, all of it is held."""
+    profile = nnprof.measure(llama_8b(), phase="prefill", sequence=8192)
+    memory = profile.memory
+    assert memory.peak_module == "lm_head" or memory.peak_module == ""
+    assert memory.at_peak["kv_cache"] == memory.kv_cache == 2 * 32 * 8192 * 8 * 128 * 2
+    assert memory.after("forward")["kv_cache"] == memory.kv_cache
+    assert sum(memory.at_peak.values()) == memory.peak
+    assert sum(held["kv_cache"] for held in memory.by_module.values()) == memory.kv_cache
+    assert "1.074 GB KV cache" in str(profile)
+    assert "KV cache" in memory_report.render(profile, TableOptions())
+    alone = nnprof.measure(llama_8b(), {"input_ids": (1, 64)}, kwargs={"use_cache": False})
+    assert alone.memory.at_peak["kv_cache"] == alone.memory.kv_cache == 0
 
 
 def test_a_long_context_takes_little_memory() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nnprof
 
-THREADS = 8
+THREADS, MANY = 8, 10
 
 
 def mlp(width: int) -> nn.Module:
@@ -40,7 +40,7 @@ def at_once(*calls: Any) -> list[Any]:
 
 
 def test_different_models() -> None:
-    models = [mlp(16 + 8 * i) for i in range(THREADS)]
+    models = [mlp(16 + 8 * i) for i in range(MANY)]
     expected = [counted(model) for model in models]
     results = at_once(*(lambda model=model: counted(model) for model in models))
     assert results == [[one] * 5 for one in expected]
@@ -49,8 +49,8 @@ def test_different_models() -> None:
 def test_one_model() -> None:
     model = mlp(64)
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    expected = [counted(model, batch) for batch in range(2, 2 + THREADS)]
-    results = at_once(*(lambda b=b: counted(model, b) for b in range(2, 2 + THREADS)))
+    expected = [counted(model, batch) for batch in range(2, 2 + MANY)]
+    results = at_once(*(lambda b=b: counted(model, b) for b in range(2, 2 + MANY)))
     assert results == [[one] * 5 for one in expected]
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, state[name])

@@ -131,6 +131,8 @@ void bind_trace(py::module_& m) {
              return self.modules().types_derived_from(bases);
            })
       .def("mark_input", [](Tracer& self, py::handle tensor) { mark_inputs(self.trace(), tensor); })
+      .def("mark_cache",
+           [](Tracer& self, const at::Tensor& tensor) { self.trace().mark_cache(tensor); })
       .def("assume", [](Tracer& self, const std::string& path,
                         double value) { self.trace().assumed_values[path] = value; })
       .def("start", &Tracer::start)

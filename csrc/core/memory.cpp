@@ -45,6 +45,7 @@ class Kinds {
   MemoryKind of(uint32_t storage) const {
     const StorageInfo& info = session_.storages()[storage];
     if (info.gradient) return MemoryKind::gradients;
+    if (info.cache) return MemoryKind::kv_cache;
     if (info.external) return of_external(storage);
     const Life& life = lives_[storage];
     if (info.phase == Phase::optimizer) {

@@ -14,14 +14,16 @@ enum class MemoryKind : uint8_t {
   parameters,
   buffers,
   inputs,  // and whatever else was there before and was used
+  kv_cache,
   gradients,
   optimizer,    // what a step leaves behind
   activations,  // made in the forward and there when the backward starts; recomputed ones, too
   temporaries,
 };
-inline constexpr size_t kMemoryKinds = 7;
+inline constexpr size_t kMemoryKinds = 8;
 inline constexpr std::array<const char*, kMemoryKinds> kMemoryKindNames = {
-    "parameters", "buffers", "inputs", "gradients", "optimizer", "activations", "temporaries"};
+    "parameters", "buffers",   "inputs",      "kv_cache",
+    "gradients",  "optimizer", "activations", "temporaries"};
 
 using BytesByKind = std::array<Count, kMemoryKinds>;
 Count total(const BytesByKind& bytes);

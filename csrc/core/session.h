@@ -59,6 +59,7 @@ struct StorageInfo {
   Phase phase = Phase::forward;  // in which it was made, or first seen
   bool recomputed = false;
   bool gradient = false;  // some tensor's `.grad` was kept in it
+  bool cache = false;     // of what a language model goes on with from call to call
 };
 
 // Where a call belongs: which phase of a training step, which scope.
@@ -113,6 +114,7 @@ class Session {
   // The trace has ended: what is freed from here on is no part of it.
   void close() { closed_ = true; }
   void mark_gradient(uint32_t storage) { storages_[storage].gradient = true; }
+  void mark_cache(uint32_t storage) { storages_[storage].cache = true; }
   const std::vector<StorageInfo>& storages() const { return storages_; }
   const std::vector<StorageEvent>& storage_events() const { return events_; }
 

@@ -336,6 +336,11 @@ void Trace::note_gradient(const c10::IValue& output) {
   session_->mark_gradient(identify(output.toTensor()).storage);
 }
 
+void Trace::mark_cache(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return;
+  if (const StorageTag* tag = tag_of(tensor)) session_->mark_cache(tag->id);
+}
+
 bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) {
   if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
   if (!gradient.defined()) return false;

@@ -99,6 +99,9 @@ class Trace final : public c10::DebugInfoBase {
   }
   // After a call in the backward pass: its output may have become a leaf's gradient.
   void note_gradient(const c10::IValue& output);
+  // Of what a language model goes on with; also after the trace. What the trace did not make is
+  // left what it is.
+  void mark_cache(const at::Tensor& tensor);
   // The program sets `.grad`, or clears it. True when it is done: autograd refuses a gradient on
   // another device than the leaf's.
   bool assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient);

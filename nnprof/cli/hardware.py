@@ -92,6 +92,7 @@ def calibrate(device: str, time_budget: float, output: str | None, quiet: bool) 
     from nnprof.hardware.calibrate import save
     from nnprof.progress import shown
 
+    options.check_writable([output] if output is not None else [])
     with shown(False if quiet else None, "calibrating") as told:
         fitted = measure(device, time_budget=time_budget, progress=told)
     if output is not None:

@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 __all__ = ["measure"]
 
-_STDOUT = "-"
 _READ = [report for report in REPORTS if report.suffix is None]
+_TRAIN_MODE = "measured in train mode: dropout drops, batch norms use the batch's own statistics"
 _WRITTEN = [report for report in REPORTS if report.suffix is not None]
 
 
 def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     """One option for each report that is a file: --json PATH|-."""
     for report in reversed(_WRITTEN):
-        text = f"Write {report.help} to a file; {_STDOUT} for the standard output."
+        text = f"Write {report.help} to a file; {options.STDOUT} for the standard output."
         command = click.option(f"--{report.name}", metavar="PATH|-", help=text)(command)
     return command
 
@@ -54,7 +54,11 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     help="Of a language model of transformers: its prompt, or one token with its cache.",
 )
 @click.option("--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache.")
-@click.option("--backward", is_flag=True, help="Measure a backward pass, too: see --optimizer.")
+@click.option(
+    "--backward",
+    is_flag=True,
+    help="Measure a backward pass, too, of the model in train mode: see --optimizer.",
+)
 @click.option(
     "--optimizer",
     metavar="NAME",
@@ -126,6 +130,7 @@ def measure(
     """
     if time_budget is not None and device is None:
         raise click.UsageError("--time-budget is for measuring: give --device too")
+    options.check_writable(path for path in files.values() if path is not None)
     wanted = _Wanted(
         phase=phase,
         context=context,
@@ -139,7 +144,7 @@ def measure(
     chosen = TableOptions(depth, sort)
     for written in _WRITTEN:
         _write(written, profile, chosen, files[written.name])
-    if not quiet and _STDOUT not in files.values():
+    if not quiet and options.STDOUT not in files.values():
         _print(next(r for r in _READ if r.name == report), profile, chosen)
     if profile.times is not None and profile.times.interrupted:
         raise click.Abort
@@ -180,11 +185,17 @@ def _device(name: str | None) -> torch.device | None:
 
 
 def _profile(asked: Asked, wanted: _Wanted, *, quiet: bool) -> Profile:
+    from torch import nn
+
     from nnprof import measure as measure_model
 
     shape, sizes = asked.shape(), asked.sizes()
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
+    if "backward" in wanted.training and isinstance(model, nn.Module):
+        model.train()
+        if not quiet:
+            click.echo(_TRAIN_MODE, err=True)
     told = partial(
         measure_model,
         model,
@@ -211,7 +222,7 @@ def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | N
     if path is None:
         return
     text = report.render(profile, chosen)
-    if path == _STDOUT:
+    if path == options.STDOUT:
         click.echo(text, nl=False)
         return
     try:

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from io import StringIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnprof.errors import InputError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import torch
     from rich.console import RenderableType
     from rich.table import Table
 
 __all__ = [
+    "STDOUT",
     "TRACEBACK",
     "Dtype",
     "NamedShape",
     "Shape",
+    "check_writable",
     "print_document",
     "progress",
     "progress_bar",
@@ -28,6 +34,8 @@ __all__ = [
 ]
 
 TRACEBACK = "--traceback"
+#: As the name of a file.
+STDOUT = "-"
 #: Wide enough for any table: a pipe has no width.
 _NO_LIMIT = 1000
 
@@ -49,7 +57,6 @@ class Dtype(click.ParamType[Any]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> torch.dtype | None:
         from nnprof.dtypes import COMPUTED, as_dtype
-        from nnprof.errors import InputError
 
         try:
             return as_dtype(value, COMPUTED) if self._computed else as_dtype(value)
@@ -81,6 +88,32 @@ class NamedShape(click.ParamType[Any]):
         if not equals or not name:
             self.fail(f"{value!r} has no name: write input_ids=1,128:int64", param, ctx)
         return name, Shape().convert(shape, param, ctx)
+
+
+def check_writable(paths: Iterable[str]) -> None:
+    """Raises `InputError` for a file that cannot be written, and for one that is named twice.
+
+    It is found out before anything is measured, and nothing is written yet.
+    """
+    named = list(paths)
+    for path in named:
+        if named.count(path) > 1:
+            raise InputError(f"two reports would be written to {path}: give each its own file")
+        if path != STDOUT:
+            _check_file(Path(path))
+
+
+def _check_file(path: Path) -> None:
+    folder = path.parent
+    if path.is_dir():
+        why = "it is a folder"
+    elif not folder.is_dir():
+        why = f"there is no folder {folder}"
+    elif not os.access(path if path.exists() else folder, os.W_OK):
+        why = "writing there is not allowed"
+    else:
+        return
+    raise InputError(f"cannot write {path}: {why}")
 
 
 def progress(message: str, *, quiet: bool) -> AbstractContextManager[Any]:

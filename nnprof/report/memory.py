@@ -2,7 +2,8 @@
 
 Bytes of storages as eager PyTorch allocates and frees them, by what they are held for:
 
-- parameters, buffers; inputs: what was there before, a language model's cache included.
+- parameters, buffers; inputs: what was there before.
+- KV cache: that of a language model's phase, which it is given or leaves.
 - activations: what the forward leaves to the backward; without a backward, all that it makes.
 - gradients; optimizer: what it keeps from step to step.
 - temporaries: all else, and what the kernel at the peak takes while it runs.
@@ -79,7 +80,7 @@ def peak_line(profile: Profile) -> str:
     memory = profile.memory
     text = f"{format_exact(memory.peak, Unit.BYTES)} ({_size(memory.peak)}) {_where(memory)}"
     held = sorted(memory.at_peak.items(), key=lambda item: -item[1])
-    parts = ", ".join(f"{_size(bytes_)} {kind}" for kind, bytes_ in held if bytes_)
+    parts = ", ".join(f"{_size(bytes_)} {_name(kind)}" for kind, bytes_ in held if bytes_)
     text = f"{text}: {parts}" if parts else text
     if profile.hardware is None:
         return text
@@ -91,6 +92,10 @@ def _where(memory: Memory) -> str:
     if memory.peak_op is None:
         return "before the first operator"
     return f"at {memory.peak_op}" + (f" in {memory.peak_module}" if memory.peak_module else "")
+
+
+def _name(kind: str) -> str:
+    return "KV cache" if kind == "kv_cache" else kind
 
 
 def _size(held: int) -> str:
@@ -118,13 +123,14 @@ def _kind_columns() -> list[Column[_Held]]:
         def cell(line: _Held) -> str:
             return _size(line.kinds[kind]) if line.kinds.get(kind) else ""
 
-        return Column(kind.capitalize(), cell, spare=spare)
+        name = _name(kind)
+        return Column(name[0].upper() + name[1:], cell, spare=spare)
 
     return [column(kind, len(KINDS) - number) for number, kind in enumerate(KINDS)]
 
 
 def _at_peak(memory: Memory, width: int) -> RenderableType:
-    lines = [_Held(kind, {kind: held}) for kind, held in memory.at_peak.items() if held]
+    lines = [_Held(_name(kind), {kind: held}) for kind, held in memory.at_peak.items() if held]
     lines.sort(key=lambda line: -line.total)
     columns = [
         Column[_Held]("Held for", lambda line: line.name, left=True),

@@ -81,3 +81,11 @@ def test_a_wrong_name_is_the_users(run: Callable[..., Any]) -> None:
     assert result.code == 1
     assert "nnprof: error: no hardware is called 'h10': did you mean h100-sxm" in result.err
     assert run("hardware", "show").code == 2
+
+
+def test_calibrate_looks_at_the_file_first(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nnprof.hardware.calibrate.calibrate", None)
+    result = run("hardware", "calibrate", "cpu", "--output", "gone/mine.json")
+    assert (result.code, "cannot write gone/mine.json" in result.err) == (1, True)

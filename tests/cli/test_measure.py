@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 import nnprof
+from benchmarks.models import torchvision_model
 from nnprof.replay import replay
 from nnprof.report import REPORTS
 
@@ -94,10 +96,60 @@ def test_training_is_asked_of_measure(
 
     monkeypatch.setattr(nnprof, "measure", measure)
     result = run("measure", f"{models}:Net", "--shape", "3,4", *options)
-    assert (result.code, result.err) == (0, "")
+    assert result.code == 0
+    assert ("measured in train mode" in result.err) is ("backward" in told)
     assert {
         name: asked[name] for name in ("backward", "optimizer", "checkpoint") if name in asked
     } == told
+
+
+def test_backward_is_of_train_mode(run: Callable[..., Any]) -> None:
+    """ResNet's batch norms use and update statistics then."""
+    resnet = ["measure", "torchvision:resnet18", "--shape", "2,3,64,64", "--json", "-"]
+    result = run(*resnet, "--backward")
+    model = torchvision_model("resnet18")
+    expected = nnprof.measure(model.train(), (2, 3, 64, 64), backward=True)
+    assert json.loads(result.out)["totals"]["all"]["flops"] == expected.flops
+    assert "train mode" in result.err
+    forward = run(*resnet)
+    assert json.loads(forward.out)["totals"]["all"]["flops"] < expected.phase("forward").flops
+    assert forward.err == run(*resnet, "--backward", "--quiet").err == ""
+    # The API leaves the mode to the caller.
+    kept = nnprof.measure(model.eval(), (2, 3, 64, 64), backward=True)
+    assert kept.flops < expected.flops
+
+
+# Files.
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--json", "gone/out.json"], "cannot write gone/out.json: there is no folder gone"),
+        (["--csv", "gone/out.csv", "--json", "-"], "cannot write gone/out.csv"),
+        (["--csv", "{folder}"], "cannot write {folder}: it is a folder"),
+        (["--json", "{folder}/x", "--csv", "{folder}/x"], "two reports would be written to"),
+        (["--json", "-", "--csv", "-"], "two reports would be written to -"),
+        (["--csv", "{file}/x.csv"], "there is no folder {file}"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_said_before_the_model_is_built(
+    options: list[str], complaint: str, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    places = {"folder": str(tmp_path), "file": str(tmp_path / "file")}
+    result = run("measure", "gone.py:Net", *(option.format(**places) for option in options))
+    assert (result.code, result.out) == (1, "")
+    assert complaint.format(**places) in result.err
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write all")
+def test_a_folder_that_is_closed_is_said_too(run: Callable[..., Any], tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    result = run("measure", "gone.py:Net", "--json", tmp_path / "out.json")
+    tmp_path.chmod(0o700)
+    assert "writing there is not allowed" in result.err
 
 
 # Times.
@@ -244,6 +296,8 @@ def test_wrong_shapes_are_named(
         (["--shape", "3,4:float17"], "'float17' is no dtype"),
         (["--input", "3,4"], "has no name"),
         (["--shape", "3,4", "--dtype", "wide"], "'wide' is no dtype"),
+        (["--shape", "3,4", "--dtype", "int4"], "no model computes in torch.int4"),
+        (["--dtype", "float8_e4m3fn"], "no model computes in torch.float8_e4m3fn"),
         (["--shape", "3,4", "--sort", "cost"], "'macs'"),
         (["--shape", "3,4", "--depth", "-1"], "depth"),
         (["--shape", "3,4", "--time-budget", "5"], "give --device too"),
