@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
+from nnprof.modules import children_of, parameters_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -198,9 +200,9 @@ def _groups(model: nn.Module, sizes: set[int], places: Places) -> Iterator[Group
         # Others may be among them, such as a dropout, but never fewer.
         enough = len(module._modules) >= fewest
         if enough and isinstance(module, (nn.ModuleList, nn.ModuleDict)):
-            children = [child for child in module.children() if _has_parameters(child)]
+            children = [child for child in children_of(module) if _has_parameters(child)]
             if len(children) in sizes and len(set(map(_shapes, children))) == 1:
-                parameters = list(module.parameters())
+                parameters = list(parameters_of(module))
                 yield Group(path, lineage, len(children), parameters, stacked=False)
 
 
@@ -236,11 +238,11 @@ def _is_torchs(module: nn.Module) -> bool:
 
 
 def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
+    return next(parameters_of(module), None) is not None
 
 
 def _shapes(module: nn.Module) -> tuple[torch.Size, ...]:
-    return tuple(p.shape for p in module.parameters())
+    return tuple(p.shape for p in parameters_of(module))
 
 
 def _stacked(module: nn.Module, experts: int) -> list[nn.Parameter]:

@@ -20,7 +20,7 @@ from torch import nn
 from nnprof.dtypes import COMPUTED, FLOATING, as_dtype, cast
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
-from nnprof.modules import looked_through
+from nnprof.modules import looked_through, modules_of, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -259,7 +259,7 @@ _INTEGERS_OF_ANY_RANK = frozenset({"input_ids", "decoder_input_ids", "position_i
 
 
 def _modules(model: Any) -> Iterator[nn.Module]:
-    return model.modules() if isinstance(model, nn.Module) else iter(())
+    return modules_of(model) if isinstance(model, nn.Module) else iter(())
 
 
 def _first_layer(model: Any) -> nn.Module | None:
@@ -271,7 +271,7 @@ def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
     # A ScriptModule has no plain dict; both have the method, but it takes ten times as long.
     own = module.__dict__.get("_parameters")
     if own is None:
-        yield from module.parameters(recurse=False)
+        yield from parameters_of(module, recurse=False)
     else:
         yield from (p for p in own.values() if p is not None)
 

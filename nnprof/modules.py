@@ -1,4 +1,4 @@
-"""What stands around a model and is not part of it: wrappers that are looked through."""
+"""What stands around a model: wrappers that are looked through. And what is in it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from torch import nn
 from nnprof.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-__all__ = ["looked_through"]
+    from torch import Tensor
+
+__all__ = [
+    "buffers_of",
+    "children_of",
+    "looked_through",
+    "modules_of",
+    "named_modules",
+    "parameters_of",
+]
 
 #: Wrapper classes, by name so that none needs importing, and the attribute that holds the model.
 _WRAPPERS = {
@@ -38,3 +47,55 @@ def looked_through(model: Any) -> Callable[..., Any]:
             "pass an nn.Module or a function"
         )
     return model  # type: ignore[no-any-return]
+
+
+# --- what is in a model --------------------------------------------------------------------------
+# nn.Module's own methods call each other by name, and a model may have attributes of these names:
+# `self.modules = [...]`, `self.parameters = {...}`.
+
+
+def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """As `model.named_modules()`: each module once, with its path, parents first."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, nn.Module]] = [("", model)]
+    while waiting:
+        path, module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield path, module
+        prefix = f"{path}." if path else ""
+        waiting += reversed([(prefix + name, child) for name, child in _named_children(module)])
+
+
+def modules_of(model: nn.Module) -> Iterator[nn.Module]:
+    """As `model.modules()`."""
+    return (module for _, module in named_modules(model))
+
+
+def children_of(module: nn.Module) -> Iterator[nn.Module]:
+    """As `module.children()`: each once."""
+    return iter({id(child): child for _, child in _named_children(module)}.values())
+
+
+def parameters_of(model: nn.Module, *, recurse: bool = True) -> Iterator[nn.Parameter]:
+    """As `model.parameters()`: each once."""
+    return _members(model, "_parameters", recurse)
+
+
+def buffers_of(model: nn.Module, *, recurse: bool = True) -> Iterator[Tensor]:
+    """As `model.buffers()`: each once."""
+    return _members(model, "_buffers", recurse)
+
+
+def _named_children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    return [(name, child) for name, child in module._modules.items() if child is not None]
+
+
+def _members(model: nn.Module, holder: str, recurse: bool) -> Iterator[Any]:
+    seen: set[int] = set()
+    for module in modules_of(model) if recurse else (model,):
+        for member in getattr(module, holder).values():
+            if member is not None and id(member) not in seen:
+                seen.add(id(member))
+                yield member

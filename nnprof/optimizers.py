@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nnprof import _core
 from nnprof.errors import InputError
+from nnprof.modules import parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -116,7 +117,7 @@ def named_optimizer(name: str, model: Callable[..., Any]) -> NamedOptimizer:
         raise InputError(f"optimizer={name!r}: {_choices()}")
     if not isinstance(model, nn.Module):
         raise InputError("an optimizer by name is for an nn.Module: pass a torch.optim.Optimizer")
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    parameters = [p for p in parameters_of(model) if p.requires_grad]
     if not parameters:
         raise InputError(f"optimizer={name!r}: no parameter of the model has requires_grad")
     return NamedOptimizer(words[0], parameters, implementation)

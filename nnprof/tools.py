@@ -20,7 +20,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from nnprof.errors import InputError
-from nnprof.modules import looked_through
+from nnprof.modules import buffers_of, looked_through, modules_of, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -184,10 +184,10 @@ def _quietly() -> Iterator[None]:
 
 def _device(model: nn.Module) -> torch.device:
     """Where the copy runs."""
-    tensors = [*model.parameters(), *model.buffers()]
+    tensors = [*parameters_of(model), *buffers_of(model)]
     if not any(tensor.is_meta for tensor in tensors):
         return tensors[0].device if tensors else torch.device("cpu")
-    too_big = sum(parameter.numel() for parameter in model.parameters()) > MOST_PARAMETERS
+    too_big = sum(parameter.numel() for parameter in parameters_of(model)) > MOST_PARAMETERS
     return torch.device("meta" if too_big else "cpu")
 
 
@@ -197,7 +197,7 @@ def _copy(model: nn.Module, device: torch.device) -> nn.Module:
     if device.type == "meta":
         return copied.to(device)
     filled: dict[int, torch.Tensor] = {}
-    for module in copied.modules():
+    for module in modules_of(copied):
         for own in (module._parameters, module._buffers):
             for name, tensor in own.items():
                 if tensor is not None and tensor.is_meta:

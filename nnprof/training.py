@@ -14,6 +14,7 @@ from torch.utils import checkpoint as checkpointing
 from torch.utils._pytree import tree_leaves
 
 from nnprof.errors import InputError
+from nnprof.modules import named_modules
 from nnprof.optimizers import NamedOptimizer, named_optimizer, with_state
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def checkpointed(model: Callable[..., Any], patterns: Sequence[str]) -> Iterator
 
 
 def _matching(model: Callable[..., Any], patterns: Sequence[str]) -> list[nn.Module]:
-    named = dict(model.named_modules()) if isinstance(model, nn.Module) else {}
+    named = dict(named_modules(model)) if isinstance(model, nn.Module) else {}
     chosen: dict[str, nn.Module] = {}
     for pattern in patterns:
         # `*` stands for one name: a block is checkpointed, not each module in it again.

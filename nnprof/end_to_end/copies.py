@@ -7,6 +7,7 @@ that hold no values get some. What shares a storage does so in the copy: tied we
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import functools
 import threading
@@ -15,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch._library.custom_ops import CustomOpDef
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from nnprof.end_to_end.values import Place, Values
+from nnprof.modules import buffers_of, modules_of, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,6 +30,10 @@ __all__ = ["DeviceCopies", "reachable", "storage_bytes"]
 
 #: Objects with nothing inside that a copy must not share, and which `deepcopy` cannot copy.
 _SHARED = (
+    contextvars.ContextVar,
+    torch.jit.ScriptFunction,
+    CustomOpDef,
+    torch.library.Library,
     types.MappingProxyType,
     types.ModuleType,
     type(threading.Lock()),
@@ -87,10 +94,10 @@ class DeviceCopies:
         return copied
 
     def _finish(self, copied: nn.Module) -> None:
-        tensors = [*copied.parameters(), *copied.buffers()]
+        tensors = [*parameters_of(copied), *buffers_of(copied)]
         if any(tensor.device.type != self._device.type for tensor in tensors):
             copied.to(self._device)  # scripted modules, weights of other libraries' classes
-        for module in copied.modules():
+        for module in modules_of(copied):
             if isinstance(module, nn.RNNBase):
                 module.flatten_parameters()  # as the device wants its weights laid out
 
@@ -211,7 +218,7 @@ def reachable(*values: Any, known: Iterable[int] = ()) -> Iterator[Any]:
         elif isinstance(value, functools.partial):
             waiting += [value.func, value.args, value.keywords]
         if isinstance(value, torch.jit.ScriptModule):
-            waiting += [*value.parameters(), *value.buffers()]
+            waiting += [*parameters_of(value), *buffers_of(value)]
         elif not isinstance(value, torch.Tensor):
             waiting += getattr(value, "__dict__", {}).values()
 

@@ -6,12 +6,14 @@ from typing import Any
 
 import torch
 
+from nnprof.modules import parameters_of
+
 __all__ = ["floating_dtype", "floats"]
 
 
 def floating_dtype(model: Any) -> torch.dtype:
     """Of the model's first floating parameter, else PyTorch's default."""
-    of_parameters = (p.dtype for p in model.parameters() if p.dtype in _FLOATING)
+    of_parameters = (p.dtype for p in parameters_of(model) if p.dtype in _FLOATING)
     return next(of_parameters, torch.get_default_dtype())
 
 

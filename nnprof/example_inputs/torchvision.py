@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
 from nnprof.example_inputs.tensors import floats
+from nnprof.modules import modules_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,14 +55,14 @@ def _image_size(model: Any) -> int:
 
 def _efficientnet(model: Any) -> int:
     """Its constructors keep no name; the depth and the last width tell them apart."""
-    blocks = sum(type(m).__name__ in ("MBConv", "FusedMBConv") for m in model.modules())
+    blocks = sum(type(m).__name__ in ("MBConv", "FusedMBConv") for m in modules_of(model))
     width = model.features[-1].out_channels
     return _EFFICIENTNET_SIZES.get((blocks, width), 224)
 
 
 def _swin(model: Any) -> int:
     # The second version was trained on windows of 8 x 8, the first one on 7 x 7.
-    second = any(type(m).__name__ == "SwinTransformerBlockV2" for m in model.modules())
+    second = any(type(m).__name__ == "SwinTransformerBlockV2" for m in modules_of(model))
     return 256 if second else 224
 
 

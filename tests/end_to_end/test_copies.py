@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import threading
 import types
@@ -97,6 +98,74 @@ def test_locks_modules_and_signatures_are_shared() -> None:
 
     model = Holds()
     assert all(a is b for a, b in zip(copied(model).held, model.held, strict=True))
+
+
+@torch.library.custom_op("nnprof_copies::doubled", mutates_args=())
+def doubled(x: Tensor) -> Tensor:
+    return x * 2
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return x + 1
+
+
+def test_operators_are_shared_and_what_holds_them_is_not() -> None:
+    model = nn.Linear(2, 2)
+    model.held = [doubled, scripted, functools.partial(doubled, torch.ones(2))]  # type: ignore[assignment]
+    copy = copied(model)
+    assert copy.held[0] is doubled
+    assert copy.held[1] is scripted
+    assert copy.held[2].args[0] is not model.held[2].args[0]  # type: ignore[union-attr,index]
+    assert copy.held[2]().tolist() == [2, 2]
+
+
+class CopiesItself:
+    def __init__(self, table: Tensor, copies: int = 0) -> None:
+        self.table, self.copies, self.stream = table, copies, iter([1])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CopiesItself:
+        return CopiesItself(copy.deepcopy(self.table, memo), self.copies + 1)
+
+
+class Shares:
+    def __init__(self) -> None:
+        self.table = torch.ones(3)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Shares:
+        return self
+
+
+def test_objects_copy_as_they_say() -> None:
+    model = Tied()
+    model.held = [CopiesItself(model.row), Shares(), Shares()]  # type: ignore[assignment]
+    made = copied(model)
+    assert [made.held[0].copies, model.held[0].copies] == [1, 0]  # type: ignore[union-attr,index]
+    assert made.held[0].table is made.row
+    assert made.held[1] is model.held[1]  # type: ignore[union-attr,index]
+
+
+def test_modules_refer_to_each_other_in_the_copy() -> None:
+    class Parent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(2, 2), nn.Linear(2, 2)
+            self.second.__dict__["parent"] = self
+            self.call, self.calls = functools.partial(self.note, 1), []  # type: ignore[var-annotated]
+            self.first.register_forward_hook(self.note)
+
+        def note(self, *args: Any) -> None:
+            self.calls.append(args)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))  # type: ignore[no-any-return]
+
+    model = Parent()
+    made = copied(model)
+    made(torch.ones(1, 2))
+    made.call()
+    assert made.second.parent is made
+    assert (len(made.calls), len(model.calls)) == (2, 0)
 
 
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof.errors import InputError
+from nnprof.modules import named_modules, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,7 +109,7 @@ class Call:
 
     def _first_position(self) -> int:
         """Positions of RoBERTa and its kin start behind that of the padding."""
-        for name, module in self.model.named_modules():
+        for name, module in named_modules(self.model):
             if name.endswith("position_embeddings"):
                 padding = getattr(module, "padding_idx", None)
                 return 0 if padding is None else int(padding) + 1
@@ -119,7 +120,7 @@ class Call:
     @cached_property
     def dtype(self) -> torch.dtype:
         """The model's own: of its first floating parameter."""
-        for parameter in self.model.parameters():
+        for parameter in parameters_of(self.model):
             if parameter.is_floating_point() and parameter.dtype.itemsize > 1:
                 dtype: torch.dtype = parameter.dtype
                 return dtype
