@@ -113,6 +113,7 @@ def measure(
     target = looked_through(model)
     sizes = Sizes(batch, sequence)
     language = None
+    made = inputs is None
     if phase is not None or context is not None:
         if shape is not None or inputs is not None or dtype is not None:
             raise InputError("phase= and context= make the inputs: leave out shape/inputs/dtype")
@@ -130,6 +131,7 @@ def measure(
         prepare=prepare,
         training=training,
         target=_kind_of_device(estimated_for),
+        made=made,
     )
     if language is not None:
         language.note_cache(running, output)

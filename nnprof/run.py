@@ -43,13 +43,14 @@ def run(
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     training: Training | None = None,
     target: torch.device | str | None = None,
+    made: bool = False,
 ) -> tuple[trace, Any]:
     """The ended trace of one shape-only call, and what the call returned.
 
     `prepare` runs before it in the same trace, unrecorded, and returns the keyword arguments for
-    the call from those given; `training` goes on to a whole training step. The arguments are as
-    they were afterwards. Raises what the model raises, or an `InputError` where the arguments were
-    why.
+    the call from those given; `training` goes on to a whole training step. `made` arguments show
+    the model's device. The arguments are as they were afterwards. Raises what the model raises, or
+    an `InputError` where the arguments were why.
     """
     graph = training is not None
     attempts = list(LIMITS)
@@ -64,7 +65,7 @@ def run(
                 if prepare is not None:
                     with running.unrecorded():
                         given = prepare(keywords)
-                running.mark_inputs(arguments, given)
+                running.mark_inputs(arguments, given, made=made)
                 if training is None:
                     output = model(*arguments, **given)
                 else:

@@ -19,6 +19,7 @@ from nnprof import _core, patches
 from nnprof.dtypes import AUTOCAST, as_dtype
 from nnprof.errors import InputError, NestedTraceError, NnprofError
 from nnprof.experts import idle_expert_params
+from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
 from nnprof.patches import gradients
 from nnprof.patches.autocast import switch_on_region
@@ -174,12 +175,15 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             # Before all else: what it gives back may be a gradient that the core looks at.
             self._undo.insert(0, restore)
 
-    def mark_inputs(self, *values: Any) -> None:
-        """Tells the records which tensors, in any nesting, are the user's inputs."""
+    def mark_inputs(self, *values: Any, made: bool = False) -> None:
+        """Tells the records which tensors, in any nesting, are the user's inputs.
+
+        `made`: they were made for the model, and show its device rather than their own.
+        """
         if self._tracer is None:
             raise InputError("the trace is not running: call mark_inputs() inside the with block")
         for tensor in _tensors(values):
-            self._tracer.mark_input(tensor)
+            self._tracer.mark_input(tensor, made)
             self._input_bytes += tensor.numel() * tensor.element_size()
 
     def mark_cache(self, tensors: Iterable[torch.Tensor]) -> None:
@@ -514,7 +518,7 @@ def _keep_flags() -> Undo:
 def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:
     if not isinstance(model, nn.Module):
         return False
-    first = next(model.parameters(), None)
+    first = next(parameters_of(model), None)
     return first is not None and first.device.type == "cpu"
 
 

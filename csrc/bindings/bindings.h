@@ -11,6 +11,8 @@ void bind_replay(pybind11::module_& m);
 void bind_results(pybind11::module_& m);
 void bind_rules(pybind11::module_& m);
 void bind_scopes(pybind11::module_& m);
+void bind_shown_devices(pybind11::module_& m);
+void bind_tensor_slots(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
 
 }  // namespace nnprof

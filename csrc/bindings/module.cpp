@@ -19,6 +19,8 @@ PYBIND11_MODULE(_core, m) {
   nnprof::bind_results(m);
   nnprof::bind_rules(m);
   nnprof::bind_scopes(m);
+  nnprof::bind_shown_devices(m);
+  nnprof::bind_tensor_slots(m);
   nnprof::bind_trace(m);
   nnprof::install_interceptor();
 }

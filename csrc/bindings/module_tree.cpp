@@ -378,10 +378,20 @@ void ModuleTree::add_buffers(py::handle buffers) {
     const at::Tensor& buffer = THPVariable_Unpack(value);
     if (!buffers_seen_.insert(buffer.unsafeGetTensorImpl()).second) continue;
     trace_->set_role(buffer, Role::buffer);
+    if (!buffer_device_ || buffer_device_->is_meta()) buffer_device_ = buffer.device();
     note_storage(buffer, buffer_storage_bytes_);
     totals_.buffers += buffer.numel();
     totals_.buffer_bytes += Count(buffer.numel()) * buffer.element_size();
   }
+}
+
+std::optional<at::Device> ModuleTree::device() const {
+  const auto placed = std::find_if(
+      parameters_.begin(), parameters_.end(),
+      [](const ParameterState& state) { return !state.keys.has(c10::DispatchKey::Meta); });
+  if (placed != parameters_.end()) return placed->tensor.device();
+  if (parameters_.empty() || (buffer_device_ && !buffer_device_->is_meta())) return buffer_device_;
+  return at::kMeta;
 }
 
 std::vector<int64_t> ModuleTree::parameter_storages() const {

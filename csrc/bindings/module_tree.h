@@ -52,6 +52,8 @@ class ModuleTree {
   std::vector<std::vector<int32_t>> take_children() { return std::move(children_); }
   // The Python module that defines each module's class, "torch.nn.modules.conv".
   TypeModules type_modules() const;
+  // Where the parameters are, or else the buffers: the first that is not on meta. None without any.
+  std::optional<at::Device> device() const;
   // Per parameter: the number of its storage, or -1 when no operator saw it.
   std::vector<int64_t> parameter_storages() const;
 
@@ -123,6 +125,7 @@ class ModuleTree {
   ska::flat_hash_set<c10::StorageImpl*> storages_seen_;
   std::vector<int64_t> parameter_storage_bytes_;
   std::vector<int64_t> buffer_storage_bytes_;
+  std::optional<at::Device> buffer_device_;
   bool claimed_ = false;
 };
 

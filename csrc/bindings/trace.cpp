@@ -53,6 +53,25 @@ void Tracer::note_failure() {
   PyErr_Restore(type, value, traceback);
 }
 
+// One for the whole trace, found when it is first asked for.
+at::Device Tracer::shown_device() {
+  if (shown_device_) return *shown_device_;
+  shown_device_ = modules_.device();
+  if (shown_device_ && !shown_device_->is_meta()) return *shown_device_;
+  if (has_inputs_) {
+    shown_device_ = input_device_.value_or(at::kMeta);
+  } else if (!shown_device_) {
+    shown_device_ = trace_->device_of_externals().value_or(at::kCPU);  // a function's
+  }
+  return *shown_device_;
+}
+
+void Tracer::mark_input(const at::Tensor& input, bool made) {
+  trace_->set_role(input, Role::input);
+  has_inputs_ = true;
+  if (!made && !input_device_ && !input.is_meta()) input_device_ = input.device();
+}
+
 namespace {
 
 Session& current_session() {
@@ -67,12 +86,6 @@ bool is_instance_of_fake(const at::Tensor& tensor) {
   const py::gil_scoped_acquire gil;
   const auto object = py::reinterpret_steal<py::object>(THPVariable_Wrap(tensor));
   return PyObject_IsInstance(object.ptr(), fake_tensor_type) == 1;
-}
-
-void mark_inputs(Trace& trace, py::handle value) {
-  if (THPVariable_Check(value.ptr())) {
-    trace.set_role(THPVariable_Unpack(value.ptr()), Role::input);
-  }
 }
 
 OptimizerStep make_optimizer_step(const std::string& optimizer, const std::string& implementation,
@@ -130,7 +143,7 @@ void bind_trace(py::module_& m) {
            [](const Tracer& self, const py::args& bases) {
              return self.modules().types_derived_from(bases);
            })
-      .def("mark_input", [](Tracer& self, py::handle tensor) { mark_inputs(self.trace(), tensor); })
+      .def("mark_input", &Tracer::mark_input)
       .def("mark_cache",
            [](Tracer& self, const at::Tensor& tensor) { self.trace().mark_cache(tensor); })
       .def("assume", [](Tracer& self, const std::string& path,
@@ -164,6 +177,8 @@ void bind_trace(py::module_& m) {
     return current_trace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
   });
   m.def("shadow", [](const at::Tensor& tensor) { return current_trace()->shadow(tensor); });
+  m.def("shadow_for_transform",
+        [](const at::Tensor& tensor) { return current_trace()->shadow_for_transform(tensor); });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });

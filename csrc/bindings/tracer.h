@@ -27,6 +27,11 @@ class Tracer {
   // Remembers the innermost scope that the pending Python exception left.
   void note_failure();
   const std::string& failed_scope() const { return failed_scope_; }
+  // The device that tensors of the trace show to Python: the model's; that of the inputs where the
+  // model has none or is on meta.
+  at::Device shown_device();
+  // The program's inputs: `made` ones were made for the model, where that is.
+  void mark_input(const at::Tensor& input, bool made);
 
  private:
   std::shared_ptr<Trace> trace_;
@@ -34,6 +39,9 @@ class Tracer {
   QuickAttributes quick_attributes_;
   const void* failed_exception_ = nullptr;
   std::string failed_scope_;
+  std::optional<at::Device> shown_device_;
+  std::optional<at::Device> input_device_;
+  bool has_inputs_ = false;
 };
 
 }  // namespace nnprof

@@ -82,6 +82,7 @@ bool tracks_views(const Operator& op) {
 }
 
 bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Trace& trace) {
+  if (trace.has_duals && has_dual(op, arguments, trace)) return true;
   if (!graphs_are_recorded(trace)) return false;
   const bool always = tracks_views(op) || !op.written.empty();
   bool belongs = false;
@@ -142,6 +143,7 @@ class Call {
     want_rerun_if_over_limit();
     outputs()[0] = real_truth();
     trace_.adopt(outputs()[0].toTensor(), Values::known);
+    place_outputs();
     trace_.session()->assume("a check " + trace_.session()->describe_scope() +
                              " is taken as passed");
   }
@@ -241,6 +243,7 @@ class Call {
     const bool computable = op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel()
                                                 : op_.has_cpu_kernel() && outputs_are_small();
     if (!computable) return false;
+    const bool placed = is_placed();
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < op_.arguments; ++i) {
@@ -254,7 +257,28 @@ class Call {
     }
     compute(op_, stack_, trace_);
     finish_outputs(originals, Values::known);
+    if (placed) place_outputs();
     return true;
+  }
+
+  // On the program's device: asked for there, or made of what is there.
+  bool is_placed() {
+    for (int device : op_.devices) {
+      if (arguments()[device].isDevice()) return !arguments()[device].toDevice().is_cpu();
+    }
+    bool placed = false;
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      for_each_tensor(arguments()[i],
+                      [&](const at::Tensor& tensor) { placed |= trace_.is_placed(tensor); });
+    }
+    return placed;
+  }
+
+  void place_outputs() {
+    for (size_t i = 0; i < op_.returns; ++i) {
+      for_each_tensor(outputs()[i],
+                      [&](const at::Tensor& output) { trace_.place_on_device(output); });
+    }
   }
 
   // Autograd asks for ones in the layout of a result, and refuses gradients on another device.
@@ -456,6 +480,7 @@ class Call {
       }
       output = balanced_choices(indices, choices(input, originals));
       trace_.adopt(output.toTensor(), Values::known);
+      trace_.place_on_device(output.toTensor());
       trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
                                ": indices are spread evenly");
     }
@@ -470,6 +495,7 @@ class Call {
     }
     outputs[0] = every_index(indices, sizes);
     trace_.adopt(outputs[0].toTensor(), Values::known);
+    trace_.place_on_device(outputs[0].toTensor());
   }
 
   // Of the dimension that is named; of all elements where none is; of the last one where none can
@@ -557,6 +583,11 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   walk.arguments(arguments);
   Count saved_bytes;
   ShadowedArguments shadowed(op, stack, trace);
+  // The device never changes: to move a tensor there is no copy.
+  for (int device : op.devices) {
+    c10::IValue& value = stack[stack.size() - op.arguments + static_cast<size_t>(device)];
+    if (!value.isNone()) value = c10::IValue(c10::Device(at::kMeta));
+  }
   {
     const SilentCalls silent(trace);
     const bool composed = op.composition != nullptr && op.composition(stack, trace);

@@ -1,6 +1,7 @@
 #include "dispatch/graph.h"
 
 #include <ATen/core/grad_mode.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
@@ -150,6 +151,20 @@ bool graphs_are_recorded(const Trace& trace) {
   return trace.options().backward && at::GradMode::is_enabled() &&
          !c10::InferenceMode::is_enabled() &&
          !c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality);
+}
+
+bool has_dual(const Operator& op, const c10::IValue* arguments, const Trace& trace) {
+  if (!trace.has_duals || !c10::AutogradState::get_tls_state().get_fw_grad_mode() ||
+      c10::impl::tls_is_dispatch_key_excluded(c10::DispatchKey::AutogradFunctionality)) {
+    return false;
+  }
+  bool dual = false;
+  for (size_t i = 0; i < op.arguments; ++i) {
+    for_each_tensor(arguments[i], [&](const at::Tensor& tensor) {
+      dual |= tensor._fw_grad(/*level=*/0).defined();
+    });
+  }
+  return dual;
 }
 
 Count run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel) {

@@ -16,6 +16,9 @@ namespace nnprof {
 // Does autograd look at calls of this thread at all?
 bool graphs_are_recorded(const Trace& trace);
 
+// Does the call work on dual tensors, so that autograd's kernel has a derivative to compute?
+bool has_dual(const Operator& op, const c10::IValue* arguments, const Trace& trace);
+
 // Runs autograd's kernel of an operator; `kernel` makes its outputs. Tensors on the stack are
 // shape-only. Returns the bytes of the tensors that the gradient function keeps.
 Count run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stack&)> kernel);

@@ -7,6 +7,7 @@
 #include "core/errors.h"
 #include "dispatch/autocast.h"
 #include "dispatch/call.h"
+#include "dispatch/graph.h"
 #include "dispatch/interceptor.h"
 #include "dispatch/key.h"
 #include "dispatch/math_bits.h"
@@ -30,6 +31,10 @@ const c10::DispatchKeySet kWrapped({
     c10::DispatchKey::NestedTensor,
     c10::DispatchKey::ZeroTensor,
 });
+
+// Of torch.func: composites see what they wrap, and real tensors, side by side.
+const c10::DispatchKeySet kTransformed({c10::DispatchKey::FuncTorchBatched,
+                                        c10::DispatchKey::FuncTorchGradWrapper});
 
 std::string located(const Operator& op, const Trace& trace, const char* what) {
   return std::string(what) + "\n  (in " + op.name + ", " + trace.session()->describe_scope() + ")";
@@ -96,16 +101,34 @@ void call_python(const Operator& op, Stack& stack) {
                 "it with layout=torch.jagged"));
 }
 
-// Shape-only tensors are on the meta device: where one is, real ones have no place.
+// Shape-only tensors are on the meta device: where one is, real ones have no place. Integers may be
+// asked for their values, and stay where no check on devices forbids it.
 void shadow_beside_meta(const Operator& op, Stack& stack, Trace& trace) {
   bool any_meta = false;
+  const bool all = op.known == Known::same_device;
   for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
     for_each_tensor(stack[i], [&](const at::Tensor& tensor) { any_meta |= tensor.is_meta(); });
   }
   if (!any_meta) return;
   for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
+    map_tensors(stack[i], [&](const at::Tensor& tensor) {
+      return trace.shadow_for_transform(tensor, /*integers=*/all);
+    });
+  }
+}
+
+// The derivative of a composite is that of its parts, which are recorded one by one.
+bool is_dual(const Operator& op, const Stack& stack, const Trace& trace) {
+  return trace.has_duals && has_dual(op, stack.data() + (stack.size() - op.arguments), trace);
+}
+
+// Autograd keeps the tangent of a tensor that is on meta like all that will be made of it.
+void run_forward_mode(const Operator& op, Stack& stack, Trace& trace) {
+  trace.has_duals = true;
+  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
     map_tensors(stack[i], [&](const at::Tensor& tensor) { return trace.shadow(tensor); });
   }
+  op.handle.redispatchBoxed(op.autograd_keys.add(c10::DispatchKey::Meta), &stack);
 }
 
 }  // namespace
@@ -121,6 +144,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
         !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
     if (python_only && unwrap_fakes(op, stack, trace)) return op.handle.callBoxed(stack);
     if (python_only && !op.composite) return call_python(op, stack);
+    if (op.composite && keys.has_any(kTransformed)) shadow_beside_meta(op, stack, trace);
     // The kernels for tensors of zeros move them to meta, to see what comes out.
     const InsideComposite inside(op, keys.has(c10::DispatchKey::ZeroTensor));
     return op.handle.redispatchBoxed(keys_after(keys), &stack);
@@ -128,6 +152,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (keys.has_any(kMathBits) && run_with_math_bits(op, keys, stack)) return;
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
   if (op.known == Known::profiler_mark) return op.handle.redispatchBoxed(keys_after(keys), &stack);
+  if (op.known == Known::forward_mode) return run_forward_mode(op, stack, trace);
   const bool autocast = autocast_enabled();
   if (!autocast) drop_casts_after_autocast(trace);
   if (autocast && run_autocast(op, stack, trace)) return;
@@ -136,7 +161,8 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   }
   const c10::DispatchKeySet below = keys_after(keys) - c10::autocast_dispatch_keyset;
   with_located_errors(op, trace, [&] {
-    if (op.rule == nullptr && op.composite) {
+    const bool in_parts = op.composite && (op.rule == nullptr || is_dual(op, stack, trace));
+    if (in_parts) {
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
       op.handle.redispatchBoxed(below, &stack);

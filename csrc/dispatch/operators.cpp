@@ -44,6 +44,19 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::stft.center", Known::same_device},
     {"aten::istft", Known::same_device},
     {"aten::take_along_dim", Known::same_device},
+    {"aten::meshgrid", Known::same_device},
+    {"aten::meshgrid.indexing", Known::same_device},
+    {"aten::cartesian_prod", Known::same_device},
+    {"aten::combinations", Known::same_device},
+    {"aten::block_diag", Known::same_device},
+    {"aten::inner", Known::same_device},
+    {"aten::inner.out", Known::same_device},
+    {"aten::linalg_multi_dot", Known::same_device},
+    {"aten::linalg_multi_dot.out", Known::same_device},
+    {"aten::chain_matmul", Known::same_device},
+    {"aten::_make_dual", Known::forward_mode},
+    {"aten::_unpack_dual", Known::forward_mode},
+    {"aten::_fw_primal", Known::forward_mode},
 };
 
 const std::unordered_map<std::string_view, Flag> kFlags = {

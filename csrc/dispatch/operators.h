@@ -30,9 +30,10 @@ enum class Known : uint8_t {
   assertion,       // aten::_is_all_true: torch._check_tensor_all asks it
   equality,        // aten::equal: hands to the program whether two tensors are equal
   makes_nested,    // aten::_nested_tensor_from_tensor_list: the strided layout
-  same_device,     // aten::quantile, aten::stft: check that their tensors are on one device
+  same_device,     // aten::quantile, aten::meshgrid: check that their tensors are on one device
   finite_check,   // aten::_amp_foreach_non_finite_check_and_unscale_: GradScaler asks what it found
   profiler_mark,  // profiler::_record_function_enter_new: is no work
+  forward_mode,   // aten::_make_dual: is autograd's own
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 

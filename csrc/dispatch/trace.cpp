@@ -4,6 +4,7 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
+#include <ATen/functorch/BatchedTensorImpl.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/InferenceMode.h>
@@ -58,6 +59,13 @@ c10::DispatchKeySet meta_keys() { return c10::DispatchKeySet(c10::DispatchKey::M
 
 c10::DispatchKeySet cpu_keys() { return c10::DispatchKeySet(c10::DispatchKey::CPU); }
 
+// What stands for the data of another tensor has none of its own to be changed.
+bool is_wrapper(const at::Tensor& tensor) {
+  return tensor.key_set().has_any(
+      c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::FuncTorchBatched,
+                           c10::DispatchKey::FuncTorchGradWrapper}));
+}
+
 bool integral(const at::Tensor& tensor) {
   return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
 }
@@ -92,6 +100,34 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
 
 void Trace::set_role(const at::Tensor& tensor, Role role) {
   if (tensor.has_storage()) roles_[tensor.storage().unsafeGetStorageImpl()] = role;
+}
+
+bool Trace::is_placed(const at::Tensor& tensor) const {
+  if (!tensor.is_cpu() || !tensor.has_storage()) return true;
+  const StorageTag* tag = tag_of(tensor);
+  return tag != nullptr ? tag->placed : is_input(tensor);
+}
+
+void Trace::place_on_device(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return;
+  if (StorageTag* tag = tag_of(tensor)) tag->placed = true;
+}
+
+bool Trace::is_input(const at::Tensor& tensor) const {
+  if (!tensor.has_storage()) return false;
+  const auto role = roles_.find(tensor.storage().unsafeGetStorageImpl());
+  return role != roles_.end() && role->second == Role::input;
+}
+
+std::optional<at::Device> Trace::device_of_externals() const {
+  const ExternalStorage* first = nullptr;
+  for (const auto& [impl, storage] : externals_) {
+    const bool later = first != nullptr && first->id < storage->id;
+    if (later || storage->keep_alive.device().is_meta()) continue;
+    first = storage.get();
+  }
+  if (first != nullptr) return first->keep_alive.device();
+  return externals_.empty() ? std::nullopt : std::optional(at::Device(at::kMeta));
 }
 
 int64_t Trace::number_of_external(const at::Tensor& tensor) const {
@@ -156,6 +192,16 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
   if (options_.backward) graph_roots_.join(tensor, meta);
   shadows_[tensor.unsafeGetTensorImpl()] = {tensor, storage, meta};
   return meta;
+}
+
+at::Tensor Trace::shadow_for_transform(const at::Tensor& tensor, bool integers) {
+  if (integral(tensor) && !integers) return tensor;
+  if (const auto* batched = at::functorch::maybeGetBatchedImpl(tensor)) {
+    const at::Tensor value = shadow_for_transform(batched->value(), integers);
+    if (value.is_same(batched->value())) return tensor;
+    return at::functorch::makeBatched(value, batched->bdim(), batched->level());
+  }
+  return is_wrapper(tensor) ? tensor : shadow(tensor);
 }
 
 // What autograd saves of it keeps the real memory alive, as it would in a real run.
@@ -275,9 +321,10 @@ void Trace::remember_metadata(const at::Tensor& tensor) {
 }
 
 void Trace::restore() {
-  restore_metadata();
   cast_cache_.clear();
   graph_roots_.restore();
+  assigned_data_.restore();
+  restore_metadata();
   for (const auto& [impl, kept] : versions_) {
     c10::VariableVersion version = impl->version_counter();  // shares the count
     version.set_version(kept.second);
@@ -350,6 +397,20 @@ bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) 
   TORCH_CHECK(gradient.scalar_type() == leaf.scalar_type(),
               "assigned grad has data of a different type");
   leaf.mutable_grad() = leaf.is_meta() ? shadow(gradient) : gradient;
+  return true;
+}
+
+bool Trace::assign_data(const at::Tensor& tensor, const at::Tensor& data) {
+  if (!tensor.has_storage() || !data.has_storage() || is_wrapper(tensor) || is_wrapper(data)) {
+    return false;
+  }
+  if (!is_own(tensor)) {
+    assigned_data_.remember(tensor);
+    keep_version(tensor);
+    if (tensor.is_leaf() && tensor.requires_grad()) graph_roots_.remember_gradient(tensor);
+  }
+  if (tensor.device() == data.device()) return false;
+  AssignedData::assign(tensor, data);
   return true;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/session.h"
+#include "dispatch/assigned_data.h"
 #include "dispatch/graph_roots.h"
 #include "dispatch/torch_compat.h"
 
@@ -35,6 +36,8 @@ struct StorageTag {
   bool is_shadow = false;    // it stands for another storage, and is no memory of its own
   // Of a shadow: the real storage of the trace's own that it stands for and keeps alive.
   c10::Storage original;
+  // A real one: the program has put it on its device, where it would be, rather than on the CPU.
+  bool placed = false;
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -80,6 +83,9 @@ class Trace final : public c10::DebugInfoBase {
   Identity identify(const at::Tensor& tensor);
   // The meta tensor that stands for it in shape-only execution.
   at::Tensor shadow(const at::Tensor& tensor);
+  // The same, also inside of wrappers of vmap's. Without `integers` these stay: their values may be
+  // asked for.
+  at::Tensor shadow_for_transform(const at::Tensor& tensor, bool integers = false);
   // The same for a FakeTensor, whose storage is of no use.
   at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
@@ -105,10 +111,14 @@ class Trace final : public c10::DebugInfoBase {
   // The program sets `.grad`, or clears it. True when it is done: autograd refuses a gradient on
   // another device than the leaf's.
   bool assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient);
+  // The program sets `.data`. True when it is done: PyTorch refuses data on another device.
+  bool assign_data(const at::Tensor& tensor, const at::Tensor& data);
   // Where a call belongs that is made now.
   Place place() const;
   // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.
   int32_t silent = 0;
+  // The program has made dual tensors: forward-mode derivatives.
+  bool has_duals = false;
   // Of the tensors that autograd kept in there.
   Count silently_saved;
 
@@ -131,6 +141,13 @@ class Trace final : public c10::DebugInfoBase {
   void adopt(const at::Tensor& output, Values values);
   // What a tensor of the user's is to the model; to be said before it is used.
   void set_role(const at::Tensor& tensor, Role role);
+  // Is it on the program's device? So is what is shape-only, and what was made for the program.
+  bool is_placed(const at::Tensor& tensor) const;
+  void place_on_device(const at::Tensor& tensor);
+  // Was it named as an input of the program's?
+  bool is_input(const at::Tensor& tensor) const;
+  // Where the first tensor of the user's is that was used and is not on meta; meta when all are.
+  std::optional<at::Device> device_of_externals() const;
   // The number of the user's storage, or -1 when no operator has seen it.
   int64_t number_of_external(const at::Tensor& tensor) const;
 
@@ -182,6 +199,7 @@ class Trace final : public c10::DebugInfoBase {
   std::map<int8_t, at::Tensor> wrapped_numbers_;
   at::Generator generator_;
   GraphRoots graph_roots_;
+  AssignedData assigned_data_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, int64_t>> versions_;
 };
 

@@ -12,7 +12,9 @@ from nnprof.patches import (
     autocast,
     backward,
     constants,
+    devices,
     flex_attention,
+    functional,
     library_caches,
     optimizer_phase,
 )
@@ -22,7 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["switch_on"]
 
-_PATCHES = (autocast, backward, constants, flex_attention, library_caches, optimizer_phase)
+_PATCHES = (
+    autocast,
+    backward,
+    constants,
+    devices,
+    flex_attention,
+    functional,
+    library_caches,
+    optimizer_phase,
+)
 
 
 def switch_on() -> list[Callable[[], object]]:

@@ -15,7 +15,12 @@ from nnprof.errors import GraphNotRecordedError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["switch_on"]
+__all__ = ["NO_GRAPH", "switch_on"]
+
+NO_GRAPH = (
+    "autograd is asked for gradients, and this trace records no graph: pass backward=True to "
+    "nnprof.trace() or nnprof.measure()"
+)
 
 # Torch's own function gets other code for the time: other modules of torch hold it by name.
 _run = cast("FunctionType", graph._engine_run_backward)
@@ -44,10 +49,7 @@ def _run_in_phase(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
     if not _core.tracing():
         return _original(t_outputs, *args, **kwargs)
     if not _core.traces_backward():
-        raise GraphNotRecordedError(
-            "autograd is asked for gradients, and this trace records no graph: pass backward=True "
-            "to nnprof.trace() or nnprof.measure()"
-        )
+        raise GraphNotRecordedError(NO_GRAPH)
     # Outputs are shape-only: gradients that the program has made before the trace are real.
     given = [_shadow(gradient) for gradient in args[_GRADIENTS]]
     _core.enter_backward(bool(args[_CREATE_GRAPH]))

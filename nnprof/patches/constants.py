@@ -1,7 +1,8 @@
 """`torch.tensor([3, 4], device=x.device)` inside a trace keeps its numbers.
 
 What stands for the model's tensors is on the meta device. Torch makes a constant for that device
-without looking at its numbers, which the model may go on to count or loop with.
+without looking at its numbers, which the model may go on to count or loop with. And it puts one for
+another device there, which may not be in this machine.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from nnprof import _core
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import Tensor
+
 __all__ = ["switch_on"]
 
-_MAKERS = ("tensor", "as_tensor")
+_MAKERS = ("tensor", "as_tensor", "asarray")
 
 
 def switch_on() -> list[Callable[[], object]]:
@@ -35,14 +38,41 @@ def switch_on() -> list[Callable[[], object]]:
 def _keeping_numbers(make: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(make)
     def made(data: Any, *args: Any, device: Any = None, **kwargs: Any) -> Any:
-        if device is None:
-            return make(data, *args, **kwargs)
         given = isinstance(data, torch.Tensor)  # to be moved, not to be made
-        if not given and torch.device(device).type == "meta" and _core.tracing():
+        if given or not _core.tracing():
+            return make(data, *args, device=device, **kwargs)
+        try:
+            constant = make(data, *args, device="cpu", **kwargs)
+            if device is not None and torch.device(device).type != "cpu":
+                _core.place_on_device(constant)
+            return constant
+        except RuntimeError as error:
+            # Made of tensors whose values are not known.
             try:
-                return make(data, *args, **kwargs, device="cpu")
+                return make(data, *args, device="meta", **kwargs)
             except RuntimeError:
-                pass  # made of tensors whose values are not known
-        return make(data, *args, **kwargs, device=device)
+                raise error from None
 
     return made
+
+
+def _new_tensor(own: Any, self: Tensor, data: Any, *args: Any, **kwargs: Any) -> Tensor:
+    """In place of `x.new_tensor(data)`, which makes it on the device of `x`."""
+    if args or isinstance(data, torch.Tensor):
+        return own(self, data, *args, **kwargs)  # type: ignore[no-any-return]
+    kwargs["dtype"] = kwargs.get("dtype") or self.dtype
+    kwargs["device"] = kwargs.get("device") or self.device
+    return torch.tensor(data, **kwargs)
+
+
+def _new(own: Any, self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """In place of `x.new(data)`: where numbers are given and no sizes."""
+    data = args[0] if len(args) == 1 else kwargs.get("data")
+    if isinstance(data, (list, tuple)) and not isinstance(data, torch.Size):
+        return torch.tensor(data, dtype=self.dtype, device=self.device)
+    return own(self, *args, **kwargs)  # type: ignore[no-any-return]
+
+
+# Written in C: the core calls these for the program in a trace.
+_core.replace_tensor_method("new_tensor", _new_tensor)
+_core.replace_tensor_method("new", _new)

@@ -1513,23 +1513,8 @@ def gradient_scaler() -> Any:
 
 # All of them --------------------------------------------------------------------------------------
 
-#: Of tensors that were there before the trace.
-BUGS_OF_REAL_LEAVES = {
-    "func_vmap_of_grad": "a functorch gradient of a real tensor is on another device",
-}
-
-
-def stories_of_real_leaves() -> list[Any]:
-    found = []
-    for parameters in STORIES:
-        (function,), marks = parameters.values, list(parameters.marks)
-        if not isgeneratorfunction(function):
-            continue
-        reason = BUGS_OF_REAL_LEAVES.get(function.__name__)
-        if reason and not marks:
-            marks.append(pytest.mark.xfail(strict=True, reason=reason))
-        found.append(pytest.param(function, id=function.__name__, marks=marks))
-    return found
+#: Those that make tensors before the trace.
+STORIES_OF_REAL_LEAVES = [story for story in STORIES if isgeneratorfunction(story.values[0])]
 
 
 @pytest.mark.parametrize("function", STORIES)
@@ -1537,6 +1522,6 @@ def test_as_in_a_real_run(function: Callable[[], Any]) -> None:
     assert_as_in_a_real_run(function, made_before=False)
 
 
-@pytest.mark.parametrize("function", stories_of_real_leaves())
+@pytest.mark.parametrize("function", STORIES_OF_REAL_LEAVES)
 def test_of_what_was_made_before(function: Callable[[], Any]) -> None:
     assert_as_in_a_real_run(function, made_before=True)

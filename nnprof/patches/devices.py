@@ -1,0 +1,121 @@
+"""What reads a tensor's memory must know where it is, whatever device it shows to the program.
+
+In a trace tensors show the device of the model's parameters and inputs (csrc/bindings/
+shown_devices.cpp). Functions of torch that print, copy or store a tensor, or make a FakeTensor of
+it, ask for its device to learn whether it has any data: they get the true one.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import Tensor, _tensor_str
+
+from nnprof import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["switch_on"]
+
+
+def switch_on() -> list[Callable[[], object]]:
+    """Tells these functions of torch where tensors are; returns what undoes it."""
+    _tensor_str._str = _str_knowing
+    for method, defaults in _METHODS:
+        # Methods get other code: to set them would make Python forget what it knows of the class.
+        method.__kwdefaults__ = defaults
+        method.__code__ = _THROUGH_NNPROF
+    undo: list[Callable[[], object]] = [_put_back]
+    fakes: Any = sys.modules.get("torch._subclasses.fake_tensor")
+    if fakes is not None:
+        undo += [_replace(owner, name, _knowing_method(owner, name)) for owner, name in _of(fakes)]
+    return undo
+
+
+def _put_back() -> None:
+    _tensor_str._str = _str
+    for (method, _), code in zip(_METHODS, _OWN_CODE, strict=True):
+        method.__code__ = code
+        method.__kwdefaults__ = None
+
+
+def _of(fakes: Any) -> tuple[tuple[type, str], ...]:
+    return (
+        (fakes.FakeTensor, "__new__"),
+        (fakes.FakeTensor, "__torch_dispatch__"),
+        (fakes.FakeTensorConverter, "from_real_tensor"),
+        (fakes.FakeTensorMode, "__torch_dispatch__"),
+    )
+
+
+def _replace(owner: Any, name: str, by: Any) -> Callable[[], object]:
+    before = vars(owner)[name]
+    setattr(owner, name, by)
+    return functools.partial(setattr, owner, name, before)
+
+
+@functools.cache
+def _knowing(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def knowing(*args: Any, **kwargs: Any) -> Any:
+        return _core.with_true_devices(function, *args, **kwargs)
+
+    return knowing
+
+
+def _knowing_method(owner: type, name: str) -> Any:
+    own = vars(owner)[name]
+    kind = type(own)
+    return kind(_knowing(own.__func__)) if kind in (classmethod, staticmethod) else _knowing(own)
+
+
+# --- methods of tensors --------------------------------------------------------------------------
+
+
+def _through_nnprof(self: Any, *args: Any, nnprof_method: Any) -> Any:
+    return nnprof_method(self, *args)
+
+
+def _knowing_copy(method: Any) -> Callable[..., Any]:
+    function = cast("FunctionType", method)
+    return _knowing(FunctionType(function.__code__, function.__globals__, function.__name__))
+
+
+_format, _deepcopy = _knowing_copy(Tensor.__format__), _knowing_copy(Tensor.__deepcopy__)
+
+
+def _formatted(self: Tensor, spec: str) -> str:
+    """A number written in a format of its own has to be known; else the tensor tells what it is."""
+    if spec and _core.tracing() and self.dim() == 0 and type(self) is Tensor:
+        return self.detach().item().__format__(spec)
+    return _format(self, spec)  # type: ignore[no-any-return]
+
+
+def _deepcopied(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    """By an operator: storages, copied as they are, know nothing of what the trace has written."""
+    if not _core.tracing() or type(self) is not Tensor or id(self) in memo or not self.is_leaf:
+        return _deepcopy(self, memo)  # type: ignore[no-any-return]
+    copied = self.detach().clone().requires_grad_(self.requires_grad)
+    memo[id(self)] = copied
+    copied.grad = copy.deepcopy(self.grad, memo)
+    copied.__dict__.update(copy.deepcopy(self.__dict__, memo))
+    return copied
+
+
+_str = _tensor_str._str
+_str_knowing = _knowing(_str)
+_METHODS: list[tuple[FunctionType, dict[str, Any]]] = [
+    (cast("FunctionType", method), {"nnprof_method": function})
+    for method, function in (
+        (Tensor.__deepcopy__, _deepcopied),
+        (Tensor.__format__, _formatted),
+        (Tensor.__reduce_ex__, _knowing_copy(Tensor.__reduce_ex__)),
+    )
+]
+_OWN_CODE = [method.__code__ for method, _ in _METHODS]
+_THROUGH_NNPROF = _through_nnprof.__code__

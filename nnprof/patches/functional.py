@@ -1,0 +1,71 @@
+"""torch.func in a trace: what a transform differentiates by is shape-only from the start.
+
+Its levels wrap the tensors that they are given, and expect gradients on the device of these. Real
+ones would get gradients of what a trace computes, which are on meta.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from typing import TYPE_CHECKING, Any
+
+from torch.autograd import functional
+
+from nnprof import _core
+from nnprof.errors import GraphNotRecordedError
+from nnprof.patches.backward import NO_GRAPH
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+
+    from torch import Tensor
+
+__all__ = ["switch_on"]
+
+
+def switch_on() -> list[Callable[[], object]]:
+    """Has transforms wrap stand-ins; returns what undoes it."""
+    undo = [_replace(functional, "_grad_preprocess", _with_graph)]
+    transforms = sys.modules.get("torch._functorch.eager_transforms")
+    if transforms is not None:
+        undo.append(_replace(transforms, "_wrap_for_grad", _of_stand_ins))
+    return undo
+
+
+def _replace(module: ModuleType, name: str, by: Callable[[Any], Any]) -> Callable[[], object]:
+    own = getattr(module, name)
+    setattr(module, name, by(own))
+    return functools.partial(setattr, module, name, own)
+
+
+def _ask_for_graph() -> None:
+    """Before anything is made that has no place in a graph."""
+    if not _core.traces_backward():
+        raise GraphNotRecordedError(NO_GRAPH)
+
+
+@functools.cache
+def _of_stand_ins(wrap: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(wrap)
+    def wrapping(tensor: Tensor, level: int) -> Any:
+        if _core.tracing():
+            _ask_for_graph()
+            tensor = _core.shadow_for_transform(tensor)
+        return wrap(tensor, level)
+
+    return wrapping
+
+
+@functools.cache
+def _with_graph(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+    """torch.autograd.functional takes outputs without a graph for constants, and returns zeros."""
+
+    @functools.wraps(preprocess)
+    def preprocessing(*args: Any, **kwargs: Any) -> Any:
+        if _core.tracing():
+            _ask_for_graph()
+        return preprocess(*args, **kwargs)
+
+    return preprocessing
