@@ -1,11 +1,19 @@
-"""Every exception nnprof raises on purpose.
+"""Every exception nnprof raises.
 
 All derive from `NnprofError`. Those that stand for an error PyTorch itself would raise derive from
 PyTorch's type too, because models catch it: `except RuntimeError` around an attention fallback must
-still work while the model is traced.
+still work while the model is traced. What the model's own code raises comes out of `measure` as a
+`RaisedError` that is also of the class which the code raised.
 """
 
 from __future__ import annotations
+
+import functools
+import types
+from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = [
     "BadTypeError",
@@ -21,9 +29,12 @@ __all__ = [
     "NestedTraceError",
     "NnprofError",
     "OutOfRangeError",
+    "RaisedError",
     "ShapeError",
     "UnknownLayerError",
     "UnsupportedError",
+    "only_nnprof_errors",
+    "raise_as_ours",
 ]
 
 
@@ -52,7 +63,7 @@ class UnknownLayerError(NnprofError, KeyError):
 
 
 class ShapeError(NnprofError, RuntimeError):
-    """PyTorch would reject these tensors here (sizes, dtypes): fix the model or its input."""
+    """An operator refuses these tensors (sizes, dtypes), as PyTorch's does: see model and input."""
 
 
 class OutOfRangeError(NnprofError, IndexError):
@@ -91,5 +102,94 @@ class BuildMismatchError(NnprofError, ImportError):
     """The extension was built for another torch than the one running: rebuild as it says."""
 
 
+class RaisedError(NnprofError):
+    """The model's own code raised it: `__cause__` is the original, whose class this is of too."""
+
+
 class InternalError(NnprofError):
     """A bug in nnprof: please report it with the message and the output of `nnprof --version`."""
+
+
+# --- other exceptions as ours --------------------------------------------------------------------
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
+
+
+def only_nnprof_errors(function: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """All that `function` raises is an `NnprofError`, but for interrupts and a lack of memory."""
+
+    @functools.wraps(function)
+    def called(*args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
+        try:
+            return function(*args, **kwargs)
+        except NnprofError:
+            raise
+        except Exception as error:
+            raise_as_ours(error, _kind_of(error))
+
+    return called
+
+
+def raise_as_ours(error: Exception, kind: type[NnprofError]) -> NoReturn:
+    """Raises `error` as an error of `kind` that is of its own class, too, and has its notes.
+
+    As it is where it is one of ours already, where memory ran out, and where it cannot be made.
+    """
+    if isinstance(error, (NnprofError, MemoryError)) or _is_out_of_memory(error):
+        raise error
+    ours = _as_ours(error, kind)
+    raise ours.with_traceback(None) from error
+
+
+def _as_ours(error: Exception, kind: type[NnprofError]) -> NnprofError:
+    try:
+        return _made(kind, type(error), _arguments(error), error.__dict__)
+    except TypeError:
+        ours = kind(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            ours.add_note(note)
+        return ours
+
+
+def _made(
+    kind: type[NnprofError], raised: type[Exception], args: tuple[Any, ...], state: dict[str, Any]
+) -> NnprofError:
+    joined = _joined(kind, raised)
+    # A class of the model's may take other arguments than it keeps: it is not made anew.
+    own_init = isinstance(joined.__init__, types.FunctionType)
+    error = joined.__new__(joined, *args) if own_init else joined(*args)
+    error.__dict__.update(state)
+    return error
+
+
+def _arguments(error: Exception) -> tuple[Any, ...]:
+    """What makes it anew: `args` of an OSError leave out its files."""
+    return OSError.__reduce__(error)[1] if isinstance(error, OSError) else error.args  # type: ignore[return-value]
+
+
+def _joined(kind: type[NnprofError], raised: type[Exception]) -> type[NnprofError]:
+    bases = (kind,) if issubclass(kind, raised) else (kind, raised)
+    names = {"__module__": kind.__module__, "__doc__": kind.__doc__, "__reduce__": _reduced}
+    return type(raised.__name__, bases, {**names, "_parts": (kind, raised)})
+
+
+def _reduced(error: Any) -> tuple[Any, ...]:
+    """For pickle, which finds no class that was made while running."""
+    return _made, (*error._parts, _arguments(error), error.__dict__)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    return type(error).__name__ == "OutOfMemoryError"
+
+
+def _kind_of(error: BaseException) -> type[NnprofError]:
+    """Whose error was it? A line of nnprof's raised it, or it was called with wrong arguments."""
+    called = error.__traceback__
+    if called is None or called.tb_next is None:
+        return InputError
+    innermost = called.tb_next
+    while innermost.tb_next is not None:
+        innermost = innermost.tb_next
+    module = str(innermost.tb_frame.f_globals.get("__name__", ""))
+    return InternalError if module.partition(".")[0] == "nnprof" else RaisedError

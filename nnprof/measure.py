@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import InputError
+from nnprof.errors import InputError, only_nnprof_errors
 from nnprof.estimate import find_hardware
 from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.inputs import make_inputs
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
 
     from nnprof.hardware import Hardware
     from nnprof.profile import Profile
+    from nnprof.questions import Assume
 
 __all__ = ["measure"]
 
 
+@only_nnprof_errors
 def measure(
     model: Callable[..., Any],
     shape: Any = None,
@@ -46,7 +48,7 @@ def measure(
     batch: int | None = None,
     sequence: int | None = None,
     context: int | None = None,
-    assume: float | Mapping[str, float] | None = None,
+    assume: Assume | None = None,
     strict: bool = False,
     time_budget: float = 60.0,
     progress: Callable[[int, int, str], None] | bool | None = None,
@@ -87,8 +89,10 @@ def measure(
         batch: of the made inputs, where neither `shape` nor `inputs` is given.
         sequence: tokens of the made inputs, likewise.
         context: tokens in the cache of `phase="decode"`; for "prefill" the same as `sequence`.
-        assume: what a value reads that only a real run would know: one number for every such
-            question, or numbers by module path.
+        assume: what a value reads that only a real run would know, or a guessed index: a number for
+            every such question; a list, whose items answer one question after the other; or a
+            function of the `nnprof.questions.Question` (path, operator, n, shape, dtype, file,
+            line) that returns a number, or None for no answer. Or such answers by module path.
         strict: raise where an operator has no rule or a guess was made.
         time_budget: seconds for measuring on `device`. What gets no time is estimated and named.
         progress: a function that is told after each measured operator how many are done, of how
@@ -103,6 +107,9 @@ def measure(
             also the RuntimeError, IndexError, TypeError... that PyTorch raises.
         DataDependentError: the forward depends on a value that nothing was computed for.
         NestedTraceError: called while another measure or trace runs in this thread.
+        RaisedError: the model raised an exception of its own, whose class this is of too.
+
+    All of them are an `NnprofError`. Ctrl-C and a lack of memory pass as they are.
     """
     check_time_budget(time_budget)
     for name, flag in {"backward": backward, "strict": strict}.items():

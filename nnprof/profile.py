@@ -311,8 +311,9 @@ class Profile(PhaseCosts):
     def __repr__(self) -> str:
         from nnprof.report.units import Unit, format_value
 
+        at_least = "at least " if self.coverage.generic else ""
         return (
-            f"<Profile of {self.facts.name}: {format_value(self.params)} params, "
+            f"<Profile of {self.facts.name}: {format_value(self.params)} params, {at_least}"
             f"{format_value(self.macs, Unit.MACS)}, {format_value(self.flops, Unit.FLOPS)}>"
         )
 

@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import GraphNotRecordedError
+from nnprof.errors import (
+    DataDependentError,
+    GraphNotRecordedError,
+    NnprofError,
+    RaisedError,
+    UnsupportedError,
+    raise_as_ours,
+)
 from nnprof.inputs import explain_call_failure, kept
 from nnprof.trace import trace, wants_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import torch
 
+    from nnprof.questions import Assume
     from nnprof.training import Training
 
 __all__ = ["run"]
@@ -23,7 +31,7 @@ _MANY = 64 * 1024 * 1024
 #: forward makes from known values alone (in a graph: none), and floats made from real inputs. At
 #: first, and again when the model asked for the value of a larger one.
 LIMITS: tuple[dict[str, Any], ...] = (
-    {},
+    {"may_rerun": True},
     {
         "integer_limit": _MANY,
         "float_limit": _MANY,
@@ -39,7 +47,7 @@ def run(
     keywords: dict[str, Any],
     *,
     autocast: torch.dtype | str | None = None,
-    assume: float | Mapping[str, float] | None = None,
+    assume: Assume | None = None,
     prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     training: Training | None = None,
     target: torch.device | str | None = None,
@@ -49,8 +57,8 @@ def run(
 
     `prepare` runs before it in the same trace, unrecorded, and returns the keyword arguments for
     the call from those given; `training` goes on to a whole training step. `made` arguments show
-    the model's device. The arguments are as they were afterwards. Raises what the model raises, or
-    an `InputError` where the arguments were why.
+    the model's device. The arguments are as they were afterwards. What the model raises is raised
+    as an `NnprofError` too, and as an `InputError` where the arguments were why.
     """
     graph = training is not None
     attempts = list(LIMITS)
@@ -81,7 +89,25 @@ def run(
             if attempts and (running.rerun_wanted or wants_data(error)):
                 continue
             explain_call_failure(model, arguments, keywords, error)
-            raise
+            raise_as_ours(error, _kind_of(error))
         if not running.rerun_wanted:
             break
     return running, output
+
+
+def _kind_of(error: Exception) -> type[NnprofError]:
+    """What became of the model's call: did it ask for data, did a trace alone make torch raise?"""
+    if wants_data(error):
+        return DataDependentError
+    if isinstance(error, RuntimeError) and "meta" in str(error).lower() and _raised_by_torch(error):
+        return UnsupportedError
+    return RaisedError
+
+
+def _raised_by_torch(error: BaseException) -> bool:
+    traceback = error.__traceback__
+    if traceback is None:
+        return False
+    while traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    return str(traceback.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "torch"

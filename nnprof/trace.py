@@ -17,13 +17,20 @@ from torch import nn
 
 from nnprof import _core, patches
 from nnprof.dtypes import AUTOCAST, as_dtype
-from nnprof.errors import InputError, NestedTraceError, NnprofError
+from nnprof.errors import (
+    DataDependentError,
+    GraphNotRecordedError,
+    InputError,
+    NestedTraceError,
+    NnprofError,
+)
 from nnprof.experts import idle_expert_params
 from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
 from nnprof.patches import gradients
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
+from nnprof.questions import Answers
 from nnprof.records import ModelFacts, StoredTrace
 from nnprof.scopes import install_scopes, uninstall_scopes
 
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
 
     from nnprof.hardware import Hardware
     from nnprof.profile import Profile
+    from nnprof.questions import Assume
     from nnprof.times import Times
 
 __all__ = ["bare", "trace"]
@@ -62,7 +70,10 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             Default: the model's own; CUDA for a model on meta and where there is none.
 
     A number that only a real run would know reads 1 outside of modules (`loss.item()` in a training
-    loop), and is named in `profile.assumptions`.
+    loop), and what is asked about it is answered as for 1 (it is finite); each answer is named in
+    `profile.assumptions`. `assume` answers otherwise, as for `measure`.
+
+    What the code inside raises passes through as it is, with notes.
 
     Raises NestedTraceError when this thread is already tracing.
     """
@@ -75,16 +86,17 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         optimizer: torch.optim.Optimizer | None = None,
         target: torch.device | str | None = None,
         autocast: torch.dtype | str | None = None,
-        assume: float | Mapping[str, float] | None = None,
+        assume: Assume | None = None,
         integer_limit: int = 16 * 1024,
         float_limit: int = 4 * 1024,
         graph_float_limit: int = -1,
         input_float_limit: int = 16,
         recording: bool = True,
+        may_rerun: bool = False,
     ) -> None:
         self._model = model
         self._autocast = as_dtype(autocast, AUTOCAST)
-        self._assume = _as_answers(assume)
+        self._answers = Answers(assume)
         cpu = _runs_on_cpu(model) if target is None else torch.device(target).type == "cpu"
         #: Memory and kernels are those of an accelerator, not of a CPU.
         self.accelerator = not cpu
@@ -98,6 +110,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             "graph_float_limit": graph_float_limit,
             "input_float_limit": input_float_limit,
             "recording": recording,
+            "may_rerun": may_rerun,
         }
         self._undo: list[Undo] = []
         self._result: _core.TraceResult | None = None
@@ -118,8 +131,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             self._undo.append(_generators_state().restore)
             tracer = _claimed_tracer(self._model, self._options)
             self._undo += [lambda: _release(tracer), tracer.restore]
-            for path, value in self._assume.items():
-                tracer.assume(path, value)
+            tracer.on_question(self._answers)
             self._undo += [_scopes.switch_on(), _keep_flags()]
             if self._options["backward"]:
                 self._undo.append(_gradients.switch_on())
@@ -154,6 +166,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
                 error.add_note(f"nnprof: raised while tracing, {place}")
             if wants_data(error):
                 error.add_note(_NO_DATA_NOTE)
+            _note_guesses(tracer, error)
             return
         self._result = _core.TraceResult(tracer)
         self.trace_s = time.perf_counter() - self._started
@@ -279,6 +292,26 @@ _DATA_ERRORS = (
 def wants_data(error: BaseException) -> bool:
     """Was it raised because the program read a tensor's data directly (tolist, numpy)?"""
     return any(text in str(error) for text in _DATA_ERRORS)
+
+
+def _note_guesses(tracer: _core.Tracer, error: BaseException) -> None:
+    """Says with an error what the trace had guessed before it: that may be why."""
+    guesses = tracer.assumptions
+    if not guesses or isinstance(error, (DataDependentError, GraphNotRecordedError)):
+        return
+    shown = "; ".join(guesses[:_GUESSES_SHOWN])
+    more = len(guesses) - _GUESSES_SHOWN
+    note = f"nnprof: guessed in this trace: {shown}" + (f"; and {more} more" if more > 0 else "")
+    if modules := sorted(tracer.guessing_modules):
+        answers = ", ".join(f'"{path}": VALUE' for path in modules[:_GUESSES_SHOWN])
+        note += (
+            ". Where a guessed index led here, say what is read of it, with "
+            f"assume={{{answers}}}, or a list or a function for several"
+        )
+    error.add_note(note)
+
+
+_GUESSES_SHOWN = 4
 
 
 def _estimated(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:
@@ -520,11 +553,3 @@ def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:
         return False
     first = next(parameters_of(model), None)
     return first is not None and first.device.type == "cpu"
-
-
-def _as_answers(assume: float | Mapping[str, float] | None) -> dict[str, float]:
-    if assume is None:
-        return {}
-    if isinstance(assume, Mapping):
-        return {path: float(value) for path, value in assume.items()}
-    return {"": float(assume)}

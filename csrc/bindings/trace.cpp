@@ -1,5 +1,6 @@
 // The tracer: one trace's life, from the walk over the modules to what is put back at the end.
 #include <pybind11/stl.h>
+#include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/device_lazy_init.h>
 
@@ -88,6 +89,37 @@ bool is_instance_of_fake(const at::Tensor& tensor) {
   return PyObject_IsInstance(object.ptr(), fake_tensor_type) == 1;
 }
 
+// Python answers what the program asks. It may raise, as code of the caller's own.
+AskCaller asking(py::function answer) {
+  // Let go of with the GIL held, whoever lets the trace go.
+  const std::shared_ptr<py::function> function(new py::function(std::move(answer)),
+                                               [](py::function* held) {
+                                                 const py::gil_scoped_acquire gil;
+                                                 delete held;
+                                               });
+  return [function](const Question& question) {
+    const py::gil_scoped_acquire gil;
+    try {
+      const py::tuple answered =
+          (*function)(question.path, question.operation, question.number,
+                      py::tuple(py::cast(question.shape)), question.dtype, question.text);
+      return CallersAnswer{answered[0].cast<std::optional<double>>(),
+                           answered[1].cast<std::string>()};
+    } catch (py::error_already_set& error) {
+      error.restore();
+      python_error raised;
+      raised.persist();
+      throw raised;
+    }
+  };
+}
+
+std::vector<std::string> assumptions_of(const Tracer& tracer) {
+  std::vector<std::string> texts;
+  for (const auto& [text, count] : tracer.trace().session()->assumptions()) texts.push_back(text);
+  return texts;
+}
+
 OptimizerStep make_optimizer_step(const std::string& optimizer, const std::string& implementation,
                                   const std::vector<at::Tensor>& parameters,
                                   const std::map<std::string, double>& settings) {
@@ -119,7 +151,8 @@ void bind_trace(py::module_& m) {
   bind_optimizer_step(m);
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
-                       int64_t float_limit, int64_t input_float_limit, int64_t graph_float_limit) {
+                       int64_t float_limit, int64_t input_float_limit, int64_t graph_float_limit,
+                       bool may_rerun) {
              TraceOptions options;
              options.recording = recording;
              options.backward = backward;
@@ -128,13 +161,15 @@ void bind_trace(py::module_& m) {
              options.float_limit = float_limit;
              options.input_float_limit = input_float_limit;
              options.graph_float_limit = graph_float_limit;
+             options.may_rerun = may_rerun;
              return std::make_unique<Tracer>(options);
            }),
            py::kw_only(), py::arg("recording") = true, py::arg("backward") = false,
            py::arg("accelerator") = true, py::arg("integer_limit") = TraceOptions().integer_limit,
            py::arg("float_limit") = TraceOptions().float_limit,
            py::arg("input_float_limit") = TraceOptions().input_float_limit,
-           py::arg("graph_float_limit") = TraceOptions().graph_float_limit)
+           py::arg("graph_float_limit") = TraceOptions().graph_float_limit,
+           py::arg("may_rerun") = false)
       .def("add_modules", [](Tracer& self, py::handle model,
                              const std::string& path) { self.modules().add(model, path); })
       .def("claim_modules", [](Tracer& self) { return self.modules().claim(); })
@@ -146,8 +181,10 @@ void bind_trace(py::module_& m) {
       .def("mark_input", &Tracer::mark_input)
       .def("mark_cache",
            [](Tracer& self, const at::Tensor& tensor) { self.trace().mark_cache(tensor); })
-      .def("assume", [](Tracer& self, const std::string& path,
-                        double value) { self.trace().assumed_values[path] = value; })
+      .def("on_question",
+           [](Tracer& self, py::function answer) {
+             self.trace().ask_caller = asking(std::move(answer));
+           })
       .def("start", &Tracer::start)
       .def("stop", &Tracer::stop)
       .def("restore", [](Tracer& self) { self.modules().restore(); })
@@ -156,6 +193,10 @@ void bind_trace(py::module_& m) {
           [](Tracer& self, bool recording) { self.trace().set_recording(recording); })
       .def_property_readonly(
           "rerun_wanted", [](const Tracer& self) { return self.trace().session()->rerun_wanted; })
+      .def_property_readonly("assumptions", [](const Tracer& self) { return assumptions_of(self); })
+      .def_property_readonly(
+          "guessing_modules",
+          [](const Tracer& self) { return self.trace().session()->guessing_modules; })
       .def_property_readonly("failed_scope", [](const Tracer& self) { return self.failed_scope(); })
       .def_property_readonly("facts", [](const Tracer& self) {
         const ModuleTree& tree = self.modules();
@@ -179,6 +220,7 @@ void bind_trace(py::module_& m) {
   m.def("shadow", [](const at::Tensor& tensor) { return current_trace()->shadow(tensor); });
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return current_trace()->shadow_for_transform(tensor); });
+  m.def("assume", [](const std::string& text) { current_session().assume(text); });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });

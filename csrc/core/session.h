@@ -9,6 +9,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -126,6 +127,20 @@ class Session {
 
   // Every guess is listed once, with how often it was made.
   void assume(const std::string& text) { ++assumptions_[text]; }
+  // A guess of indices: the values asked of them can be answered otherwise.
+  void assume_indices(const std::string& text) {
+    assume(text);
+    guessing_modules.insert(module_path(scopes_[current_scope_].module));
+  }
+  std::set<std::string> guessing_modules;
+  // What an answer is called that PyTorch works out in many operators (isfinite).
+  struct NamedValue {
+    std::string text;
+    size_t records;  // so many there were: a later one may write to it
+  };
+  std::map<uint32_t, NamedValue> named_values;  // by storage
+  // How many values that nobody knows were asked for, by module.
+  std::map<std::string, int64_t> questions;
   const std::map<std::string, int64_t>& assumptions() const { return assumptions_; }
 
   std::vector<ModuleDescriptor> modules;

@@ -9,6 +9,7 @@
 #include "dispatch/autocast.h"
 #include "dispatch/graph.h"
 #include "dispatch/key.h"
+#include "dispatch/provenance.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
 #include "rules/known_integers.h"
@@ -122,9 +123,11 @@ class Call {
     if (op_.known == Known::row_lookup) check_known_rows();
     if (op_.known == Known::always_padded) return stay_padded();
     if (op_.variant != Variant::functional) check_overlaps();
-    if (!compute_if_known()) run_shape_only();
+    if (op_.truth != Truth::none) foresee_answer();
+    if (!compute_if_known() && !answer_if_decided()) run_shape_only();
     if (!in_graph_ && trace_.options().backward) bump_versions();
-    if (trace_.options().backward) note_flag();
+    if (reads_) note_answer();
+    if (walk_.guessed()) keep_guess();
     if (op_.known == Known::assertion) take_as_passed();
     if (op_.known == Known::finite_check) say_finite();
     record();
@@ -156,8 +159,11 @@ class Call {
   }
 
   // A value that a higher limit would make known. In a training loop nobody runs it again.
+  bool is_over_limit() const {
+    return walk_.values() == Values::over_limit && !in_training_loop(trace_);
+  }
   void want_rerun_if_over_limit() {
-    if (walk_.values() == Values::over_limit && !in_training_loop(trace_)) want_rerun(op_, trace_);
+    if (is_over_limit()) want_rerun(op_, trace_);
   }
 
   // The answer to whether padded sequences can be packed.
@@ -193,19 +199,33 @@ class Call {
   }
 
   void answer_value() {
-    want_rerun_if_over_limit();
-    if (walk_.values() == Values::known) {
-      arguments()[0] = trace_.value(arguments()[0].toTensor());
+    const at::Tensor asked = arguments()[0].toTensor();
+    const bool known = walk_.values() == Values::known;
+    if (is_over_limit() && trace_.options().may_rerun) want_rerun(op_, trace_);
+    std::optional<c10::IValue> answer;
+    if (is_over_limit() || (known && walk_.guessed())) {
+      std::string place;
+      answer = callers_answer(question_about(asked, trace_), asked, trace_, place);
+      want_rerun_unless(answer.has_value());
+    } else if (!known) {
+      answer =
+          assumed_scalar(question_about(asked, trace_), asked, trace_, trace_.assumed_reads(asked));
+    }
+    if (!answer) {
+      arguments()[0] = trace_.value(asked);
       return compute(op_, stack_, trace_);
     }
-    c10::IValue answer = assumed_scalar(op_, arguments()[0].toTensor(), trace_);
     torch::jit::drop(stack_, op_.arguments);
-    stack_.push_back(std::move(answer));
+    stack_.push_back(std::move(*answer));
+  }
+
+  void want_rerun_unless(bool answered) {
+    if (!answered) want_rerun_if_over_limit();
   }
 
   // Tensors of different sizes differ. Checks of PyTorch's own are taken as passed.
   void answer_equality() {
-    const at::Tensor self = arguments()[0].toTensor();
+    const at::Tensor self = arguments()[0].toTensor(), other = arguments()[1].toTensor();
     if (!compute_if_known()) {
       run_shape_only();
       if (outputs()[0].toBool() && running_composite.op != nullptr) {
@@ -215,12 +235,24 @@ class Call {
         outputs()[0] = running_composite.op->name != "aten::istft";
       } else if (outputs()[0].toBool()) {
         want_rerun_if_over_limit();
-        const c10::IValue answer =
-            assumed_scalar(op_, self, trace_, "whether tensors are equal, one of them a tensor");
-        outputs()[0] = answer.toScalar().toDouble() != 0;
+        outputs()[0] = whether_equal(self, other);
       }
     }
     record();
+  }
+
+  bool whether_equal(const at::Tensor& self, const at::Tensor& other) {
+    const bool known = trace_.identify(self).values == Values::known;
+    const at::Tensor& unknown = known ? other : self;
+    Question question = question_about(unknown, trace_);
+    const Origin asked =
+        describe_call(*trace_.session(), op_, walk_.without_outputs(), walk_.storages());
+    question.operation = asked.operation;
+    question.shape = asked.shape;
+    question.text = "whether tensors are equal (" + asked.text + ")";
+    const double equal = reads_equal(self, other, trace_) ? 1 : 0;
+    const c10::IValue answer = assumed_scalar(question, real_truth(), trace_, Reads{equal, equal});
+    return answer.toScalar().toDouble() != 0;
   }
 
   // A factory that a check on devices looks at makes nothing real beside shape-only tensors. Nor
@@ -281,6 +313,19 @@ class Call {
     }
   }
 
+  // What is unknown does not matter beside what decides: unknown and false is false.
+  bool answer_if_decided() {
+    if (op_.truth != Truth::logic) return false;
+    const std::optional<bool> answer = decided(op_, arguments(), trace_);
+    if (!answer) return false;
+    run_shape_only();
+    const at::Tensor& result = outputs()[0].toTensor();
+    if (result.numel() > trace_.options().integer_limit) return true;
+    outputs()[0] = real_truth(*answer, result.sizes());
+    trace_.adopt(outputs()[0].toTensor(), Values::known);
+    return true;
+  }
+
   // Autograd asks for ones in the layout of a result, and refuses gradients on another device.
   bool starts_from_meta() {
     return !arguments()[op_.arguments - 1].isNone() && arguments()[0].toTensor().is_meta();
@@ -334,7 +379,10 @@ class Call {
     give_back_originals(shadows);
     for (int i : op_.written) {
       if (op_.known == Known::finite_check && i == 1) {  // found_inf stays zero
-        for_each_tensor(originals[1], [&](const at::Tensor& t) { trace_.assume_flag(t, false); });
+        for_each_tensor(originals[1], [&](const at::Tensor& t) {
+          trace_.lose_values(t, values_of_outputs());
+          trace_.assume_reads(t, Reads{0, 0});
+        });
         continue;
       }
       for_each_tensor(originals[static_cast<size_t>(i)],
@@ -372,10 +420,35 @@ class Call {
     }
   }
 
-  // What a training loop asks about values that nobody knows: all is well.
-  void note_flag() {
-    if (op_.flag == Flag::none || op_.returns != 1 || !outputs()[0].isTensor()) return;
-    trace_.assume_flag(outputs()[0].toTensor(), op_.flag == Flag::good);
+  // What a training loop will read of an answer that nobody knows: see truth.h.
+  void foresee_answer() {
+    const bool constant = op_.truth >= Truth::zeros;
+    if (!trace_.options().backward || (walk_.values() == Values::known && !constant)) return;
+    reads_ = reads_of_result(op_, arguments(), trace_);
+    if (constant) return;
+    for_each_tensor(arguments()[0], [&](const at::Tensor& t) { elements_read_ += t.numel(); });
+  }
+
+  void note_answer() {
+    if (op_.returns != 1 || !outputs()[0].isTensor()) return;
+    const at::Tensor& answer = outputs()[0].toTensor();
+    if (trace_.identify(answer).values == Values::known) return;
+    if (op_.truth == Truth::sum || op_.truth == Truth::nonzeros) {
+      const auto times = static_cast<double>(elements_read_) /
+                         static_cast<double>(std::max<int64_t>(answer.numel(), 1));
+      reads_ = Reads{times * reads_->low, times * reads_->high};
+    }
+    trace_.assume_reads(answer, reads_);
+  }
+
+  // A number made of a guessed one is guessed. What is counted or looked up by many is no longer
+  // asked for as such: the loads of experts.
+  void keep_guess() {
+    const std::string_view family = op_.family;
+    if (family != "pointwise" && family != "copy" && family != "comparison") return;
+    for (size_t i = 0; i < op_.returns; ++i) {
+      for_each_tensor(outputs()[i], [&](const at::Tensor& tensor) { trace_.mark_guessed(tensor); });
+    }
   }
 
   // Autograd finds by it what was changed after it was saved.
@@ -474,6 +547,9 @@ class Call {
       c10::IValue& output = outputs[i];
       if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
       const at::Tensor& indices = output.toTensor();
+      if (indices.numel() == 0) continue;
+      trace_.session()->assume_indices(op_.name + " " + trace_.session()->describe_scope() +
+                                       ": indices are spread evenly");
       if (indices.numel() > trace_.options().integer_limit) {
         trace_.adopt(indices, Values::over_limit);
         continue;
@@ -481,8 +557,7 @@ class Call {
       output = balanced_choices(indices, choices(input, originals));
       trace_.adopt(output.toTensor(), Values::known);
       trace_.place_on_device(output.toTensor());
-      trace_.session()->assume(op_.name + " " + trace_.session()->describe_scope() +
-                               ": indices are spread evenly");
+      trace_.mark_guessed(output.toTensor());
     }
   }
 
@@ -562,6 +637,8 @@ class Call {
   bool in_graph_ = false;
   Count saved_bytes_;
   bool stays_on_meta_ = false;
+  std::optional<Reads> reads_;  // see foresee_answer
+  int64_t elements_read_ = 0;
 };
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "dispatch/interceptor.h"
 #include "dispatch/key.h"
 #include "dispatch/math_bits.h"
+#include "dispatch/provenance.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
 
@@ -54,7 +55,11 @@ void with_located_errors(const Operator& op, const Trace& trace, Run run) {
   } catch (const c10::NotImplementedError& error) {
     raise(ErrorKind::unsupported, located(op, trace, error.what_without_backtrace()));
   } catch (const c10::Error& error) {
-    raise(ErrorKind::shape, located(op, trace, error.what_without_backtrace()));
+    // Of a tensor that has no data only in a trace PyTorch itself would not complain.
+    const std::string_view text = error.what_without_backtrace();
+    const bool of_trace = text.find("meta") != text.npos;
+    raise(of_trace ? ErrorKind::unsupported : ErrorKind::shape,
+          located(op, trace, error.what_without_backtrace()));
   }
 }
 
@@ -63,6 +68,10 @@ void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
   const int64_t limit = integer ? trace.options().integer_limit : trace.computed_floats();
   if (tensor.is_meta()) return;
   trace.adopt(tensor, tensor.numel() <= limit ? Values::known : Values::over_limit);
+  if (trace.options().backward && tensor.numel() > limit) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+    trace.assume_reads(tensor, reads_of_known(tensor));
+  }
 }
 
 // A FakeTensor is its metadata: a shadow of that stands for it. True when no other wrapper is left.
@@ -99,6 +108,21 @@ void call_python(const Operator& op, Stack& stack) {
         located(op, trace,
                 "a nested tensor of the strided layout has no sizes to count with: pad it, or make "
                 "it with layout=torch.jagged"));
+}
+
+// A question that PyTorch works out in several operators (isfinite) keeps its name.
+void run_named_composite(const Operator& op, c10::DispatchKeySet below, Stack& stack,
+                         Trace& trace) {
+  CallWalk walk(op, trace);
+  walk.arguments(stack.data() + (stack.size() - op.arguments));
+  const bool known = walk.values() == Values::known;
+  const Origin asked =
+      known ? Origin()
+            : describe_call(*trace.session(), op, walk.without_outputs(), walk.storages());
+  op.handle.redispatchBoxed(below, &stack);
+  if (known || !stack.back().isTensor() || !stack.back().toTensor().defined()) return;
+  const Identity result = trace.identify(stack.back().toTensor());
+  trace.session()->named_values[result.storage] = {asked.text, trace.session()->records().size()};
 }
 
 // Shape-only tensors are on the meta device: where one is, real ones have no place. Integers may be
@@ -165,6 +189,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
     if (in_parts) {
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
+      if (op.truth == Truth::question) return run_named_composite(op, below, stack, trace);
       op.handle.redispatchBoxed(below, &stack);
     } else if (!op.composite || (op.fused && trace.options().accelerator) ||
                !run_composite_in_graph(op, below, stack, trace)) {

@@ -59,12 +59,6 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::_fw_primal", Known::forward_mode},
 };
 
-const std::unordered_map<std::string_view, Flag> kFlags = {
-    {"aten::all", Flag::good},      {"aten::all.dim", Flag::good}, {"aten::all.dims", Flag::good},
-    {"aten::isfinite", Flag::good}, {"aten::any", Flag::bad},      {"aten::any.dim", Flag::bad},
-    {"aten::any.dims", Flag::bad},  {"aten::isnan", Flag::bad},    {"aten::isinf", Flag::bad},
-};
-
 bool written(const c10::Argument& argument) {
   return argument.alias_info() != nullptr && argument.alias_info()->isWrite();
 }
@@ -196,7 +190,8 @@ Operator describe(const c10::OperatorHandle& handle) {
   op.name = toString(handle.operator_name());
   describe_arguments(op);
   find_rule(op);
-  op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd);
+  op.composite = handle.hasKernelForDispatchKey(c10::DispatchKey::CompositeImplicitAutograd) ||
+                 op.name == "aten::allclose";  // which asks for the value of isclose
   op.composition = composition_of(op.name);
   op.fused = std::find(std::begin(kFusedOnAccelerators), std::end(kFusedOnAccelerators), op.name) !=
              std::end(kFusedOnAccelerators);
@@ -207,8 +202,7 @@ Operator describe(const c10::OperatorHandle& handle) {
   if (op.name.rfind("aten::", 0) != 0) op.schema = handle.schema();
   const auto known = kKnownOperators.find(op.name);
   if (known != kKnownOperators.end()) op.known = known->second;
-  const auto flag = kFlags.find(op.name);
-  if (flag != kFlags.end()) op.flag = flag->second;
+  op.truth = truth_of(handle.operator_name().name);
   return op;
 }
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "dispatch/compositions.h"
+#include "dispatch/truth.h"
 #include "rules/price.h"
 #include "rules/rule.h"
 
@@ -37,13 +38,6 @@ enum class Known : uint8_t {
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 
-// What an operator tells of values, if they are as one would wish.
-enum class Flag : uint8_t {
-  none,
-  good,  // isfinite, all: true
-  bad,   // isnan, any: false
-};
-
 enum class CastPolicy : uint8_t {
   none,
   lower_precision,
@@ -64,7 +58,7 @@ struct Operator {
   bool fused = false;                 // on accelerators one kernel, with a gradient of its own
   Composition composition = nullptr;  // ours, where these depend on the device
   Known known = Known::none;
-  Flag flag = Flag::none;
+  Truth truth = Truth::none;
   GenericClass generic = GenericClass::opaque;
   CastPolicy cpu_autocast = CastPolicy::none;
   CastPolicy accelerator_autocast = CastPolicy::none;

@@ -137,6 +137,7 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
     return;
   }
   has_tensors_ = true;
+  guessed_ |= identity.guessed && !skip_values_;
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
     values_ = identity.values;
   }
@@ -177,6 +178,12 @@ void CallWalk::outputs(const c10::IValue* outputs) {
       for (const at::Tensor& item : outputs[i].toTensorList()) tensor(item, true);
     }
   }
+}
+
+Words CallWalk::without_outputs() const {
+  Words words = words_;
+  words.push_back(0);
+  return words;
 }
 
 }  // namespace nnprof

@@ -59,10 +59,14 @@ class CallWalk {
   void arguments(const c10::IValue* arguments);
   // After it has run.
   void outputs(const c10::IValue* outputs);
+  // The words so far as those of a call without outputs.
+  Words without_outputs() const;
 
   // Are all inputs' values known? Only over the limit? Counts no written-only tensor.
   Values values() const { return values_; }
   bool has_tensors() const { return has_tensors_; }
+  // Is one of the inputs known because it was guessed?
+  bool guessed() const { return guessed_; }
   c10::ArrayRef<int64_t> words() const { return words_; }
   c10::ArrayRef<uint32_t> storages() const { return storages_; }
 
@@ -81,6 +85,7 @@ class CallWalk {
   ska::flat_hash_map<uint32_t, int32_t> numbers_;  // of storages_, once they are many
   Values values_ = Values::known;
   bool has_tensors_ = false;
+  bool guessed_ = false;
   bool skip_values_ = false;
 };
 

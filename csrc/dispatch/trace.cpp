@@ -147,10 +147,11 @@ int64_t Trace::computed_floats() const {
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {
-  if (!tensor.has_storage()) return {0, Role::constant, Values::unknown};
-  if (const StorageTag* tag = tag_of(tensor)) return {tag->id, tag->role, tag->values};
+  if (!tensor.has_storage()) return {0, Role::constant, Values::unknown, false};
+  if (const StorageTag* tag = tag_of(tensor))
+    return {tag->id, tag->role, tag->values, tag->guessed};
   const ExternalStorage& storage = external(tensor);
-  Identity identity{storage.id, storage.role, Values::unknown};
+  Identity identity{storage.id, storage.role, Values::unknown, false};
   if (tensor.is_meta() || storage.values_lost) return identity;
   if (integral(tensor)) {
     identity.values = tensor.numel() <= options_.integer_limit ? Values::known : Values::over_limit;
@@ -185,7 +186,8 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
   ExternalStorage& entry = external(tensor);
   const c10::InferenceMode normal(false);  // it may be used in a graph later
   if (!entry.shadow) {
-    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {}, {}, true, {}};
+    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {},
+                               {},       true,     {},         false,           false};
     entry.shadow = meta_storage(static_cast<int64_t>(storage->nbytes()), tag);
   }
   at::Tensor meta = alias_on(tensor, entry.shadow, meta_keys());
@@ -210,8 +212,8 @@ at::Tensor Trace::shadow_of_own(const at::Tensor& tensor, const StorageTag& tag)
     return at::Tensor(
         at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
   }
-  auto* shadow =
-      new StorageTag{session_, tag.id, tag.role, tag.values, {}, {}, true, tensor.storage()};
+  auto* shadow = new StorageTag{session_, tag.id, tag.role,         tag.values, {},
+                                {},       true,   tensor.storage(), false,      tag.guessed};
   const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
   at::Tensor meta = alias_on(tensor, meta_storage(bytes, shadow), meta_keys());
   graph_roots_.join(tensor, meta);
@@ -275,9 +277,12 @@ void Trace::lose_values(const at::Tensor& tensor, Values values) {
   if (!tensor.has_storage()) return;
   if (StorageTag* tag = tag_of(tensor)) {
     if (tag->values == Values::known) tag->values = values;
+    tag->reads.reset();
     return;
   }
-  external(tensor).values_lost = true;
+  ExternalStorage& storage = external(tensor);
+  storage.values_lost = true;
+  storage.reads.reset();
 }
 
 void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
@@ -286,14 +291,26 @@ void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
                                                       as.storage_offset());
 }
 
-void Trace::assume_flag(const at::Tensor& tensor, bool flag) {
+void Trace::assume_reads(const at::Tensor& tensor, std::optional<Reads> reads) {
   if (!tensor.has_storage()) return;
-  if (StorageTag* tag = tag_of(tensor)) tag->flag = flag;
+  if (StorageTag* tag = tag_of(tensor)) {
+    tag->reads = reads;
+    return;
+  }
+  const auto found = externals_.find(tensor.storage().unsafeGetStorageImpl());
+  if (found != externals_.end()) found->second->reads = reads;
 }
 
-std::optional<bool> Trace::assumed_flag(const at::Tensor& tensor) const {
-  const StorageTag* tag = tensor.has_storage() ? tag_of(tensor) : nullptr;
-  return tag == nullptr ? std::nullopt : tag->flag;
+std::optional<Reads> Trace::assumed_reads(const at::Tensor& tensor) const {
+  if (!tensor.has_storage()) return std::nullopt;
+  if (const StorageTag* tag = tag_of(tensor)) return tag->reads;
+  const auto found = externals_.find(tensor.storage().unsafeGetStorageImpl());
+  return found == externals_.end() ? std::nullopt : found->second->reads;
+}
+
+void Trace::mark_guessed(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return;
+  if (StorageTag* tag = tag_of(tensor)) tag->guessed = true;
 }
 
 void Trace::bump_version(const at::Tensor& tensor) {
@@ -345,7 +362,8 @@ void Trace::restore_metadata() {
 void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
-  auto* tag = new StorageTag{session_, id, role, values, std::move(pointer), {}, false, {}};
+  auto* tag =
+      new StorageTag{session_, id, role, values, std::move(pointer), {}, false, {}, false, false};
   const at::Device device = tag->memory.device();
   impl->set_data_ptr_noswap(at::DataPtr(tag->memory.get(), tag, &release_tag, device));
   if (device.type() == at::kMeta) impl->set_throw_on_mutable_data_ptr();

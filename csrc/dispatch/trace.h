@@ -14,7 +14,9 @@
 #include "core/session.h"
 #include "dispatch/assigned_data.h"
 #include "dispatch/graph_roots.h"
+#include "dispatch/question.h"
 #include "dispatch/torch_compat.h"
+#include "dispatch/truth.h"
 
 namespace nnprof {
 
@@ -31,13 +33,14 @@ struct StorageTag {
   uint32_t id = 0;
   Role role = Role::activation;
   Values values = Values::unknown;
-  at::DataPtr memory;        // the real memory, where there is some
-  std::optional<bool> flag;  // what a training loop reads where values are not known
-  bool is_shadow = false;    // it stands for another storage, and is no memory of its own
+  at::DataPtr memory;          // the real memory, where there is some
+  std::optional<Reads> reads;  // what a training loop reads where values are not known
+  bool is_shadow = false;      // it stands for another storage, and is no memory of its own
   // Of a shadow: the real storage of the trace's own that it stands for and keeps alive.
   c10::Storage original;
   // A real one: the program has put it on its device, where it would be, rather than on the CPU.
   bool placed = false;
+  bool guessed = false;  // its values are known, but were made up: indices of an unknown maximum
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -48,6 +51,7 @@ struct ExternalStorage {
   c10::Storage shadow;        // meta, made when first needed
   c10::Storage private_copy;  // real, made at the first in-place write
   bool values_lost = false;   // overwritten with values that are not known
+  std::optional<Reads> reads;
 };
 
 struct TraceOptions {
@@ -66,6 +70,8 @@ struct TraceOptions {
   int64_t input_float_limit = 16;
   // Where autograd records a graph: a real tensor has no place in it, should it be written to.
   int64_t graph_float_limit = -1;  // none, be it empty
+  // Whoever runs this trace runs it again with higher limits where that makes a value known.
+  bool may_rerun = false;
 };
 
 // What an operator's argument is to the trace.
@@ -73,6 +79,7 @@ struct Identity {
   uint32_t storage = 0;
   Role role = Role::activation;
   Values values = Values::unknown;
+  bool guessed = false;
 };
 
 class Trace final : public c10::DebugInfoBase {
@@ -90,10 +97,12 @@ class Trace final : public c10::DebugInfoBase {
   at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
-  // What a truth value of unknown numbers is taken to be, where a training loop asks; also one that
-  // is a float, such as GradScaler's `found_inf`.
-  void assume_flag(const at::Tensor& tensor, bool flag);
-  std::optional<bool> assumed_flag(const at::Tensor& tensor) const;
+  // What a training loop reads of a tensor that answers a question about unknown values: see
+  // truth.h.
+  void assume_reads(const at::Tensor& tensor, std::optional<Reads> reads);
+  std::optional<Reads> assumed_reads(const at::Tensor& tensor) const;
+  // Its values are known, and were made up by the trace.
+  void mark_guessed(const at::Tensor& tensor);
   // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
   at::Tensor writable_value(const at::Tensor& tensor);
   // An in-place write whose result is not known.
@@ -163,8 +172,7 @@ class Trace final : public c10::DebugInfoBase {
     return cast_cache_;
   }
   void* companion = nullptr;  // what the bindings hang on a trace
-  // Answers for values that are not known, by module path ("" for any).
-  std::map<std::string, double> assumed_values;
+  AskCaller ask_caller;       // null: nobody answers
 
  private:
   at::Tensor wrapped_number(c10::ScalarType dtype);

@@ -3,14 +3,15 @@
 #include <ATen/EmptyTensor.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty_strided.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/remainder.h>
+#include <ATen/ops/full.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <atomic>
+#include <sstream>
 
 #include "core/errors.h"
 #include "dispatch/key.h"
+#include "dispatch/provenance.h"
 #include "dispatch/stack_walk.h"
 
 // Of the OpenMP that PyTorch is linked with, if it is. For the calling thread alone, unlike
@@ -129,16 +130,22 @@ bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace)
 
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
-  const at::Tensor numbers = at::arange(indices.numel(), at::TensorOptions().dtype(at::kLong));
+  const int64_t count = indices.numel();
+  const at::Tensor numbers = at::arange(count, at::TensorOptions().dtype(at::kLong));
+  auto* number = numbers.mutable_data_ptr<int64_t>();
+  for (int64_t i = 0; i < count; ++i) {
+    number[i] = count > choices ? i % std::max<int64_t>(choices, 1)
+                                : static_cast<int64_t>((2 * i + 1) * choices / (2 * count));
+  }
   at::Tensor values = at::empty_strided(indices.sizes(), indices.strides(),
                                         at::TensorOptions().dtype(indices.scalar_type()));
-  values.copy_(at::remainder(numbers, std::max<int64_t>(choices, 1)).view(indices.sizes()));
+  values.copy_(numbers.view(indices.sizes()));
   return values;
 }
 
-at::Tensor real_truth() {
+at::Tensor real_truth(bool truth, at::IntArrayRef sizes) {
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
-  return at::ones({}, at::TensorOptions().dtype(at::kBool));
+  return at::full(sizes, truth, at::TensorOptions().dtype(at::kBool));
 }
 
 at::Tensor real_of_sizes(const at::Tensor& tensor) {
@@ -175,35 +182,70 @@ c10::IValue scalar_of(c10::ScalarType dtype, double value) {
   return c10::IValue(c10::Scalar(value));
 }
 
+// 1, 0.5, True: as Python writes it.
+std::string value_text(c10::ScalarType dtype, double value) {
+  if (dtype == at::kBool) return value != 0 ? "True" : "False";
+  std::ostringstream text;
+  text << value;
+  return text.str();
+}
+
+std::string advice(const Question& question, c10::ScalarType dtype) {
+  const char* value = dtype == at::kBool ? "True or False" : "VALUE";
+  return "Pass assume={\"" + question.path + "\": " + value +
+         "} to say what it reads. A list [first, second, ...] answers one question of this module "
+         "after the other (this is number " +
+         std::to_string(question.number) +
+         "), a function of the question each as it likes; assume=VALUE answers all.";
+}
+
 }  // namespace
 
-c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
-                           const char* question) {
+Question question_about(const at::Tensor& tensor, Trace& trace) {
   Session& session = *trace.session();
-  const auto& answers = trace.assumed_values;
-  const int32_t module = session.scopes()[session.current_scope()].module;
-  const std::string path = session.module_path(module);
-  auto answer = answers.find(path);
-  if (answer == answers.end()) answer = answers.find("");
-  if (answer != answers.end()) {
-    session.assume("a value asked for " + session.describe_scope() + " reads " +
-                   std::to_string(answer->second) + ", as the caller said");
-    return scalar_of(tensor.scalar_type(), answer->second);
-  }
-  // A training loop logs its loss and looks for bad values: all is well.
+  const Origin origin = origin_of(session, trace.identify(tensor).storage);
+  Question question;
+  question.path = session.module_path(session.scopes()[session.current_scope()].module);
+  question.number = ++session.questions[question.path];
+  question.operation = origin.operation;
+  question.shape = origin.shape;
+  question.dtype = c10::getDtypeNames(tensor.scalar_type()).first;
+  question.text = origin.text.empty() ? "the value of a tensor" : origin.text;
+  return question;
+}
+
+std::optional<c10::IValue> callers_answer(const Question& question, const at::Tensor& tensor,
+                                          Trace& trace, std::string& place) {
+  if (!trace.ask_caller) return std::nullopt;
+  const CallersAnswer answer = trace.ask_caller(question);
+  place = answer.place;
+  if (!answer.value) return std::nullopt;
+  const c10::ScalarType dtype = tensor.scalar_type();
+  trace.session()->assume(question.text + ", asked " + trace.session()->describe_scope() +
+                          ", reads " + value_text(dtype, *answer.value) + ", as the caller said");
+  return scalar_of(dtype, *answer.value);
+}
+
+c10::IValue assumed_scalar(const Question& question, const at::Tensor& tensor, Trace& trace,
+                           std::optional<Reads> reads) {
+  Session& session = *trace.session();
+  std::string place;
+  if (const auto answer = callers_answer(question, tensor, trace, place)) return *answer;
+  const c10::ScalarType dtype = tensor.scalar_type();
   if (in_training_loop(trace)) {
-    const bool is_flag = tensor.scalar_type() == at::kBool;
-    const bool reads = trace.assumed_flag(tensor).value_or(!is_flag);
-    session.assume(std::string("a value that a training loop asks for reads ") +
-                   (is_flag ? (reads ? "true" : "false") : (reads ? "1" : "0")) + " (" + op.name +
-                   ")");
-    return scalar_of(tensor.scalar_type(), reads ? 1 : 0);
+    const double value = reads.value_or(Reads{}).low;
+    session.assume(question.text + ", asked " + session.describe_scope() + ", is taken to be " +
+                   value_text(dtype, value));
+    return scalar_of(dtype, value);
   }
+  const bool by_inputs = made_of_inputs_alone(session, trace.identify(tensor).storage);
   raise(ErrorKind::data_dependent,
-        std::string("the model asks ") + question + " that nothing was computed for (" + op.name +
-            " " + session.describe_scope() + "). Pass assume={\"" + path +
-            "\": VALUE} to measure() to say what it should read, or assume=VALUE for every such "
-            "question.");
+        "the model asks for a value that nothing was computed for: " + question.text + ", asked " +
+            session.describe_scope() + (place.empty() ? "" : ", at " + place) + ". " +
+            (by_inputs ? "It is made of the inputs alone: inputs= with real ones instead of shape= "
+                         "tells it. "
+                       : "") +
+            advice(question, dtype));
 }
 
 bool in_training_loop(const Trace& trace) {
@@ -221,10 +263,21 @@ void check_rows(const at::Tensor& table, const at::Tensor& indices) {
 }
 
 void want_rerun(const Operator& op, Trace& trace) {
+  const std::string value = "a value is needed (" + op.name + " " +
+                            trace.session()->describe_scope() +
+                            ") that was not computed, for a tensor that it is made of has more "
+                            "elements than this trace computes: ";
+  const TraceOptions& options = trace.options();
+  if (!options.may_rerun) {
+    raise(ErrorKind::data_dependent,
+          value + std::to_string(options.integer_limit) + " integers, " +
+              std::to_string(std::min(options.float_limit, options.input_float_limit)) +
+              " floats of the inputs. Take smaller inputs, or call the model inside of "
+              "nnprof.trace(model, integer_limit=, float_limit=, input_float_limit=) with "
+              "higher limits");
+  }
   trace.session()->rerun_wanted = true;
-  raise(ErrorKind::data_dependent, "the value of a large integer tensor is needed (" + op.name +
-                                       " " + trace.session()->describe_scope() +
-                                       "): trace again with a higher limit on real integers");
+  raise(ErrorKind::data_dependent, value + "it is traced again");
 }
 
 }  // namespace nnprof

@@ -14,11 +14,13 @@ void compute(const Operator& op, Stack& stack, Trace& trace);
 bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace);
 
 // Index outputs of an operator that computed nothing (topk, argmax, sort): evenly spread over the
-// dimension they index, so that routed experts get even loads.
+// dimension they index, so that routed experts get even loads. Where they are fewer than there is
+// to choose from they leave gaps between them and at both ends: one is in the middle, for the first
+// is more often a special one than any other.
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
 
-// A real `true`.
-at::Tensor real_truth();
+// Real truth values: all `truth`.
+at::Tensor real_truth(bool truth = true, at::IntArrayRef sizes = {});
 
 // A real tensor of the sizes and dtype of `tensor`, with room for one element: for a kernel that
 // reads no other.
@@ -28,10 +30,19 @@ at::Tensor real_of_sizes(const at::Tensor& tensor);
 // with `indices` of one dimension, their numbers.
 at::Tensor every_index(const at::Tensor& indices, at::IntArrayRef sizes);
 
+// A question of the program's about a tensor whose value is not known, or was guessed; it counts as
+// one more of the module's.
+Question question_about(const at::Tensor& tensor, Trace& trace);
+
+// What the caller says it reads, and lists it; nothing where the caller does not say. `place` is
+// where the program asks.
+std::optional<c10::IValue> callers_answer(const Question& question, const at::Tensor& tensor,
+                                          Trace& trace, std::string& place);
+
 // The number that `_local_scalar_dense` answers for a tensor whose value is not known: what the
-// user assumed, or a DataDependentError that says what was asked for.
-c10::IValue assumed_scalar(const Operator& op, const at::Tensor& tensor, Trace& trace,
-                           const char* question = "for the value of a tensor");
+// caller assumed, what a training loop reads, or a DataDependentError that says what was asked for.
+c10::IValue assumed_scalar(const Question& question, const at::Tensor& tensor, Trace& trace,
+                           std::optional<Reads> reads);
 
 // A training step's own code around the model: there every value is taken to be a good one.
 bool in_training_loop(const Trace& trace);
@@ -39,7 +50,8 @@ bool in_training_loop(const Trace& trace);
 // Raises IndexError as the CPU kernel would when an index that is known is outside of the table.
 void check_rows(const at::Tensor& table, const at::Tensor& indices);
 
-// Asks for another run with a higher limit, by raising.
+// Of a value that higher limits would make known: asks for another run with them, by raising, or
+// says that this trace has no higher ones.
 [[noreturn]] void want_rerun(const Operator& op, Trace& trace);
 
 }  // namespace nnprof

@@ -19,7 +19,7 @@ from nnprof.cli.explain import explain
 from nnprof.cli.hardware import hardware
 from nnprof.cli.measure import measure
 from nnprof.cli.rules import rules
-from nnprof.errors import InternalError, NnprofError
+from nnprof.errors import InternalError, NnprofError, RaisedError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -126,10 +126,11 @@ def _report(error: Exception, *, with_traceback: bool) -> Exit:
 
 def _judge(error: Exception) -> tuple[Exit, str]:
     message = " ".join(str(error).split())
-    if isinstance(error, NnprofError) and not isinstance(error, InternalError):
-        return Exit.INPUT, f"error: {message}"
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith("nnprof: ")]
     named = f"{type(error).__name__}: {message}".rstrip(": ")
-    places = [note for note in getattr(error, "__notes__", ()) if note.startswith("nnprof: ")]
-    if places:  # the model's own exception, which the trace passed on
-        return Exit.INPUT, f"error: the model raised {named} ({places[0].removeprefix('nnprof: ')})"
+    said = "".join(f" ({note.removeprefix('nnprof: ')})" for note in notes)
+    if isinstance(error, RaisedError) or (notes and not isinstance(error, NnprofError)):
+        return Exit.INPUT, f"error: the model raised {named}{said}"
+    if isinstance(error, NnprofError) and not isinstance(error, InternalError):
+        return Exit.INPUT, f"error: {message}{said}"
     return Exit.INTERNAL, f"internal error: {named}"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nnprof.patches import (
     autocast,
     backward,
+    beam_search,
     constants,
     devices,
     flex_attention,
@@ -27,6 +28,7 @@ __all__ = ["switch_on"]
 _PATCHES = (
     autocast,
     backward,
+    beam_search,
     constants,
     devices,
     flex_attention,

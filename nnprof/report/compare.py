@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.report.metrics import METRICS, Metric, known
+from nnprof.report.metrics import AT_LEAST, METRICS, Metric, known
 from nnprof.report.units import format_value
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ class Difference:
     metric: Metric
     before: float | None
     after: float | None
+    #: Which of the two are lower bounds.
+    at_least: tuple[bool, bool] = (False, False)
 
     @property
     def ratio(self) -> float | None:
@@ -41,7 +43,13 @@ class Comparison:
     def __init__(self, before: Profile, after: Profile) -> None:
         self.names = (before.facts.name, after.facts.name)
         self.totals = [
-            Difference("", metric, metric.of(before), metric.of(after))
+            Difference(
+                "",
+                metric,
+                metric.of(before),
+                metric.of(after),
+                (metric.is_lower_bound(before), metric.is_lower_bound(after)),
+            )
             for metric in METRICS
             if metric.in_table and (metric in known(before) or metric in known(after))
         ]
@@ -75,9 +83,9 @@ def _changed(before: Profile, after: Profile) -> Iterator[Difference]:
             p[path] if path in k else None for p, k in zip((before, after), called, strict=True)
         ]
         for metric in (metric for metric in METRICS if metric.in_table):
-            values = [_value(metric, layer) for layer in pair]
-            if _differ(metric, *values):
-                yield Difference(path, metric, *values)
+            before_value, after_value = (_value(metric, layer) for layer in pair)
+            if _differ(metric, before_value, after_value):
+                yield Difference(path, metric, before_value, after_value)
 
 
 def _differ(metric: Metric, before: float | None, after: float | None) -> bool:
@@ -93,8 +101,10 @@ def _value(metric: Metric, layer: Layer | None) -> float | None:
 def _cells(difference: Difference) -> list[str]:
     unit = difference.metric.unit
     values = [
-        "" if value is None else format_value(value, unit)
-        for value in (difference.before, difference.after)
+        "" if value is None else AT_LEAST * bound + format_value(value, unit)
+        for value, bound in zip(
+            (difference.before, difference.after), difference.at_least, strict=True
+        )
     ]
     ratio = "" if difference.ratio is None else f"{difference.ratio:.3f}x"
     return [difference.path or "(all)", difference.metric.title, *values, ratio]

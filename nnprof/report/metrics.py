@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
     from nnprof.profile import Profile
 
-__all__ = ["METRICS", "Aggregation", "Metric", "find_metric", "known"]
+__all__ = ["AT_LEAST", "METRICS", "Aggregation", "Metric", "find_metric", "known"]
+
+
+#: Before a total that operators without a rule may add to.
+AT_LEAST = "≥ "
 
 
 class Aggregation(Enum):
@@ -48,6 +52,11 @@ class Metric:
     def of(self, owner: Any) -> float | None:
         """The value of a `Profile` or a `Layer` (children included); None: not known."""
         return getattr(owner, self.name)  # type: ignore[no-any-return]
+
+    def is_lower_bound(self, profile: Profile) -> bool:
+        """Is the total a lower bound? An operator without a rule may do more than its sizes say."""
+        counted = self.exact and self.aggregation is Aggregation.SUM
+        return counted and bool(profile.coverage.generic)
 
     def own(self, layer: Any) -> float | None:
         """The value of a `Layer` without its children."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnprof.report import phases, time_notes, tree
 from nnprof.report.memory import peak_line
-from nnprof.report.metrics import Metric, known
+from nnprof.report.metrics import AT_LEAST, Metric, known
 from nnprof.report.options import TableOptions
 from nnprof.report.paper import NO_LIMIT, fitting_table, text_of, width_of
 from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
@@ -84,7 +84,7 @@ def tree_rows(profile: Profile, options: TableOptions) -> Iterator[Line]:
             module=module_cell(row, profile),
             type=row.node.type,
             shape=format_shape(row.node.output_shapes),
-            cells=tuple(_cells(metric, row.node, profile) for metric in columns(profile)),
+            cells=tuple(_cells(metric, row, profile) for metric in columns(profile)),
         )
 
 
@@ -113,13 +113,16 @@ def _guides(last: tuple[bool, ...]) -> str:
     return "".join("   " if end else "│  " for end in last[:-1]) + ("└─ " if last[-1] else "├─ ")
 
 
-def _cells(metric: Metric, node: tree.Node, profile: Profile) -> tuple[str, str]:
+def _cells(metric: Metric, row: tree.Row, profile: Profile) -> tuple[str, str]:
+    node = row.node
     value = node.values[metric.name]
     left_out = node.values[metric.missing] if metric.missing else None
     if not value:
         return "-" if left_out else "", ""
     percent = format_percent(value, metric.of(profile) or 0)
     text = format_value(value, metric.unit, with_unit=False)
+    if not row.last and metric.is_lower_bound(profile):
+        text = AT_LEAST + text
     return f"> {text}" if left_out and left_out > _NOTHING * value else text, percent
 
 
@@ -195,8 +198,18 @@ def _total(metric: Metric, profile: Profile) -> str:
     text = format_exact(value, metric.unit)
     if value >= 1000:
         text += f" ({format_value(value, metric.unit)})"
-    note = metric.note(profile) if metric.note else ""
-    return f"{text}: {note}" if note else text
+    notes = [metric.note(profile)] if metric.note else []
+    if metric.is_lower_bound(profile):
+        text = f"at least {text}"
+        notes.append(_unruled(profile))
+    said = "; ".join(note for note in notes if note)
+    return f"{text}: {said}" if said else text
+
+
+def _unruled(profile: Profile) -> str:
+    """Why the total is a lower bound."""
+    calls = sum(profile.coverage.generic.values())
+    return f"{calls:,} call{'s have' if calls > 1 else ' has'} no rule"
 
 
 def _kv_cache(memory: Memory) -> str:
