@@ -75,11 +75,14 @@ def measure(
         backward: a training step: the forward, then the backward of the loss, on PyTorch's own
             autograd; `profile.phase("backward")` has its costs, `profile.memory` what it holds.
         loss: a function of the output that returns a scalar. Default: the output's own `loss`, else
-            the sum of its floating tensors.
+            the sum of the floating tensors in it, however they are nested. A generator is handed to
+            it as it is.
         optimizer: steps at the end, `profile.phase("optimizer")`: a torch.optim.Optimizer, or the
             name of one with its defaults ("sgd", "momentum", "adamw", "adafactor", "muon"...), as
             torch implements it on the device in question; "loop", "foreach" or "fused" before the
-            name chooses. Its state is that after earlier steps.
+            name chooses. Its state is that after earlier steps. One that asks for a closure gets
+            one that runs forward and backward again; where its `step` has no default for it, as
+            LBFGS's, that is the whole step.
         checkpoint: paths of modules, or globs ("layers.*"), to run under torch.utils.checkpoint.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
         phase: of a language model of transformers: "prefill", the whole prompt in one call, or

@@ -45,7 +45,7 @@ class NamedOptimizer:
     def make_state(self, running: trace) -> None:
         """Makes the state that an earlier step would have left, unrecorded."""
         implementation = self._implementation
-        if self._class_name in _IN_CORE:
+        if self._class_name in _IN_CORE and not any(map(_wraps_others, self._parameters)):
             if implementation is None:
                 implementation = "foreach" if running.accelerator else "loop"
             self._in_core = _core.OptimizerStep(
@@ -75,6 +75,11 @@ class NamedOptimizer:
         except (TypeError, ValueError) as error:
             raise InputError(f"optimizer: {self._class_name} does not take that: {error}") from None
         return optimizer
+
+
+def _wraps_others(parameter: Tensor) -> bool:
+    """A subclass says itself what an operator does to it: it takes torch's own step."""
+    return torch._C._dispatch_keys(parameter).has(torch._C.DispatchKey.Python)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import (
@@ -13,6 +14,8 @@ from nnprof.errors import (
     raise_as_ours,
 )
 from nnprof.inputs import explain_call_failure, kept
+from nnprof.lazy import consumed
+from nnprof.stepping import GradientGraphWantedError
 from nnprof.trace import trace, wants_data
 
 if TYPE_CHECKING:
@@ -74,15 +77,17 @@ def run(
                     with running.unrecorded():
                         given = prepare(keywords)
                 running.mark_inputs(arguments, given, made=made)
-                if training is None:
-                    output = model(*arguments, **given)
-                else:
-                    with training.around(running, model):
-                        output = model(*arguments, **given)
-                        training.finish(running, output)
+                output = _called(model, arguments, given, running, training)
         except GraphNotRecordedError:
             # The forward itself asks for gradients: forces from an energy.
             graph = True
+            attempts.insert(0, limits)
+            continue
+        except GradientGraphWantedError as wanted:
+            assert training is not None  # it is what raises this
+            if training.gradient_graph:
+                raise_as_ours(wanted.error, RaisedError)
+            training = replace(training, gradient_graph=True)
             attempts.insert(0, limits)
             continue
         except Exception as error:
@@ -93,6 +98,18 @@ def run(
         if not running.rerun_wanted:
             break
     return running, output
+
+
+def _called(
+    model: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+    running: trace,
+    training: Training | None,
+) -> Any:
+    if training is None:
+        return consumed(model(*arguments, **keywords), keep=False)
+    return training.run(running, model, lambda: model(*arguments, **keywords))
 
 
 def _kind_of(error: Exception) -> type[NnprofError]:

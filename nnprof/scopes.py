@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules import module
 
 from nnprof import _core
+from nnprof.lazy import in_scope
 
 __all__ = ["install_scopes", "uninstall_scopes"]
 
@@ -41,6 +42,7 @@ def uninstall_scopes() -> None:
 _core.set_original_calls(
     FunctionType(_own_code, _call.__globals__, _call.__name__),
     nn.Module._call_impl,
+    in_scope,
     # The hooks of all modules, which `_call_impl` looks into.
     module._global_backward_pre_hooks,
     module._global_backward_hooks,

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from nnprof.errors import InputError
+from nnprof.lazy import consumed
 from nnprof.modules import buffers_of, looked_through, modules_of, parameters_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def run_torch(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        model(*args, **kwargs)
+        consumed(model(*args, **kwargs), keep=False)
     return int(counter.get_total_flops())
 
 

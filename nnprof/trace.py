@@ -23,6 +23,7 @@ from nnprof.errors import (
     InputError,
     NestedTraceError,
     NnprofError,
+    UnsupportedError,
 )
 from nnprof.experts import idle_expert_params
 from nnprof.modules import parameters_of
@@ -50,6 +51,13 @@ _NO_DATA_NOTE = (
     "nnprof: nothing is computed in a trace, so the tensor has no data to read. For a kernel of "
     "its own (Triton, pybind) wrap it as a custom operator with a fake kernel and add a rule with "
     "nnprof.register_rule"
+)
+
+
+_ELSEWHERE = (
+    "a thread that was started before the trace ran modules on its tensors, and what they called "
+    "could not be seen: start the thread inside, or hand it work by concurrent.futures or "
+    "multiprocessing.pool"
 )
 
 
@@ -116,12 +124,13 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._result: _core.TraceResult | None = None
         self._facts: ModelFacts | None = None
         self._tracer: _core.Tracer | None = None
+        self._thread_errors: list[NnprofError] = []
         self._started = 0.0
         self._input_bytes = 0
         self.trace_s = 0.0
 
     def __enter__(self) -> Self:
-        if _core.tracing():
+        if _core.tracing() and not _current.works_for_another:
             raise NestedTraceError(
                 "a trace is already running in this thread: a measure or trace inside another one "
                 "would count twice; end the outer one first"
@@ -143,8 +152,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
                 self.keep(self._optimizer, state.restore)
             tracer.start()
             self._undo.append(tracer.stop)
-            _current.trace = self
-            self._undo.append(_forget_current)
+            self._undo.append(_make_current(self, works_for_another=False))
         except BaseException:
             _undo_all(self._undo)
             raise
@@ -160,6 +168,11 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         tracer = self._tracer
         assert tracer is not None  # __enter__ has made it
         _undo_all(self._undo)
+        elsewhere = tracer.used_elsewhere
+        if error is None and self._thread_errors:
+            raise self._thread_errors[0]
+        if error is None and elsewhere:
+            raise UnsupportedError(_ELSEWHERE)
         if error is not None:
             place = tracer.failed_scope
             if place and not isinstance(error, NnprofError):
@@ -188,6 +201,10 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             # Before all else: what it gives back may be a gradient that the core looks at.
             self._undo.insert(0, restore)
 
+    def note_thread_error(self, error: NnprofError) -> None:
+        """What ended a thread of the program's: nobody else may hear of it."""
+        self._thread_errors.append(error)
+
     def mark_inputs(self, *values: Any, made: bool = False) -> None:
         """Tells the records which tensors, in any nesting, are the user's inputs.
 
@@ -196,8 +213,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         if self._tracer is None:
             raise InputError("the trace is not running: call mark_inputs() inside the with block")
         for tensor in _tensors(values):
-            self._tracer.mark_input(tensor, made)
-            self._input_bytes += tensor.numel() * tensor.element_size()
+            self._input_bytes += self._tracer.mark_input(tensor, made)
 
     def mark_cache(self, tensors: Iterable[torch.Tensor]) -> None:
         """Tells the records which tensors a language model goes on with; after the trace, too."""
@@ -257,16 +273,39 @@ def _stored(result: _core.TraceResult) -> Any:
 # So that all that is made of a trace (tables, memory, times) goes to other processes, too.
 copyreg.pickle(_core.TraceResult, _stored)
 
-_current = threading.local()
+
+class _Current(threading.local):
+    trace: trace | None = None
+    #: It was started in another thread, which handed it on.
+    works_for_another = False
+
+
+_current = _Current()
 
 
 def current_trace() -> trace | None:
     """The trace that is running in this thread."""
-    return getattr(_current, "trace", None)
+    return _current.trace
 
 
-def _forget_current() -> None:
-    _current.trace = None
+def _make_current(running: trace | None, *, works_for_another: bool) -> Undo:
+    before = _current.trace, _current.works_for_another
+
+    def undo() -> None:
+        _current.trace, _current.works_for_another = before
+
+    _current.trace, _current.works_for_another = running, works_for_another
+    return undo
+
+
+@contextmanager
+def worked_for(running: trace | None) -> Iterator[None]:
+    """This thread works for a trace that another one has started."""
+    undo = _make_current(running, works_for_another=True)
+    try:
+        yield
+    finally:
+        undo()
 
 
 @contextmanager

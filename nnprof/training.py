@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint as checkpointing
-from torch.utils._pytree import tree_leaves
 
+from nnprof import stepping
 from nnprof.errors import InputError
+from nnprof.lazy import consumed
 from nnprof.modules import named_modules
-from nnprof.optimizers import NamedOptimizer, named_optimizer, with_state
+from nnprof.optimizers import NamedOptimizer, named_optimizer
+from nnprof.outputs import tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,33 +40,57 @@ class Training:
     loss: Callable[[Any], Tensor] | None = None
     optimizer: NamedOptimizer | torch.optim.Optimizer | None = None
     checkpoint: Sequence[str] = ()
+    #: Gradients are differentiated again: the backward makes their graph.
+    gradient_graph: bool = False
 
-    @contextmanager
-    def around(self, running: trace, model: Callable[..., Any]) -> Iterator[None]:
-        """Before and around the forward: the optimizer's state is there, modules checkpoint.
+    def run(self, running: trace, model: Callable[..., Any], forward: Callable[[], Any]) -> Any:
+        """The forward, the backward of its loss, the optimizer's step; returns the output.
 
-        The state is that of any step but the first one, which makes it.
+        The optimizer's state is that of any step but the first one, which makes it. Raises
+        InputError where the loss is no scalar, or nothing in it needs a gradient, and
+        GradientGraphWantedError where `gradient_graph` is to be on.
         """
         with torch.enable_grad(), checkpointed(model, self.checkpoint):
-            if isinstance(self.optimizer, NamedOptimizer):
-                self.optimizer.make_state(running)
-            elif self.optimizer is not None:
-                with_state(self.optimizer, running)
-            yield
+            optimizer = self.optimizer
+            if isinstance(optimizer, torch.optim.Optimizer):
+                return self._run_with(optimizer, running, forward)
+            if optimizer is not None:
+                optimizer.make_state(running)
+            output = forward()
+            self._backward(output)
+            if optimizer is not None:
+                optimizer.step(running)
+            return output
 
-    def finish(self, running: trace, output: Any) -> None:
-        """Runs the backward of the loss, then the optimizer's step.
+    def _run_with(
+        self, optimizer: torch.optim.Optimizer, running: trace, forward: Callable[[], Any]
+    ) -> Any:
+        def closure() -> Tensor:
+            optimizer.zero_grad()
+            with torch.enable_grad():
+                return self._backward(forward())
 
-        Raises InputError where the loss is no scalar, or nothing in it needs a gradient.
-        """
-        loss = default_loss(output) if self.loss is None else self.loss(output)
+        def whole_step() -> Any:
+            output = None
+            if not stepping.calls_closure_first(optimizer):
+                output = forward()
+                self._backward(output)
+            stepping.step(optimizer, closure)
+            return output
+
+        stepping.make_state(optimizer, running, whole_step, graph=self.gradient_graph)
+        return whole_step()
+
+    def _backward(self, output: Any) -> Tensor:
+        given = output if self.loss is not None else consumed(output, keep=True)
+        loss = (self.loss or default_loss)(given)
+        del given
         _check_loss(loss)
-        loss.backward()  # type: ignore[no-untyped-call]
-        del loss
-        if isinstance(self.optimizer, NamedOptimizer):
-            self.optimizer.step(running)
-        elif self.optimizer is not None:
-            self.optimizer.step()
+        with warnings.catch_warnings():
+            # The cycle that it makes goes with the gradients, which the trace gives back.
+            warnings.filterwarnings("ignore", "Using backward.. with create_graph=True")
+            loss.backward(create_graph=self.gradient_graph)  # type: ignore[no-untyped-call]
+        return loss.detach()
 
 
 def training_of(
@@ -82,13 +109,13 @@ def training_of(
     if loss is not None and not callable(loss):
         raise InputError(f"loss= must be a function of the output, got {type(loss).__name__}")
     patterns = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or ())
-    stepping = named_optimizer(optimizer, model) if isinstance(optimizer, str) else optimizer
-    if stepping is not None and not isinstance(stepping, (NamedOptimizer, torch.optim.Optimizer)):
+    chosen = named_optimizer(optimizer, model) if isinstance(optimizer, str) else optimizer
+    if chosen is not None and not isinstance(chosen, (NamedOptimizer, torch.optim.Optimizer)):
         raise InputError(
             "optimizer= must be a name such as 'adamw' or a torch.optim.Optimizer, got "
-            f"{type(stepping).__name__}"
+            f"{type(chosen).__name__}"
         )
-    return Training(loss, stepping, patterns)
+    return Training(loss, chosen, patterns)
 
 
 def default_loss(output: Any) -> Tensor:
@@ -96,8 +123,7 @@ def default_loss(output: Any) -> Tensor:
     own = output.get("loss") if isinstance(output, Mapping) else getattr(output, "loss", None)
     if isinstance(own, Tensor):
         return own
-    values = dict(output) if isinstance(output, Mapping) else output
-    floating = [leaf for leaf in tree_leaves(values) if _is_floating(leaf)]
+    floating = [leaf for leaf in tensors_in(output) if leaf.is_floating_point()]
     if not floating:
         raise InputError(
             f"the output ({type(output).__name__}) has no tensor to make a loss of: pass loss=, a "
@@ -107,10 +133,6 @@ def default_loss(output: Any) -> Tensor:
     if not found:
         raise InputError(_NO_GRADIENT.format(what="output"))
     return torch.stack([leaf.sum() for leaf in found]).sum() if len(found) > 1 else found[0].sum()
-
-
-def _is_floating(leaf: Any) -> bool:
-    return isinstance(leaf, Tensor) and leaf.is_floating_point()
 
 
 def _check_loss(loss: Any) -> None:

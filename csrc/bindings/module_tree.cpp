@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/python_variable.h>
 
+#include "bindings/wrappers.h"
 #include "core/errors.h"
 
 namespace py = pybind11;
@@ -318,14 +319,15 @@ PyObject* ModuleTree::value_before(const ContainerState& state, PyObject* key,
   return trace_->is_own(THPVariable_Unpack(now)) ? remembered : now;
 }
 
-uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
+uint32_t ModuleTree::parameter_number(PyObject* object) {
+  const at::Tensor& parameter = THPVariable_Unpack(object);
   Session& session = *trace_->session();
   const auto [entry, made] = parameter_numbers_.emplace(
       parameter.unsafeGetTensorImpl(), static_cast<uint32_t>(session.parameters.size()));
   if (!made) return entry->second;
-  trace_->set_role(parameter, Role::parameter);
+  if (holds_others(parameter)) held_by_.emplace(entry->second, held_tensors(object));
   const int64_t elements = parameter.numel();
-  const Count bytes = Count(elements) * parameter.element_size();
+  const Count bytes = note_storages(object, Role::parameter, parameter_storage_bytes_);
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   ParameterState state{
       parameter,           parameter.grad(),         {}, geometry_.size(), 0, 0, parameter.dtype(),
@@ -338,18 +340,38 @@ uint32_t ModuleTree::parameter_number(const at::Tensor& parameter) {
     geometry_.insert(geometry_.end(), parameter.strides().begin(), parameter.strides().end());
   }
   parameters_.push_back(std::move(state));
-  note_storage(parameter, parameter_storage_bytes_);
   totals_.parameters += elements;
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
   return entry->second;
 }
 
-void ModuleTree::note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes) {
-  if (!tensor.has_storage()) return;
+Count ModuleTree::note_storages(PyObject* object, Role role, std::vector<int64_t>& bytes) {
+  Count sum = 0;
+  const auto note = [&](const at::Tensor& tensor) {
+    trace_->set_role(tensor, role);
+    sum += Count(tensor.numel()) * tensor.element_size();
+    return note_storage(tensor, bytes);
+  };
+  const at::Tensor& tensor = THPVariable_Unpack(object);
+  if (holds_others(tensor)) {
+    // Two wrappers may hold the same tensors.
+    for (const at::Tensor& held : held_tensors(object)) {
+      const Count before = sum;
+      if (!note(held)) sum = before;
+    }
+  } else {
+    note(tensor);
+  }
+  return sum;
+}
+
+bool ModuleTree::note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes) {
+  if (!tensor.has_storage()) return true;
   const c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
-  if (!storages_seen_.insert(tensor.storage().unsafeGetStorageImpl()).second) return;
+  if (!storages_seen_.insert(tensor.storage().unsafeGetStorageImpl()).second) return false;
   bytes.push_back(static_cast<int64_t>(storage->nbytes()));
+  return true;
 }
 
 void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
@@ -365,7 +387,7 @@ void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
                 session.module_path(module) +
                 "' has no shape yet (a lazy module): run the model once, then measure it");
     }
-    const uint32_t number = parameter_number(THPVariable_Unpack(value));
+    const uint32_t number = parameter_number(value);
     session.modules[static_cast<size_t>(module)].parameters.push_back(number);
   }
 }
@@ -377,11 +399,9 @@ void ModuleTree::add_buffers(py::handle buffers) {
     if (value == Py_None || !THPVariable_Check(value)) continue;
     const at::Tensor& buffer = THPVariable_Unpack(value);
     if (!buffers_seen_.insert(buffer.unsafeGetTensorImpl()).second) continue;
-    trace_->set_role(buffer, Role::buffer);
     if (!buffer_device_ || buffer_device_->is_meta()) buffer_device_ = buffer.device();
-    note_storage(buffer, buffer_storage_bytes_);
     totals_.buffers += buffer.numel();
-    totals_.buffer_bytes += Count(buffer.numel()) * buffer.element_size();
+    totals_.buffer_bytes += note_storages(value, Role::buffer, buffer_storage_bytes_);
   }
 }
 
@@ -396,8 +416,15 @@ std::optional<at::Device> ModuleTree::device() const {
 
 std::vector<int64_t> ModuleTree::parameter_storages() const {
   std::vector<int64_t> storages;
-  for (const ParameterState& state : parameters_) {
-    storages.push_back(trace_->number_of_external(state.tensor));
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    int64_t number = trace_->number_of_external(parameters_[i].tensor);
+    const auto wrapper = held_by_.find(i);
+    if (wrapper != held_by_.end()) {
+      for (const at::Tensor& held : wrapper->second) {
+        number = std::max(number, trace_->number_of_external(held));
+      }
+    }
+    storages.push_back(number);
   }
   return storages;
 }

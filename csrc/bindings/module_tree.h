@@ -96,8 +96,12 @@ class ModuleTree {
   void restore_parameter(const ParameterState& state) const;
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
-  uint32_t parameter_number(const at::Tensor& parameter);
-  void note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes);
+  uint32_t parameter_number(PyObject* parameter);
+  // Takes the storages of a parameter or buffer for what `role` says; returns their bytes. A
+  // wrapper has none itself: those of the tensors in it.
+  Count note_storages(PyObject* tensor, Role role, std::vector<int64_t>& bytes);
+  // True where it was not met before.
+  bool note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes);
 
   std::shared_ptr<Trace> trace_;
   ska::flat_hash_map<PyObject*, int32_t> numbers_;
@@ -120,6 +124,7 @@ class ModuleTree {
   };
   std::vector<Block> blocks_;
   std::vector<ParameterState> parameters_;
+  ska::flat_hash_map<size_t, std::vector<at::Tensor>> held_by_;  // parameters that are wrappers
   std::vector<int64_t> geometry_;
   Totals totals_;
   ska::flat_hash_set<c10::StorageImpl*> storages_seen_;

@@ -6,6 +6,7 @@
 
 #include "bindings/bindings.h"
 #include "bindings/tracer.h"
+#include "dispatch/elsewhere.h"
 #include "dispatch/torch_compat.h"
 
 namespace py = pybind11;
@@ -18,6 +19,7 @@ struct OriginalCalls {
   PyObject* call = nullptr;       // nn.Module.__call__ as torch wrote it
   PyObject* call_impl = nullptr;  // nn.Module._call_impl
   std::vector<PyObject*> global_hooks;
+  PyObject* in_scope = nullptr;  // what runs a generator in the scope of its module
 };
 OriginalCalls original;
 
@@ -102,28 +104,98 @@ void note_sequence(const Tracer& tracer, Session& session) {
   if (tracer.trace().options().backward) session.note_sequence(at::sequence_number::peek());
 }
 
-PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
+// A scope to come back to, by code of a module that runs after its call has returned.
+class LeftScope {
+ public:
+  LeftScope(std::shared_ptr<Session> session, uint32_t scope)
+      : session_(std::move(session)), scope_(scope) {}
+
+  // Returns the scope around, for return_to(); None where the trace has ended, or is another one.
+  std::optional<uint32_t> enter() const { return go_to(scope_); }
+  void return_to(uint32_t around) const { go_to(around); }
+
+ private:
+  std::optional<uint32_t> go_to(uint32_t scope) const {
+    Tracer* tracer = Tracer::current();
+    if (tracer == nullptr || tracer->trace().session() != session_) return std::nullopt;
+    const Turn turn(tracer->trace());
+    const uint32_t around = session_->current_scope();
+    session_->return_to_scope(scope);
+    note_sequence(*tracer, *session_);
+    return around;
+  }
+
+  std::shared_ptr<Session> session_;
+  uint32_t scope_;
+};
+
+// Has a module returned something that goes on running when its items are asked for?
+bool is_lazy(PyObject* result) {
+  return PyIter_Check(result) || PyCoro_CheckExact(result) || PyAsyncGen_CheckExact(result);
+}
+
+PyObject* in_scope(const Tracer& tracer, PyObject* lazy, uint32_t scope) {
+  const auto given = py::reinterpret_steal<py::object>(lazy);
+  return py::handle(original.in_scope)(given, LeftScope(tracer.trace().session(), scope))
+      .release()
+      .ptr();
+}
+
+struct Entered {
+  uint32_t around;
+  uint32_t scope;
+  bool again;  // a checkpoint runs it
+};
+
+Entered enter(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
+  const Turn turn(tracer.trace());
   Session& session = *tracer.trace().session();
   const uint32_t around = session.current_scope();
   const uint32_t scope = session.enter_scope(tracer.module_number(self));
   note_sequence(tracer, session);
-  const bool again = session.in_backward();  // a checkpoint runs it
+  const bool again = session.in_backward();
   if (!again && session.scope(scope).calls == 1) {
     add_shapes(positional, session.scope(scope).input_shapes);
     add_shapes(keywords, session.scope(scope).input_shapes);
   }
-  const auto function = py::reinterpret_borrow<py::object>(callee(self));
-  PyObject* result = call(function.ptr(), self, positional, keywords);
+  return {around, scope, again};
+}
+
+void leave(Tracer& tracer, const Entered& entered, PyObject* result) {
+  const Turn turn(tracer.trace());
+  Session& session = *tracer.trace().session();
   if (result == nullptr) {
     tracer.note_failure();
-  } else if (!again) {
+  } else if (!entered.again) {
     FlatShapes shapes;
     add_shapes(result, shapes);
-    session.module_returned(scope, shapes);
+    session.module_returned(entered.scope, shapes);
   }
-  session.return_to_scope(around);
+  session.return_to_scope(entered.around);
   note_sequence(tracer, session);
-  return result;
+}
+
+PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
+  const Entered entered = enter(tracer, self, positional, keywords);
+  const auto function = py::reinterpret_borrow<py::object>(callee(self));
+  PyObject* result = call(function.ptr(), self, positional, keywords);
+  // In a thread of the program's the trace may be over by now.
+  if (Tracer::current() != &tracer) return result;
+  leave(tracer, entered, result);
+  return result != nullptr && is_lazy(result) ? in_scope(tracer, result, entered.scope) : result;
+}
+
+// Some other thread's trace runs, or this would not be called.
+void note_arguments_elsewhere(PyObject* positional, PyObject* keywords) {
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(positional); ++i) {
+    PyObject* value = PyTuple_GET_ITEM(positional, i);
+    if (THPVariable_Check(value)) note_elsewhere(THPVariable_Unpack(value));
+  }
+  Py_ssize_t position = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  while (PyDict_Next(keywords, &position, &key, &value)) {
+    if (THPVariable_Check(value)) note_elsewhere(THPVariable_Unpack(value));
+  }
 }
 
 PyObject* scoped_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
@@ -133,6 +205,7 @@ PyObject* scoped_call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
   }
   try {
     Tracer* tracer = Tracer::current();
+    if (tracer == nullptr) note_arguments_elsewhere(arguments[1], arguments[2]);
     if (tracer == nullptr || !tracer->trace().options().recording) {
       return call(original.call, arguments[0], arguments[1], arguments[2]);
     }
@@ -156,12 +229,17 @@ PyMethodDef scoped_call_definition = {
 void bind_scopes(py::module_& m) {
   m.attr("scoped_call") =
       py::reinterpret_steal<py::object>(PyCFunction_New(&scoped_call_definition, nullptr));
-  m.def("set_original_calls", [](py::object call, py::object call_impl, const py::args& hooks) {
-    original.call = call.release().ptr();
-    original.call_impl = call_impl.release().ptr();
-    for (py::handle global_hooks : hooks)
-      original.global_hooks.push_back(global_hooks.inc_ref().ptr());
-  });
+  py::class_<LeftScope>(m, "LeftScope")
+      .def("enter", &LeftScope::enter)
+      .def("return_to", &LeftScope::return_to);
+  m.def("set_original_calls",
+        [](py::object call, py::object call_impl, py::object in_scope, const py::args& hooks) {
+          original.call = call.release().ptr();
+          original.call_impl = call_impl.release().ptr();
+          original.in_scope = in_scope.release().ptr();
+          for (py::handle global_hooks : hooks)
+            original.global_hooks.push_back(global_hooks.inc_ref().ptr());
+        });
 }
 
 }  // namespace nnprof

@@ -7,7 +7,10 @@
 #include "bindings/bindings.h"
 #include "bindings/count_caster.h"
 #include "bindings/tracer.h"
+#include "bindings/wrappers.h"
 #include "core/errors.h"
+#include "dispatch/carried.h"
+#include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
 #include "dispatch/optimizer_step.h"
 
@@ -75,10 +78,34 @@ void Tracer::mark_input(const at::Tensor& input, bool made) {
 
 namespace {
 
-Session& current_session() {
+Trace& running_trace() {
   Trace* trace = current_trace();
   if (trace == nullptr) raise(ErrorKind::bad_value, "no trace is running in this thread");
-  return *trace->session();
+  return *trace;
+}
+
+// The trace of this thread, in turn.
+class InTrace {
+ public:
+  InTrace() : trace_(running_trace()), turn_(trace_) {}
+  Trace* operator->() const { return &trace_; }
+  Trace& operator*() const { return trace_; }
+
+ private:
+  Trace& trace_;
+  const Turn turn_;
+};
+
+void wait_without_python(std::mutex& mutex) {
+  if (PyGILState_Check() == 0) return mutex.lock();
+  const py::gil_scoped_release released;
+  mutex.lock();
+}
+
+void bind_carried(py::module_& m) {
+  set_wait_for_lock(&wait_without_python);
+  py::class_<Carried>(m, "Carried").def(py::init()).def("enter", &Carried::enter);
+  py::class_<Carried::Work>(m, "CarriedWork").def("leave", &Carried::Work::leave);
 }
 
 PyObject* fake_tensor_type = nullptr;
@@ -87,6 +114,17 @@ bool is_instance_of_fake(const at::Tensor& tensor) {
   const py::gil_scoped_acquire gil;
   const auto object = py::reinterpret_steal<py::object>(THPVariable_Wrap(tensor));
   return PyObject_IsInstance(object.ptr(), fake_tensor_type) == 1;
+}
+
+// Returns the bytes that it holds.
+int64_t mark_input(Tracer& tracer, py::handle value, bool made) {
+  tracer.mark_input(THPVariable_Unpack(value.ptr()), made);
+  int64_t bytes = 0;
+  for (const at::Tensor& tensor : held_tensors(value)) {
+    tracer.trace().set_role(tensor, Role::input);
+    bytes += tensor.numel() * static_cast<int64_t>(tensor.element_size());
+  }
+  return bytes;
 }
 
 // Python answers what the program asks. It may raise, as code of the caller's own.
@@ -133,8 +171,7 @@ OptimizerStep make_optimizer_step(const std::string& optimizer, const std::strin
   const auto momentum = settings.find("momentum");
   if (momentum != settings.end()) chosen.momentum = momentum->second;
   chosen.nesterov = settings.count("nesterov") != 0;
-  Trace* trace = current_trace();
-  if (trace == nullptr) raise(ErrorKind::bad_value, "no trace is running in this thread");
+  const InTrace trace;
   return {kinds.at(optimizer), implementations.at(implementation), parameters, chosen, *trace};
 }
 
@@ -142,12 +179,13 @@ void bind_optimizer_step(py::module_& m) {
   py::class_<OptimizerStep>(m, "OptimizerStep")
       .def(py::init(&make_optimizer_step), py::arg("optimizer"), py::arg("implementation"),
            py::arg("parameters"), py::arg("settings"))
-      .def("step", [](OptimizerStep& self) { self.step(*current_trace()); });
+      .def("step", [](OptimizerStep& self) { self.step(*InTrace()); });
 }
 
 }  // namespace
 
 void bind_trace(py::module_& m) {
+  bind_carried(m);
   bind_optimizer_step(m);
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
@@ -178,7 +216,7 @@ void bind_trace(py::module_& m) {
            [](const Tracer& self, const py::args& bases) {
              return self.modules().types_derived_from(bases);
            })
-      .def("mark_input", &Tracer::mark_input)
+      .def("mark_input", &mark_input)
       .def("mark_cache",
            [](Tracer& self, const at::Tensor& tensor) { self.trace().mark_cache(tensor); })
       .def("on_question",
@@ -197,6 +235,9 @@ void bind_trace(py::module_& m) {
       .def_property_readonly(
           "guessing_modules",
           [](const Tracer& self) { return self.trace().session()->guessing_modules; })
+      .def_property_readonly(
+          "used_elsewhere",
+          [](const Tracer& self) { return was_elsewhere(*self.trace().session()); })
       .def_property_readonly("failed_scope", [](const Tracer& self) { return self.failed_scope(); })
       .def_property_readonly("facts", [](const Tracer& self) {
         const ModuleTree& tree = self.modules();
@@ -215,20 +256,28 @@ void bind_trace(py::module_& m) {
   });
   // Python's own setter wants a gradient on the parameter's device.
   m.def("assign_gradient", [](const at::Tensor& leaf, const std::optional<at::Tensor>& gradient) {
-    return current_trace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
+    return InTrace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
   });
-  m.def("shadow", [](const at::Tensor& tensor) { return current_trace()->shadow(tensor); });
+  // For the engine, which wants nothing real: what is computed from it is not.
+  m.def("shadow", [](const at::Tensor& tensor) {
+    const InTrace trace;
+    at::Tensor shadow = trace->shadow(tensor);
+    if (!shadow.is_same(tensor)) trace->lose_values(shadow, Values::unknown);
+    return shadow;
+  });
   m.def("shadow_for_transform",
-        [](const at::Tensor& tensor) { return current_trace()->shadow_for_transform(tensor); });
-  m.def("assume", [](const std::string& text) { current_session().assume(text); });
+        [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });
+  m.def("assume", [](const std::string& text) { InTrace()->session()->assume(text); });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });
   m.def("enter_backward",
-        [](bool create_graph) { current_session().enter_backward(create_graph); });
-  m.def("leave_backward", [] { current_session().leave_backward(); });
-  m.def("enter_optimizer", [] { current_session().enter_optimizer(); });
-  m.def("leave_optimizer", [] { current_session().leave_optimizer(); });
+        [](bool create_graph) { return InTrace()->session()->enter_backward(create_graph); });
+  m.def("enter_closure", [] { return InTrace()->session()->enter_closure(); });
+  m.def("stage_depth", [] { return InTrace()->session()->stage_depth(); });
+  m.def("leave_stage", [](size_t around) { InTrace()->session()->leave_stage(around); });
+  m.def("enter_optimizer", [] { InTrace()->session()->enter_optimizer(); });
+  m.def("leave_optimizer", [] { InTrace()->session()->leave_optimizer(); });
   m.def("set_device_needs_no_init",
         [](bool needless) { torch::utils::set_requires_device_init(at::kCUDA, !needless); });
 }

@@ -19,7 +19,7 @@ Session::Session() : scopes_(1) { scopes_[0].calls = 1; }
 
 uint32_t Session::enter_scope(int32_t module) {
   // What a checkpoint runs again in the backward pass is the call that it ran before.
-  if (in_backward() && current_scope_ == backwards_.back().scope) {
+  if (in_backward() && current_scope_ == stages_.back().scope) {
     for (uint32_t scope = 0; scope < scopes_.size(); ++scope) {
       if (scopes_[scope].module == module) return current_scope_ = scope;
     }
@@ -33,25 +33,48 @@ uint32_t Session::enter_scope(int32_t module) {
   return current_scope_;
 }
 
-void Session::enter_backward(bool create_graph) {
-  // An autograd.grad() inside of a forward is part of that forward.
-  const bool inside_forward =
-      backwards_.empty() ? current_scope_ != 0 : backwards_.back().phase == Phase::forward;
-  backwards_.push_back(
-      {create_graph, current_scope_, inside_forward ? Phase::forward : Phase::backward});
+bool Session::inside_forward() const {
+  if (stages_.empty()) return current_scope_ != 0;
+  const Stage& around = stages_.back();
+  if (around.kind == Stage::engine) return around.phase == Phase::forward;
+  return current_scope_ != around.scope;
+}
+
+// An autograd.grad() inside of a forward is part of that forward.
+size_t Session::enter_backward(bool create_graph) {
+  const Phase phase = inside_forward() ? Phase::forward : Phase::backward;
+  stages_.push_back({Stage::engine, phase, current_scope_, create_graph});
+  return stages_.size() - 1;
+}
+
+size_t Session::enter_optimizer() {
+  const Phase phase = inside_forward() ? Phase::forward : Phase::optimizer;
+  stages_.push_back({Stage::optimizer, phase, current_scope_, false});
+  return stages_.size() - 1;
+}
+
+size_t Session::enter_closure() {
+  stages_.push_back({Stage::closure, Phase::forward, current_scope_, false});
+  return stages_.size() - 1;
+}
+
+void Session::leave_optimizer() {
+  const auto last = std::find_if(stages_.rbegin(), stages_.rend(),
+                                 [](const Stage& stage) { return stage.kind == Stage::optimizer; });
+  if (last != stages_.rend()) leave_stage(static_cast<size_t>(stages_.rend() - last) - 1);
 }
 
 Place Session::place(int64_t node_scope, bool grad_enabled) const {
-  if (backwards_.empty()) {
-    // The closure that some optimizers are given calls the model again.
-    return {current_scope_ == 0 ? phase_ : Phase::forward, current_scope_, false};
+  if (stages_.empty()) return {Phase::forward, current_scope_, false};
+  const Stage& stage = stages_.back();
+  const bool in_module = current_scope_ != stage.scope;
+  if (stage.kind != Stage::engine) {
+    return {in_module ? Phase::forward : stage.phase, current_scope_, false};
   }
-  const Backward& backward = backwards_.back();
-  const bool in_module = current_scope_ != backward.scope;
   const bool recomputed =
-      backward.phase == Phase::backward && (in_module || (grad_enabled && !backward.create_graph));
+      stage.phase == Phase::backward && (in_module || (grad_enabled && !stage.create_graph));
   const bool of_node = !in_module && node_scope >= 0;
-  return {backward.phase, of_node ? static_cast<uint32_t>(node_scope) : current_scope_, recomputed};
+  return {stage.phase, of_node ? static_cast<uint32_t>(node_scope) : current_scope_, recomputed};
 }
 
 void Session::note_sequence(uint64_t next_number) {
@@ -63,11 +86,34 @@ void Session::note_sequence(uint64_t next_number) {
   sequences_.push_back({next_number, current_scope_});
 }
 
-uint32_t Session::scope_of_sequence(uint64_t number) const {
+// Each thread has numbers of its own.
+uint32_t Session::scope_of_sequence(uint64_t number, uint64_t thread) const {
+  const auto waiting = thread == thread_ ? waiting_.end() : waiting_.find(thread);
+  const std::vector<SequenceStart>& starts =
+      waiting == waiting_.end() ? sequences_ : waiting->second.sequences;
   const auto after = std::upper_bound(
-      sequences_.begin(), sequences_.end(), number,
+      starts.begin(), starts.end(), number,
       [](uint64_t wanted, const SequenceStart& start) { return wanted < start.number; });
-  return after == sequences_.begin() ? 0 : std::prev(after)->scope;
+  return after == starts.begin() ? 0 : std::prev(after)->scope;
+}
+
+void Session::go_on_in(uint64_t thread) {
+  if (thread == thread_) return;
+  if (thread_ != 0) {
+    waiting_[thread_] = {current_scope_, std::move(stages_), std::move(sequences_)};
+    Waiting& own = waiting_[thread];
+    current_scope_ = own.scope;
+    stages_ = std::move(own.stages);
+    sequences_ = std::move(own.sequences);
+  }
+  thread_ = thread;
+}
+
+Session::Whereabouts Session::whereabouts() const { return {current_scope_, stages_}; }
+
+void Session::go_to(const Whereabouts& where) {
+  current_scope_ = where.scope;
+  stages_ = where.stages;
 }
 
 void Session::module_returned(uint32_t scope, const FlatShapes& output_shapes) {
@@ -116,13 +162,17 @@ uint32_t Session::new_storage(int64_t bytes, Role role, const Place& place, bool
 void Session::storage_freed(uint32_t storage) {
   if (closed_) return;
   const std::lock_guard<std::mutex> lock(events_mutex_);
-  events_.push_back({storage, static_cast<uint32_t>(records_.size()), 0, recording});
+  events_.push_back({storage, record_count_.load(std::memory_order_relaxed), 0, recording});
 }
 
 void Session::storage_resized(uint32_t storage, int64_t bytes) {
   const std::lock_guard<std::mutex> lock(events_mutex_);
   storages_[storage].bytes = bytes;
   events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes, recording});
+}
+
+void Session::add_saved_bytes(size_t records, Count bytes) {
+  if (records < records_.size()) records_.back().saved_bytes += bytes;
 }
 
 void Session::record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
@@ -139,6 +189,7 @@ void Session::record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> t
   touched_storages_.insert(touched_storages_.end(), touched_storages.begin(),
                            touched_storages.end());
   records_.push_back(record);
+  record_count_.store(static_cast<uint32_t>(records_.size()), std::memory_order_relaxed);
 }
 
 }  // namespace nnprof

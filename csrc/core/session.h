@@ -4,6 +4,7 @@
 
 #include <c10/util/flat_hash_map.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <map>
@@ -77,6 +78,15 @@ struct ModuleCall {
 };
 
 class Session {
+ private:
+  struct Stage {
+    enum Kind : uint8_t { engine, optimizer, closure };
+    Kind kind = engine;
+    Phase phase = Phase::forward;
+    uint32_t scope = 0;  // that it was started in
+    bool create_graph = false;
+  };
+
  public:
   Session();
 
@@ -87,19 +97,37 @@ class Session {
   void return_to_scope(uint32_t scope) { current_scope_ = scope; }
   uint32_t current_scope() const { return current_scope_; }
 
+  // Threads of the program take turns. What each is in the middle of is its own: goes on where
+  // `thread` was when it was last in turn.
+  void go_on_in(uint64_t thread);
+  // Where the thread in turn is: for another one that works for it, to start from there.
+  struct Whereabouts {
+    uint32_t scope = 0;
+    std::vector<Stage> stages;
+  };
+  Whereabouts whereabouts() const;
+  void go_to(const Whereabouts& where);
+
+  // What runs inside of what: a backward has optimizers step in its hooks, a step has a closure
+  // that runs forward and backward again. Each returns how many there were around it, which
+  // leave_stage() takes.
+  //
   // While the autograd engine runs. In `create_graph` mode its own calls record a graph, too.
-  void enter_backward(bool create_graph);
-  void leave_backward() { backwards_.pop_back(); }
-  bool in_backward() const { return !backwards_.empty(); }
-  Phase phase() const { return backwards_.empty() ? phase_ : backwards_.back().phase; }
-  void enter_optimizer() { phase_ = Phase::optimizer; }
-  void leave_optimizer() { phase_ = Phase::forward; }
+  size_t enter_backward(bool create_graph);
+  size_t enter_optimizer();
+  size_t enter_closure();
+  size_t stage_depth() const { return stages_.size(); }
+  void leave_stage(size_t around) { stages_.resize(std::min(around, stages_.size())); }
+  // Of the optimizer that steps; whatever it left open goes with it.
+  void leave_optimizer();
+  bool in_backward() const { return !stages_.empty() && stages_.back().kind == Stage::engine; }
+  Phase phase() const { return stages_.empty() ? Phase::forward : stages_.back().phase; }
   // Where a call belongs that is made now. `node_scope` is that of the gradient function that is
   // running, -1 when none is.
   Place place(int64_t node_scope, bool grad_enabled) const;
   // Autograd numbers its functions as they are made: notes in which scope the next ones are.
   void note_sequence(uint64_t next_number);
-  uint32_t scope_of_sequence(uint64_t number) const;
+  uint32_t scope_of_sequence(uint64_t number, uint64_t thread) const;
   Scope& scope(uint32_t index) { return scopes_[index]; }
   const std::vector<Scope>& scopes() const { return scopes_; }
   void module_returned(uint32_t scope, const FlatShapes& output_shapes);
@@ -119,6 +147,8 @@ class Session {
   const std::vector<StorageInfo>& storages() const { return storages_; }
   const std::vector<StorageEvent>& storage_events() const { return events_; }
 
+  // The last call after the first `records` ones keeps so many bytes more for the backward.
+  void add_saved_bytes(size_t records, Count bytes);
   void record(c10::ArrayRef<int64_t> signature, c10::ArrayRef<uint32_t> touched_storages,
               const CallState& state, const Place& place, Count saved_bytes);
   const std::vector<OpRecord>& records() const { return records_; }
@@ -163,17 +193,22 @@ class Session {
   std::vector<StorageEvent> events_;
   std::atomic<bool> closed_ = false;
   std::mutex events_mutex_;  // any thread may free a tensor
-  struct Backward {
-    bool create_graph;
-    uint32_t scope;  // that it was started in
-    Phase phase;
-  };
-  std::vector<Backward> backwards_;  // one runs inside another
-  Phase phase_ = Phase::forward;
+  std::atomic<uint32_t> record_count_ = 0;
   struct SequenceStart {
     uint64_t number;
     uint32_t scope;
   };
+  // Of a thread that is not in turn.
+  struct Waiting {
+    uint32_t scope = 0;
+    std::vector<Stage> stages;
+    std::vector<SequenceStart> sequences;
+  };
+  uint64_t thread_ = 0;  // in turn
+  std::map<uint64_t, Waiting> waiting_;
+  // Is what starts now a part of a module's forward?
+  bool inside_forward() const;
+  std::vector<Stage> stages_;             // the innermost one last
   std::vector<SequenceStart> sequences_;  // by number
   std::map<std::string, int64_t> assumptions_;
 };

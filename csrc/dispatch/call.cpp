@@ -60,16 +60,16 @@ class ShadowedArguments {
     }
   }
 
-  // The program gets its own tensor where the operator hands one back.
-  void give_back(Stack& stack, size_t returns) const {
-    for (size_t i = stack.size() - returns; i < stack.size(); ++i) {
-      if (!stack[i].isTensor()) continue;
-      for (const auto& [shadow, original] : shadows_) {
-        if (stack[i].toTensor().is_same(shadow)) {
-          stack[i] = original;
-          break;
+  // The program's own tensors again, where the last `count` values on the stack are their shadows.
+  void give_back(Stack& stack, size_t count) const {
+    if (shadows_.empty()) return;
+    for (size_t i = stack.size() - count; i < stack.size(); ++i) {
+      map_tensors(stack[i], [&](const at::Tensor& tensor) {
+        for (const auto& [shadow, original] : shadows_) {
+          if (tensor.is_same(shadow)) return original;
         }
-      }
+        return tensor;
+      });
     }
   }
 
@@ -94,6 +94,17 @@ bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Tr
     });
   }
   return belongs;
+}
+
+// Autograd sees the shadow of a leaf, which is none.
+void check_written_leaves(const Operator& op, const c10::IValue* arguments) {
+  for (int i : op.written) {
+    for_each_tensor(arguments[i], [](const at::Tensor& tensor) {
+      const bool stood_for = !tensor.is_meta() && !is_wrapper(tensor);
+      TORCH_CHECK(!stood_for || !tensor.is_leaf() || !tensor.requires_grad(),
+                  "a leaf Variable that requires grad is being used in an in-place operation.");
+    });
+  }
 }
 
 void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs, Count saved_bytes,
@@ -258,6 +269,7 @@ class Call {
   // A factory that a check on devices looks at makes nothing real beside shape-only tensors. Nor
   // does one that a FakeTensor's operator calls, to see its sizes.
   bool stays_on_meta() {
+    if (running_composite.shape_only) return true;
     const bool asked = running_composite.same_device ||
                        c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Meta);
     return asked && std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
@@ -371,7 +383,7 @@ class Call {
     }
     const auto kernel = [&](Stack& stack) { run_kernel(stack, originals); };
     if (in_graph_) {
-      check_written_leaves(originals);
+      check_written_leaves(op_, originals.data());
       saved_bytes_ = run_in_graph(op_, stack_, kernel);
     } else {
       kernel(stack_);
@@ -406,16 +418,6 @@ class Call {
       if (op_.return_aliases[i] >= 0) continue;
       for_each_tensor(outputs[i], [&](const at::Tensor& output) {
         if (output.is_meta()) trace_.adopt(output, values_of_outputs());
-      });
-    }
-  }
-
-  // Autograd sees the shadow of a leaf, which is none.
-  void check_written_leaves(const Stack& originals) {
-    for (int i : op_.written) {
-      for_each_tensor(originals[static_cast<size_t>(i)], [](const at::Tensor& tensor) {
-        TORCH_CHECK(tensor.is_meta() || !tensor.is_leaf() || !tensor.requires_grad(),
-                    "a leaf Variable that requires grad is being used in an in-place operation.");
       });
     }
   }
@@ -650,6 +652,25 @@ void record_known_call(const Operator& op, const Stack& arguments, const Stack& 
   CallWalk walk(op, trace);
   walk.arguments(arguments.data());
   record_call(op, walk, outputs.data(), /*saved_bytes=*/0, trace);
+}
+
+bool run_others_in_graph(const Operator& op, Stack& stack, Trace& trace,
+                         c10::function_ref<void(Stack&)> kernel) {
+  const c10::IValue* arguments = stack.data() + (stack.size() - op.arguments);
+  if (!belongs_to_graph(op, arguments, trace)) return false;
+  check_written_leaves(op, arguments);
+  for (int i : op.written) {
+    for_each_tensor(arguments[i], [&](const at::Tensor& tensor) { trace.keep_version(tensor); });
+  }
+  const size_t records = trace.session()->records().size();
+  const ShadowedArguments shadowed(op, stack, trace);
+  const Count saved_bytes = run_in_graph(op, stack, [&](Stack& inner) {
+    shadowed.give_back(inner, op.arguments);
+    kernel(inner);
+  });
+  shadowed.give_back(stack, op.returns);
+  trace.session()->add_saved_bytes(records, saved_bytes);
+  return true;
 }
 
 bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,

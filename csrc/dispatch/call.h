@@ -1,6 +1,8 @@
 // One operator call that is priced as it stands.
 #pragma once
 
+#include <c10/util/FunctionRef.h>
+
 #include "dispatch/operators.h"
 #include "dispatch/trace.h"
 
@@ -10,6 +12,7 @@ namespace nnprof {
 struct Composite {
   const Operator* op = nullptr;  // the outermost
   bool same_device = false;      // it checks that its tensors are on one device
+  bool shape_only = false;       // a wrapper is viewed: what is inside is viewed without values
 };
 extern thread_local Composite running_composite;
 
@@ -36,6 +39,12 @@ void run_call(const Operator& op, Stack& stack, Trace& trace);
 // where it does not, and nothing was done.
 bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
                             Trace& trace);
+
+// A call that belongs to a graph and whose outputs others make than we: `kernel`, from the tensors
+// that the program gave, where autograd's kernel sees their shadows. False where it belongs to
+// none.
+bool run_others_in_graph(const Operator& op, Stack& stack, Trace& trace,
+                         c10::function_ref<void(Stack&)> kernel);
 
 // Records a call whose outputs are known, without running anything.
 void record_known_call(const Operator& op, const Stack& arguments, const Stack& outputs,

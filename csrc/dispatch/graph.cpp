@@ -84,7 +84,11 @@ void note_holds(const Stack& stack, size_t arguments, c10::SmallVectorImpl<Holds
   }
 }
 
-Count bytes_of(const at::Tensor& tensor) { return Count(tensor.numel()) * tensor.element_size(); }
+// A wrapper has no bytes of its own.
+Count bytes_of(const at::Tensor& tensor) {
+  if (is_wrapper(tensor)) return 0;
+  return Count(tensor.numel()) * tensor.element_size();
+}
 
 bool share_storage(const at::Tensor& a, const at::Tensor& b) {
   return a.has_storage() && b.has_storage() && a.storage().is_alias_of(b.storage());

@@ -77,9 +77,11 @@ void GraphRoots::restore() {
 RunningNode running_node() {
   const auto node = torch::autograd::get_current_node();
   if (!node) return {};
-  if (node->sequence_nr() != kOfLeaf) return {static_cast<int64_t>(node->sequence_nr()), {}};
+  if (node->sequence_nr() != kOfLeaf) {
+    return {static_cast<int64_t>(node->sequence_nr()), node->thread_id(), {}};
+  }
   const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get());
-  return {-1, accumulate == nullptr ? at::Tensor() : accumulate->variable};
+  return {-1, 0, accumulate == nullptr ? at::Tensor() : accumulate->variable};
 }
 
 }  // namespace nnprof

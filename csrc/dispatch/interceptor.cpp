@@ -1,7 +1,6 @@
 // The boxed fallback that sees every operator above autograd and autocast.
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
-#include <c10/core/impl/PyInterpreterHooks.h>
 #include <torch/library.h>
 
 #include "core/errors.h"
@@ -14,6 +13,7 @@
 #include "dispatch/provenance.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
+#include "dispatch/wrapped.h"
 
 namespace nnprof {
 namespace {
@@ -74,35 +74,6 @@ void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
   }
 }
 
-// A FakeTensor is its metadata: a shadow of that stands for it. True when no other wrapper is left.
-bool unwrap_fakes(const Operator& op, Stack& stack, Trace& trace) {
-  if (c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Python)) return false;
-  bool only_fakes = true;
-  const auto wrapped = [](const at::Tensor& t) {
-    return t.key_set().has(c10::DispatchKey::Python);
-  };
-  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
-    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-      if (wrapped(tensor) && !is_fake_tensor(tensor)) only_fakes = false;
-    });
-  }
-  if (!only_fakes) return false;
-  for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
-    map_tensors(stack[i], [&](const at::Tensor& tensor) {
-      return wrapped(tensor) ? trace.shadow_of_fake(tensor) : tensor;
-    });
-  }
-  return true;
-}
-
-// Hands a call to the subclass or mode whose __torch_dispatch__ wants it. PyTorch's own fallback
-// would keep every key above Python, ours among them, from the calls that are made inside.
-void call_python(const Operator& op, Stack& stack) {
-  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels() -
-                                                 c10::DispatchKeySet(kInterceptKey));
-  (*c10::impl::getGlobalPyInterpreter())->dispatch(op.handle, &stack);
-}
-
 [[noreturn]] void refuse_nested(const Operator& op, const Trace& trace) {
   raise(ErrorKind::unsupported,
         located(op, trace,
@@ -160,14 +131,15 @@ void run_forward_mode(const Operator& op, Stack& stack, Trace& trace) {
 void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {
   if (keys.has(c10::DispatchKey::NestedTensor)) {
     if (!keys.has(c10::DispatchKey::Python)) refuse_nested(op, trace);
-    return call_python(op, stack);  // a jagged one: its class calls operators on its buffer
+    return call_python(op, stack, trace);  // a jagged one: its class calls operators on its buffer
   }
   if (op.known == Known::makes_nested) refuse_nested(op, trace);
   if (keys.has_any(kWrapped)) {
     const bool python_only =
         !keys.has_any(kWrapped - c10::DispatchKeySet(c10::DispatchKey::Python));
-    if (python_only && unwrap_fakes(op, stack, trace)) return op.handle.callBoxed(stack);
-    if (python_only && !op.composite) return call_python(op, stack);
+    if (python_only) {
+      return with_located_errors(op, trace, [&] { run_wrapped(op, keys, stack, trace); });
+    }
     if (op.composite && keys.has_any(kTransformed)) shadow_beside_meta(op, stack, trace);
     // The kernels for tensors of zeros move them to meta, to see what comes out.
     const InsideComposite inside(op, keys.has(c10::DispatchKey::ZeroTensor));
@@ -190,6 +162,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
       if (op.truth == Truth::question) return run_named_composite(op, below, stack, trace);
+      const OutOfTurn out(trace);  // it may be Python's
       op.handle.redispatchBoxed(below, &stack);
     } else if (!op.composite || (op.fused && trace.options().accelerator) ||
                !run_composite_in_graph(op, below, stack, trace)) {
@@ -203,6 +176,8 @@ namespace {
 void intercept(const c10::OperatorHandle& handle, c10::DispatchKeySet keys, Stack* stack) {
   Trace* trace = current_trace();
   if (trace == nullptr) return handle.redispatchBoxed(keys_after(keys), stack);
+  const Turn turn(*trace);
+  if (trace->turns().ended()) return handle.redispatchBoxed(keys_after(keys), stack);
   run_operator(operator_of(handle), keys, *stack, *trace);
 }
 

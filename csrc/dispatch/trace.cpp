@@ -11,8 +11,11 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <cstring>
+#include <mutex>
+#include <set>
 
 #include "core/errors.h"
+#include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
 
 namespace nnprof {
@@ -60,7 +63,7 @@ c10::DispatchKeySet meta_keys() { return c10::DispatchKeySet(c10::DispatchKey::M
 c10::DispatchKeySet cpu_keys() { return c10::DispatchKeySet(c10::DispatchKey::CPU); }
 
 // What stands for the data of another tensor has none of its own to be changed.
-bool is_wrapper(const at::Tensor& tensor) {
+bool stands_for_another(const at::Tensor& tensor) {
   return tensor.key_set().has_any(
       c10::DispatchKeySet({c10::DispatchKey::Python, c10::DispatchKey::FuncTorchBatched,
                            c10::DispatchKey::FuncTorchGradWrapper}));
@@ -147,7 +150,9 @@ int64_t Trace::computed_floats() const {
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {
-  if (!tensor.has_storage()) return {0, Role::constant, Values::unknown, false};
+  if (!tensor.has_storage() || is_wrapper(tensor)) {
+    return {0, Role::constant, Values::unknown, false};
+  }
   if (const StorageTag* tag = tag_of(tensor))
     return {tag->id, tag->role, tag->values, tag->guessed};
   const ExternalStorage& storage = external(tensor);
@@ -167,7 +172,7 @@ Identity Trace::identify(const at::Tensor& tensor) {
 }
 
 at::Tensor Trace::shadow(const at::Tensor& tensor) {
-  if (tensor.is_meta()) return tensor;
+  if (tensor.is_meta() || is_wrapper(tensor)) return tensor;
   if (tensor.unsafeGetTensorImpl()->is_wrapped_number())
     return wrapped_number(tensor.scalar_type());
   if (!tensor.has_storage()) {
@@ -203,7 +208,7 @@ at::Tensor Trace::shadow_for_transform(const at::Tensor& tensor, bool integers) 
     if (value.is_same(batched->value())) return tensor;
     return at::functorch::makeBatched(value, batched->bdim(), batched->level());
   }
-  return is_wrapper(tensor) ? tensor : shadow(tensor);
+  return stands_for_another(tensor) ? tensor : shadow(tensor);
 }
 
 // What autograd saves of it keeps the real memory alive, as it would in a real run.
@@ -274,7 +279,7 @@ at::Tensor Trace::writable_value(const at::Tensor& tensor) {
 }
 
 void Trace::lose_values(const at::Tensor& tensor, Values values) {
-  if (!tensor.has_storage()) return;
+  if (!tensor.has_storage() || is_wrapper(tensor)) return;
   if (StorageTag* tag = tag_of(tensor)) {
     if (tag->values == Values::known) tag->values = values;
     tag->reads.reset();
@@ -370,7 +375,8 @@ void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, V
 }
 
 void Trace::adopt(const at::Tensor& output, Values values) {
-  if (!output.defined() || !output.has_storage() || tag_of(output) != nullptr) return;
+  if (!output.defined() || !output.has_storage() || is_wrapper(output)) return;
+  if (tag_of(output) != nullptr) return;
   if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0)
     return;  // a view of the user's
   const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
@@ -388,14 +394,14 @@ Place Trace::place() const {
     const int64_t storage = number_of_external(node.leaf);
     scope = storage < 0 ? 0 : session_->storages()[static_cast<size_t>(storage)].scope;
   } else if (node.number >= 0) {
-    scope = session_->scope_of_sequence(static_cast<uint64_t>(node.number));
+    scope = session_->scope_of_sequence(static_cast<uint64_t>(node.number), node.thread);
   }
   return session_->place(scope, grad_enabled);
 }
 
 void Trace::note_gradient(const c10::IValue& output) {
   const at::Tensor leaf = running_node().leaf;
-  if (!leaf.defined() || !output.isTensor()) return;
+  if (!leaf.defined() || !output.isTensor() || is_wrapper(output.toTensor())) return;
   // What the trace has made itself goes with it.
   if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
   session_->mark_gradient(identify(output.toTensor()).storage);
@@ -409,6 +415,11 @@ void Trace::mark_cache(const at::Tensor& tensor) {
 bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) {
   if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
   if (!gradient.defined()) return false;
+  if (is_wrapper(gradient)) {  // what is inside of it is shape-only
+    if (leaf.device() == gradient.device()) return false;
+    leaf.mutable_grad() = gradient;
+    return true;
+  }
   session_->mark_gradient(identify(gradient).storage);
   if (leaf.is_meta() == gradient.is_meta()) return false;
   TORCH_CHECK(gradient.sizes() == leaf.sizes(), "assigned grad has data of a different size");
@@ -419,7 +430,8 @@ bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) 
 }
 
 bool Trace::assign_data(const at::Tensor& tensor, const at::Tensor& data) {
-  if (!tensor.has_storage() || !data.has_storage() || is_wrapper(tensor) || is_wrapper(data)) {
+  if (!tensor.has_storage() || !data.has_storage()) return false;
+  if (stands_for_another(tensor) || stands_for_another(data)) {
     return false;
   }
   if (!is_own(tensor)) {
@@ -444,17 +456,63 @@ FakeTest fake_test = nullptr;
 void set_fake_test(FakeTest test) { fake_test = test; }
 bool is_fake_tensor(const at::Tensor& tensor) { return fake_test != nullptr && fake_test(tensor); }
 
-Trace* current_trace() { return static_cast<Trace*>(c10::ThreadLocalDebugInfo::get(kTraceInfo)); }
+void Trace::go_on_in(uint64_t thread) {
+  if (thread == thread_) return;
+  session_->go_on_in(thread);
+  if (thread_ != 0) {
+    waiting_[thread_] = {silent, silently_saved};
+    const Silence own = waiting_[thread];
+    silent = own.silent;
+    silently_saved = own.saved;
+  }
+  thread_ = thread;
+}
+
+namespace {
+std::mutex elsewhere_mutex;
+std::set<const Session*> elsewhere;
+}  // namespace
+
+void note_elsewhere(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return;
+  const c10::DataPtr& pointer =
+      tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks();
+  if (pointer.get_deleter() != &release_tag) return;
+  const std::lock_guard<std::mutex> lock(elsewhere_mutex);
+  elsewhere.insert(static_cast<StorageTag*>(pointer.get_context())->session.get());
+}
+
+bool was_elsewhere(const Session& session) {
+  const std::lock_guard<std::mutex> lock(elsewhere_mutex);
+  return elsewhere.erase(&session) != 0;
+}
+
+Trace* current_trace() {
+  auto* trace = static_cast<Trace*>(c10::ThreadLocalDebugInfo::get(kTraceInfo));
+  return trace == nullptr || trace->turns().ended() ? nullptr : trace;
+}
 
 void start_trace(std::shared_ptr<Trace> trace) {
+  trace->go_on_in(this_thread());
   c10::ThreadLocalDebugInfo::_push(kTraceInfo, std::move(trace));
   c10::impl::tls_set_dispatch_key_included(kInterceptKey, true);
 }
 
 void stop_trace() {
   c10::impl::tls_set_dispatch_key_included(kInterceptKey, false);
-  if (Trace* trace = current_trace()) trace->restore();
+  if (Trace* trace = current_trace()) {
+    const Turn turn(*trace);
+    if (trace->workers != 0) {
+      trace->session()->assume(
+          "a thread that the forward started had not ended with it: what it does later is not "
+          "counted");
+    }
+    trace->turns().end();
+    trace->restore();
+  }
   c10::ThreadLocalDebugInfo::_pop(kTraceInfo);
+  // A thread that works for another trace may have made one of its own.
+  c10::impl::tls_set_dispatch_key_included(kInterceptKey, current_trace() != nullptr);
 }
 
 }  // namespace nnprof

@@ -17,6 +17,7 @@
 #include "dispatch/question.h"
 #include "dispatch/torch_compat.h"
 #include "dispatch/truth.h"
+#include "dispatch/turns.h"
 
 namespace nnprof {
 
@@ -26,6 +27,18 @@ enum class Values : uint8_t {
   over_limit,  // it would be known with a higher limit on real integers
   unknown,     // depends on weights, activations or other data that is not there
 };
+
+// Does a class of Python's say what operators do to it?
+inline bool has_python_key(const at::Tensor& tensor) {
+  return tensor.key_set().has(c10::DispatchKey::Python);
+}
+
+// And does it stand for other tensors, without memory of its own? So does a FakeTensor.
+inline bool is_wrapper(const at::Tensor& tensor) {
+  if (!has_python_key(tensor)) return false;
+  return !tensor.has_storage() ||
+         tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks().get() == nullptr;
+}
 
 // Hangs on every storage that the trace makes, through its DataPtr's context.
 struct StorageTag {
@@ -82,7 +95,7 @@ struct Identity {
   bool guessed = false;
 };
 
-class Trace final : public c10::DebugInfoBase {
+class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_this<Trace> {
  public:
   explicit Trace(TraceOptions options);
 
@@ -110,7 +123,8 @@ class Trace final : public c10::DebugInfoBase {
 
   // Does autograd track writes to it? Of a real tensor of the trace's own it has no graph.
   bool is_tracked(const at::Tensor& tensor) const {
-    return tensor.is_meta() || (tensor.has_storage() && tag_of(tensor) == nullptr);
+    return tensor.is_meta() || is_wrapper(tensor) ||
+           (tensor.has_storage() && tag_of(tensor) == nullptr);
   }
   // After a call in the backward pass: its output may have become a leaf's gradient.
   void note_gradient(const c10::IValue& output);
@@ -124,6 +138,11 @@ class Trace final : public c10::DebugInfoBase {
   bool assign_data(const at::Tensor& tensor, const at::Tensor& data);
   // Where a call belongs that is made now.
   Place place() const;
+  // Threads of the program that work for it.
+  Turns& turns() { return turns_; }
+  int32_t workers = 0;  // that are at it
+  // It is the turn of `thread`, which goes on where it was.
+  void go_on_in(uint64_t thread);
   // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.
   int32_t silent = 0;
   // The program has made dual tensors: forward-mode derivatives.
@@ -205,6 +224,13 @@ class Trace final : public c10::DebugInfoBase {
   };
   std::vector<Metadata> changed_metadata_;
   std::map<int8_t, at::Tensor> wrapped_numbers_;
+  Turns turns_;
+  struct Silence {
+    int32_t silent = 0;
+    Count saved = 0;
+  };
+  std::map<uint64_t, Silence> waiting_;  // of threads that are not in turn
+  uint64_t thread_ = 0;                  // that is
   at::Generator generator_;
   GraphRoots graph_roots_;
   AssignedData assigned_data_;
@@ -219,7 +245,7 @@ bool is_fake_tensor(const at::Tensor& tensor);
 // The trace of this thread, or of the thread that its autograd work came from; null when none.
 Trace* current_trace();
 
-// Starts and stops tracing in this thread. start_trace raises when one is running.
+// Starts and stops tracing in this thread.
 void start_trace(std::shared_ptr<Trace> trace);
 void stop_trace();
 // Installs the fallback on our dispatch key, once; raises when someone else holds the key.

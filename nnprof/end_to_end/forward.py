@@ -25,6 +25,7 @@ from nnprof.end_to_end.copies import DeviceCopies, reachable, storage_bytes
 from nnprof.end_to_end.process import kept_process, uncompiled
 from nnprof.end_to_end.record import EndToEnd
 from nnprof.errors import InputError
+from nnprof.lazy import consumed
 from nnprof.modules import looked_through
 
 if TYPE_CHECKING:
@@ -299,7 +300,7 @@ class RealForward:
 
         def call() -> object:
             with self._autocast_region():
-                return model(*arguments, **keywords)
+                return consumed(model(*arguments, **keywords), keep=False)
 
         # Where autocast is on around us, it would keep the weights that it cast the last time.
         torch.clear_autocast_cache()

@@ -18,6 +18,7 @@ from nnprof.patches import (
     functional,
     library_caches,
     optimizer_phase,
+    threads,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ _PATCHES = (
     functional,
     library_caches,
     optimizer_phase,
+    threads,
 )
 
 

@@ -52,11 +52,11 @@ def _run_in_phase(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
         raise GraphNotRecordedError(NO_GRAPH)
     # Outputs are shape-only: gradients that the program has made before the trace are real.
     given = [_shadow(gradient) for gradient in args[_GRADIENTS]]
-    _core.enter_backward(bool(args[_CREATE_GRAPH]))
+    around = _core.enter_backward(bool(args[_CREATE_GRAPH]))
     try:
         return _original(t_outputs, tuple(given), *args[_GRADIENTS + 1 :], **kwargs)
     finally:
-        _core.leave_backward()
+        _core.leave_stage(around)
 
 
 def _shadow(gradient: Any) -> Any:

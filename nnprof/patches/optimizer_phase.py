@@ -59,11 +59,34 @@ def _running() -> trace | None:
     return current_trace()
 
 
-def _enter(stepping: Any, args: Any, kwargs: Any) -> None:
+def _enter(stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     running = _running()
-    if running is not None:
-        running.keep(stepping, OptimizerState(stepping).restore)
-        _core.enter_optimizer()
+    if running is None:
+        return None
+    running.keep(stepping, OptimizerState(stepping).restore)
+    _core.enter_optimizer()
+    # `step(self, closure=None)`: it runs the forward and the backward again.
+    if len(args) > 1 and callable(args[1]):
+        return (args[0], _as_training(args[1]), *args[2:]), kwargs
+    if callable(kwargs.get("closure")):
+        return args, kwargs | {"closure": _as_training(kwargs["closure"])}
+    return None
+
+
+def _as_training(closure: Callable[..., Any]) -> Callable[..., Any]:
+    """What the closure calls outside of modules, a loss, is no part of the optimizer's step."""
+
+    @functools.wraps(closure)
+    def in_forward(*args: Any, **kwargs: Any) -> Any:
+        if not _core.tracing():
+            return closure(*args, **kwargs)
+        around = _core.enter_closure()
+        try:
+            return closure(*args, **kwargs)
+        finally:
+            _core.leave_stage(around)
+
+    return in_forward
 
 
 def _leave(stepping: Any, args: Any, kwargs: Any) -> None:

@@ -125,10 +125,17 @@ def test_functions_show_where_their_inputs_are() -> None:
 
 def test_only_in_the_thread_that_traces_and_only_while_it_does() -> None:
     there: list[str] = []
+    look = threading.Event()
+
+    def look_at_it() -> None:
+        assert look.wait(timeout=30)
+        there.append(made.device.type)
+
+    thread = threading.Thread(target=look_at_it)  # one started inside would belong to the trace
+    thread.start()
     with nnprof.trace(nn.Linear(2, 2)):
         made = torch.ones(3, 3) @ torch.ones(3, 30_000)
-        thread = threading.Thread(target=lambda: there.append(made.device.type))
-        thread.start()
+        look.set()
         thread.join()
         assert made.device.type == "cpu"
     assert there == [made.device.type] == ["meta"]

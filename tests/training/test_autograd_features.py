@@ -1013,7 +1013,7 @@ def checkpoint_sequential() -> Any:
     return model, x.grad
 
 
-@buggy("a dispatch mode takes calls out of the graph")
+@story
 def selective_checkpoint() -> Any:
     from torch.utils.checkpoint import create_selective_checkpoint_contexts as contexts
 

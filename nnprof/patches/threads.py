@@ -1,0 +1,114 @@
+"""Threads that a forward starts, or hands work to, belong to its trace.
+
+A thread of its own works for the trace as long as it runs; one of a pool only while it does what
+was handed to it, be the pool older than the trace. Their calls are inside of the module that
+started them.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from concurrent.futures import thread as executor
+from contextlib import contextmanager
+from multiprocessing import pool
+from typing import TYPE_CHECKING, Any
+
+from nnprof import _core
+from nnprof.errors import NnprofError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from nnprof.trace import trace
+
+__all__ = ["switch_on"]
+
+_start = threading.Thread.start
+_executor_work: Any = executor._worker
+
+#: What takes a function to be run by a pool's threads, as its first argument.
+_HANDING_ON: tuple[tuple[type, str], ...] = (
+    (executor.ThreadPoolExecutor, "submit"),
+    (pool.Pool, "apply_async"),
+    (pool.Pool, "_map_async"),
+    (pool.Pool, "imap"),
+    (pool.Pool, "imap_unordered"),
+)
+
+
+def switch_on() -> list[Callable[[], object]]:
+    """Hands the trace on; returns what undoes it."""
+    threading.Thread.start = _start_in_trace  # type: ignore[method-assign]
+    undo: list[Callable[[], object]] = [
+        functools.partial(setattr, threading.Thread, "start", _start)
+    ]
+    for kind, name in _HANDING_ON:
+        own = vars(kind)[name]
+        setattr(kind, name, _handing_on(own))
+        undo.append(functools.partial(setattr, kind, name, own))
+    return undo
+
+
+def _start_in_trace(self: threading.Thread) -> None:
+    # The threads of an executor outlive what they are started for, which is handed on by itself.
+    if _core.tracing() and getattr(self, "_target", None) is not _executor_work:
+        run, attributes = self.run, self.__dict__
+        own = attributes.get("run")
+
+        def in_trace() -> None:
+            if own is None:
+                attributes.pop("run", None)
+            else:
+                attributes["run"] = own
+            handed_on()
+
+        handed_on = _handed_on(run, tells_errors=False)
+        attributes["run"] = in_trace
+    _start(self)
+
+
+@functools.cache
+def _handing_on(method: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(method)
+    def handing_on(self: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        in_threads = not isinstance(self, pool.Pool) or isinstance(self, pool.ThreadPool)
+        if in_threads and _core.tracing():
+            function = _handed_on(function)
+        return method(self, function, *args, **kwargs)
+
+    return handing_on
+
+
+def _handed_on(function: Callable[..., Any], *, tells_errors: bool = True) -> Callable[..., Any]:
+    """`function` for another thread, in the trace of this one."""
+    from nnprof.trace import current_trace
+
+    running = current_trace()
+    carried = _core.Carried()
+
+    def in_trace(*args: Any, **kwargs: Any) -> Any:
+        with _working_for(running, carried):
+            try:
+                return function(*args, **kwargs)
+            except NnprofError as error:
+                if running is not None and not tells_errors:
+                    running.note_thread_error(error)
+                raise
+
+    return in_trace
+
+
+@contextmanager
+def _working_for(running: trace | None, carried: _core.Carried) -> Iterator[None]:
+    from nnprof.trace import worked_for
+
+    work = carried.enter()
+    if work is None:  # the trace is over
+        yield
+        return
+    try:
+        with worked_for(running):
+            yield
+    finally:
+        work.leave()
