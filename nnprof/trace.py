@@ -97,7 +97,6 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         assume: Assume | None = None,
         integer_limit: int = 16 * 1024,
         float_limit: int = 4 * 1024,
-        graph_float_limit: int = -1,
         input_float_limit: int = 16,
         recording: bool = True,
         may_rerun: bool = False,
@@ -115,7 +114,6 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             "accelerator": self.accelerator,
             "integer_limit": integer_limit,
             "float_limit": float_limit,
-            "graph_float_limit": graph_float_limit,
             "input_float_limit": input_float_limit,
             "recording": recording,
             "may_rerun": may_rerun,
@@ -237,7 +235,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
 
     @property
     def rerun_wanted(self) -> bool:
-        """The value of an integer tensor above `integer_limit` was asked for."""
+        """A value was asked for that higher limits would make known."""
         return self._tracer is not None and self._tracer.rerun_wanted
 
     @property

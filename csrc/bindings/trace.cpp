@@ -13,6 +13,7 @@
 #include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
 #include "dispatch/optimizer_step.h"
+#include "dispatch/values.h"
 
 namespace py = pybind11;
 
@@ -189,8 +190,7 @@ void bind_trace(py::module_& m) {
   bind_optimizer_step(m);
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
-                       int64_t float_limit, int64_t input_float_limit, int64_t graph_float_limit,
-                       bool may_rerun) {
+                       int64_t float_limit, int64_t input_float_limit, bool may_rerun) {
              TraceOptions options;
              options.recording = recording;
              options.backward = backward;
@@ -198,7 +198,6 @@ void bind_trace(py::module_& m) {
              options.integer_limit = integer_limit;
              options.float_limit = float_limit;
              options.input_float_limit = input_float_limit;
-             options.graph_float_limit = graph_float_limit;
              options.may_rerun = may_rerun;
              return std::make_unique<Tracer>(options);
            }),
@@ -206,7 +205,6 @@ void bind_trace(py::module_& m) {
            py::arg("accelerator") = true, py::arg("integer_limit") = TraceOptions().integer_limit,
            py::arg("float_limit") = TraceOptions().float_limit,
            py::arg("input_float_limit") = TraceOptions().input_float_limit,
-           py::arg("graph_float_limit") = TraceOptions().graph_float_limit,
            py::arg("may_rerun") = false)
       .def("add_modules", [](Tracer& self, py::handle model,
                              const std::string& path) { self.modules().add(model, path); })
@@ -258,12 +256,12 @@ void bind_trace(py::module_& m) {
   m.def("assign_gradient", [](const at::Tensor& leaf, const std::optional<at::Tensor>& gradient) {
     return InTrace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
   });
-  // For the engine, which wants nothing real: what is computed from it is not.
-  m.def("shadow", [](const at::Tensor& tensor) {
+  m.def("shadow", [](const at::Tensor& tensor) { return InTrace()->shadow(tensor); });
+  // None where Python is to read the tensor itself, or to be told that it cannot.
+  m.def("known_values", [](const at::Tensor& tensor, bool to_be_written) {
     const InTrace trace;
-    at::Tensor shadow = trace->shadow(tensor);
-    if (!shadow.is_same(tensor)) trace->lose_values(shadow, Values::unknown);
-    return shadow;
+    const at::Tensor values = known_values(tensor, to_be_written, *current_trace());
+    return values.defined() ? std::optional<at::Tensor>(values) : std::nullopt;
   });
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });

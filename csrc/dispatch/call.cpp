@@ -9,6 +9,7 @@
 #include "dispatch/autocast.h"
 #include "dispatch/graph.h"
 #include "dispatch/key.h"
+#include "dispatch/known_call.h"
 #include "dispatch/provenance.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
@@ -19,6 +20,10 @@ namespace nnprof {
 thread_local Composite running_composite;
 
 namespace {
+
+bool integral(const at::Tensor& tensor) {
+  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+}
 
 CallState call_state() {
   CallState state;
@@ -123,12 +128,14 @@ void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs,
 class Call {
  public:
   Call(const Operator& op, Stack& stack, Trace& trace)
-      : op_(op), stack_(stack), trace_(trace), walk_(op, trace) {}
+      : op_(op), stack_(stack), trace_(trace), walk_(op, trace), known_(op, trace) {}
 
   void run() {
     walk_.arguments(arguments());
     in_graph_ = belongs_to_graph(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta();
+    computable_ = known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
+    if (computable_ && makes_no_graph()) in_graph_ = false;
     if (op_.known == Known::scalar_value) return answer_value();
     if (op_.known == Known::equality) return answer_equality();
     if (op_.known == Known::row_lookup) check_known_rows();
@@ -136,6 +143,7 @@ class Call {
     if (op_.variant != Variant::functional) check_overlaps();
     if (op_.truth != Truth::none) foresee_answer();
     if (!compute_if_known() && !answer_if_decided()) run_shape_only();
+    if (op_.known == Known::uninitialised) trace_.mark_uninitialised(outputs()[0].toTensor());
     if (!in_graph_ && trace_.options().backward) bump_versions();
     if (reads_) note_answer();
     if (walk_.guessed()) keep_guess();
@@ -169,12 +177,26 @@ class Call {
                              " are taken as finite");
   }
 
-  // A value that a higher limit would make known. In a training loop nobody runs it again.
+  // A value that a higher limit would make known: all that is read, or the masks and indices that
+  // alone decide on sizes. In a training loop that nobody runs again it reads what is assumed.
   bool is_over_limit() const {
-    return walk_.values() == Values::over_limit && !in_training_loop(trace_);
+    const bool over_limit = walk_.values() == Values::over_limit || integers_over_limit_;
+    return over_limit && (trace_.options().may_rerun || !in_training_loop(trace_));
   }
   void want_rerun_if_over_limit() {
-    if (is_over_limit()) want_rerun(op_, trace_);
+    if (is_over_limit()) want_rerun(op_.name, trace_);
+  }
+
+  // Are all integers known that the rule asks for, or would be?
+  bool integers_over_limit() {
+    Values values = Values::known;
+    for (size_t i = 1; i < op_.arguments; ++i) {
+      for_each_tensor(arguments()[i], [&](const at::Tensor& tensor) {
+        if (op_.writes(i) || !integral(tensor)) return;
+        values = std::max(values, trace_.identify(tensor).values);
+      });
+    }
+    return values == Values::over_limit;
   }
 
   // The answer to whether padded sequences can be packed.
@@ -212,7 +234,7 @@ class Call {
   void answer_value() {
     const at::Tensor asked = arguments()[0].toTensor();
     const bool known = walk_.values() == Values::known;
-    if (is_over_limit() && trace_.options().may_rerun) want_rerun(op_, trace_);
+    if (is_over_limit() && trace_.options().may_rerun) want_rerun(op_.name, trace_);
     std::optional<c10::IValue> answer;
     if (is_over_limit() || (known && walk_.guessed())) {
       std::string place;
@@ -278,28 +300,22 @@ class Call {
            });
   }
 
+  // Its outputs are integers or truth values, whose number depends on values.
+  bool makes_no_graph() const {
+    return op_.known == Known::equality || (has(kDataDependent) && !has(kKnownIntegers));
+  }
+
   bool compute_if_known() {
-    if (in_graph_) return false;
-    if (walk_.values() != Values::known || !target_is_real() || stays_on_meta_) return false;
-    if (op_.known == Known::gradient_seed && starts_from_meta()) return false;
-    // Batch and instance norm write running statistics, and their schemas do not say so.
-    if (std::string_view(op_.family) == "normalization") return false;
-    const bool computable = op_.rule == nullptr ? walk_.has_tensors() && op_.has_cpu_kernel()
-                                                : op_.has_cpu_kernel() && outputs_are_small();
-    if (!computable) return false;
+    if (!computable_ || in_graph_ || stays_on_meta_ || aliases_shape_only()) return false;
+    if (op_.rule != nullptr && !outputs_are_small()) return false;
     const bool placed = is_placed();
     Stack originals;
     if (!op_.written.empty()) originals.assign(arguments(), arguments() + op_.arguments);
-    for (size_t i = 0; i < op_.arguments; ++i) {
-      const bool write = op_.writes(i);
-      const bool unread = has(kSizesOnly) && i == 0;
-      map_tensors(arguments()[i], [&](const at::Tensor& tensor) {
-        if (unread) return trace_.shadow(tensor);
-        if (has(kLikeSecond) && i == 1) return real_of_sizes(tensor);
-        return write ? trace_.writable_value(tensor) : trace_.value(tensor);
-      });
-    }
-    compute(op_, stack_, trace_);
+    known_.take(arguments());
+    Stack values = known_.outputs();
+    torch::jit::drop(stack_, op_.arguments);
+    std::move(values.begin(), values.end(), std::back_inserter(stack_));
+    if (!trace_.floats_may_be_real()) known_.floats_to_shape_only(outputs());
     finish_outputs(originals, Values::known);
     if (placed) place_outputs();
     return true;
@@ -338,19 +354,15 @@ class Call {
     return true;
   }
 
-  // Autograd asks for ones in the layout of a result, and refuses gradients on another device.
-  bool starts_from_meta() {
-    return !arguments()[op_.arguments - 1].isNone() && arguments()[0].toTensor().is_meta();
-  }
-
-  // What is only written has no say in whether values are known, but must be there to be written.
-  bool target_is_real() {
-    bool real = true;
-    if (!has(kWritesOnly)) return real;
-    for_each_tensor(arguments()[0], [&](const at::Tensor& target) {
-      real &= trace_.identify(target).values == Values::known;
-    });
-    return real;
+  // What is written in place, or viewed, stays what it is.
+  bool aliases_shape_only() {
+    bool found = false;
+    for (size_t i = 0; i < op_.arguments; ++i) {
+      if (!tracks_views(op_) && !op_.writes(i)) continue;
+      for_each_tensor(arguments()[i],
+                      [&](const at::Tensor& tensor) { found |= trace_.has_values_beside(tensor); });
+    }
+    return found;
   }
 
   // Makes the outputs shape-only on the side, to see how large they would be.
@@ -361,12 +373,17 @@ class Call {
       map_tensors(probe[i], [&](const at::Tensor& tensor) { return stand_in(tensor, i); });
     }
     make_outputs(probe);
-    return worth_computing(op_, probe, trace_);
+    const c10::IValue* outputs = probe.data() + (probe.size() - op_.returns);
+    return worth_computing(c10::ArrayRef<c10::IValue>(outputs, op_.returns), trace_);
   }
 
   void run_shape_only() {
+    if (has(kKnownIntegers) && trace_.options().may_rerun) {
+      integers_over_limit_ = integers_over_limit();
+    }
     if (has(kDataDependent) && !has(kKnownIntegers)) say_guess();
     Stack originals;
+    if (computable_) known_.take(arguments());
     if (has(kChoices) || !op_.written.empty()) {
       originals.assign(arguments(), arguments() + op_.arguments);
     }
@@ -390,6 +407,7 @@ class Call {
     }
     give_back_originals(shadows);
     for (int i : op_.written) {
+      if (has(kView)) break;  // t_ and detach_ leave the values as they are
       if (op_.known == Known::finite_check && i == 1) {  // found_inf stays zero
         for_each_tensor(originals[1], [&](const at::Tensor& t) {
           trace_.lose_values(t, values_of_outputs());
@@ -408,7 +426,10 @@ class Call {
     make_outputs(stack);
     if (has(kKnownIntegers) && take_guess()) say_guess();
     c10::IValue* outputs = stack.data() + (stack.size() - op_.returns);
-    if (has(kChoices) && has(kDataDependent)) {
+    beside_ = computable_ && known_.compute_beside(outputs, stays_on_meta_);
+    if (beside_ || (trace_.options().may_rerun && values_of_outputs() == Values::over_limit)) {
+      // Nothing is made up that is known, or can be.
+    } else if (has(kChoices) && has(kDataDependent)) {
       list_indices(outputs, originals[0].toTensor().sizes());
     } else if (has(kChoices)) {
       spread_choices(outputs, originals);
@@ -462,8 +483,10 @@ class Call {
   }
 
   Values values_of_outputs() const {
+    if (beside_) return Values::known;
     if (walk_.values() != Values::known) return walk_.values();
-    return stays_on_meta_ ? Values::unknown : Values::over_limit;
+    return computable_ || known_.targets() == Values::over_limit ? Values::over_limit
+                                                                 : Values::unknown;
   }
 
   // What a rule gets for an argument: its shadow, or the real integers that it asks for.
@@ -641,6 +664,10 @@ class Call {
   bool stays_on_meta_ = false;
   std::optional<Reads> reads_;  // see foresee_answer
   int64_t elements_read_ = 0;
+  KnownCall known_;
+  bool computable_ = false;  // all that it reads is known
+  bool integers_over_limit_ = false;
+  bool beside_ = false;  // its outputs are shape-only, and their values hang on them
 };
 
 }  // namespace

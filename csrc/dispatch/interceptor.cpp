@@ -1,4 +1,5 @@
 // The boxed fallback that sees every operator above autograd and autocast.
+#include <ATen/EmptyTensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 #include <torch/library.h>
@@ -63,15 +64,25 @@ void with_located_errors(const Operator& op, const Trace& trace, Run run) {
   }
 }
 
-void keep_fresh_constant(const at::Tensor& tensor, Trace& trace) {
-  const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-  const int64_t limit = integer ? trace.options().integer_limit : trace.computed_floats();
+// A constant of the program's. Its numbers are there, and stay beside it where autograd records.
+void keep_fresh_constant(Stack& stack, Trace& trace) {
+  const at::Tensor tensor = stack.back().toTensor();
   if (tensor.is_meta()) return;
-  trace.adopt(tensor, tensor.numel() <= limit ? Values::known : Values::over_limit);
-  if (trace.options().backward && tensor.numel() > limit) {
-    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
-    trace.assume_reads(tensor, reads_of_known(tensor));
+  const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+  const int64_t limit = integer ? trace.options().integer_limit : trace.options().float_limit;
+  const Values values = tensor.numel() <= limit ? Values::known : Values::over_limit;
+  at::Tensor constant = tensor;
+  if (!integer && !trace.floats_may_be_real()) {
+    constant = at::Tensor(
+        at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
   }
+  trace.adopt(constant, values);
+  if (constant.is_meta() && values == Values::known) trace.hang_values(constant, tensor);
+  if (trace.options().backward && values != Values::known) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+    trace.assume_reads(constant, reads_of_known(tensor));
+  }
+  stack.back() = constant;
 }
 
 [[noreturn]] void refuse_nested(const Operator& op, const Trace& trace) {
@@ -146,7 +157,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
     return op.handle.redispatchBoxed(keys_after(keys), &stack);
   }
   if (keys.has_any(kMathBits) && run_with_math_bits(op, keys, stack)) return;
-  if (op.known == Known::fresh_constant) return keep_fresh_constant(stack.back().toTensor(), trace);
+  if (op.known == Known::fresh_constant) return keep_fresh_constant(stack, trace);
   if (op.known == Known::profiler_mark) return op.handle.redispatchBoxed(keys_after(keys), &stack);
   if (op.known == Known::forward_mode) return run_forward_mode(op, stack, trace);
   const bool autocast = autocast_enabled();

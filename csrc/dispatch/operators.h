@@ -35,6 +35,7 @@ enum class Known : uint8_t {
   finite_check,   // aten::_amp_foreach_non_finite_check_and_unscale_: GradScaler asks what it found
   profiler_mark,  // profiler::_record_function_enter_new: is no work
   forward_mode,   // aten::_make_dual: is autograd's own
+  uninitialised,  // aten::empty: what is in it is not known
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 

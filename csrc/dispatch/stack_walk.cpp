@@ -33,7 +33,9 @@ bool all_real_numbers(c10::ArrayRef<c10::IValue> items) {
 void CallWalk::arguments(const c10::IValue* arguments) {
   writer_.begin(op_.number, op_.arguments);
   for (size_t i = 0; i < op_.arguments; ++i) {
-    skip_values_ = op_.rule != nullptr && !op_.rule->reads_values_of(i);
+    const bool out = i >= op_.arguments - op_.outs;
+    skip_values_ = out || (op_.rule != nullptr && !op_.rule->reads_values_of(i));
+    is_written_ = op_.writes(i);
     argument(arguments[i]);
   }
 }
@@ -120,7 +122,8 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   Identity identity;
   int32_t storage = -1;
   if (wrapped) {
-    identity.values = Values::known;
+    // What autograd has saved of a number in place of the number itself has no value.
+    identity.values = tensor.is_meta() ? Values::unknown : Values::known;
   } else {
     identity = trace_.identify(tensor);
     storage = local_storage(identity.storage);
@@ -139,7 +142,9 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   has_tensors_ = true;
   guessed_ |= identity.guessed && !skip_values_;
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
-    values_ = identity.values;
+    // Of what nobody has written to yet, a part is viewed to be written, and then known.
+    const bool views = op_.view || (op_.rule != nullptr && op_.rule->has(kView));
+    if (!(is_written_ || views) || !trace_.is_uninitialised(tensor)) values_ = identity.values;
   }
   const bool matter = op_.rule != nullptr && op_.rule->has(kKnownIntegers);
   if (matter && !wrapped && identity.values == Values::known) {

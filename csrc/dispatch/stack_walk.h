@@ -87,6 +87,7 @@ class CallWalk {
   bool has_tensors_ = false;
   bool guessed_ = false;
   bool skip_values_ = false;
+  bool is_written_ = false;
 };
 
 }  // namespace nnprof

@@ -7,12 +7,16 @@
 #include <ATen/functorch/BatchedTensorImpl.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros.h>
 #include <c10/core/InferenceMode.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <algorithm>
 #include <cstring>
 #include <mutex>
 #include <set>
+#include <utility>
 
 #include "core/errors.h"
 #include "dispatch/elsewhere.h"
@@ -71,6 +75,21 @@ bool stands_for_another(const at::Tensor& tensor) {
 
 bool integral(const at::Tensor& tensor) {
   return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+}
+
+// Real memory of `bytes` with `values` in it, laid out as a shape-only tensor. Theirs, where they
+// are laid out alike and it is nobody else's.
+c10::Storage laid_out_as(const at::Tensor& layout, size_t bytes, const at::Tensor& values) {
+  const bool alike = values.storage().use_count() == 1 && values.storage().nbytes() >= bytes &&
+                     values.strides() == layout.strides() &&
+                     values.storage_offset() == layout.storage_offset() &&
+                     values.is_conj() == layout.is_conj() && values.is_neg() == layout.is_neg();
+  if (alike) return values.storage();
+  const KernelGuard guard;
+  const auto options = at::TensorOptions().dtype(at::kByte).device(at::kCPU);
+  const c10::Storage room = at::zeros({static_cast<int64_t>(bytes)}, options).storage();
+  alias_on(layout, room, cpu_keys()).copy_(values);
+  return room;
 }
 
 }  // namespace
@@ -141,33 +160,43 @@ int64_t Trace::number_of_external(const at::Tensor& tensor) const {
 
 int64_t Trace::float_limit(Role role) const {
   if (role == Role::constant) return options_.float_limit;
-  return role == Role::input ? options_.input_float_limit : options_.user_float_limit;
+  const int64_t own =
+      role == Role::parameter ? options_.parameter_limit : options_.input_float_limit;
+  return std::min(own, options_.float_limit);
 }
 
-int64_t Trace::computed_floats() const {
-  const bool graph = options_.backward && session_->phase() != Phase::optimizer;
-  return graph ? options_.graph_float_limit : options_.float_limit;
+bool Trace::floats_may_be_real() const {
+  // A step() runs without a graph; a closure of its own, in which the forward is, with one.
+  return !options_.backward ||
+         (session_->phase() == Phase::optimizer && !at::GradMode::is_enabled());
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {
   if (!tensor.has_storage() || is_wrapper(tensor)) {
     return {0, Role::constant, Values::unknown, false};
   }
-  if (const StorageTag* tag = tag_of(tensor))
-    return {tag->id, tag->role, tag->values, tag->guessed};
-  const ExternalStorage& storage = external(tensor);
-  Identity identity{storage.id, storage.role, Values::unknown, false};
-  if (tensor.is_meta() || storage.values_lost) return identity;
-  if (integral(tensor)) {
-    identity.values = tensor.numel() <= options_.integer_limit ? Values::known : Values::over_limit;
-  } else {
-    const bool of_model = storage.role != Role::constant && storage.role != Role::input;
-    if (tensor.numel() <= std::min(float_limit(storage.role), options_.float_limit)) {
-      identity.values = Values::known;
-    } else if (!of_model) {
-      identity.values = Values::over_limit;
+  if (const StorageTag* tag = tag_of(tensor)) {
+    if (tag->external != nullptr) return identify_external(tensor, *tag->external);
+    if (tag->uninitialised) {
+      return {tag->id, tag->role, is_written(tensor) ? Values::known : Values::unknown, false};
     }
+    return {tag->id, tag->role, tag->values, tag->guessed};
   }
+  return identify_external(tensor, external(tensor));
+}
+
+// Also of a view of its shadow: what a part of it holds is known where the whole would be.
+Identity Trace::identify_external(const at::Tensor& tensor, const ExternalStorage& storage) const {
+  Identity identity{storage.id, storage.role, Values::unknown, false};
+  if (storage.keep_alive.device_type() == at::kMeta) return identity;
+  const bool integers = integral(tensor);
+  const int64_t limit = integers ? options_.integer_limit : float_limit(storage.role);
+  if (tensor.numel() <= limit) {
+    identity.values = Values::known;
+  } else if (integers || storage.role != Role::parameter) {
+    identity.values = Values::over_limit;
+  }
+  identity.values = std::max(identity.values, storage.written);
   return identity;
 }
 
@@ -191,8 +220,11 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
   ExternalStorage& entry = external(tensor);
   const c10::InferenceMode normal(false);  // it may be used in a graph later
   if (!entry.shadow) {
-    auto* tag = new StorageTag{session_, entry.id, entry.role, Values::unknown, {},
-                               {},       true,     {},         false,           false};
+    auto* tag = new StorageTag{.session = session_,
+                               .id = entry.id,
+                               .role = entry.role,
+                               .is_shadow = true,
+                               .external = &entry};
     entry.shadow = meta_storage(static_cast<int64_t>(storage->nbytes()), tag);
   }
   at::Tensor meta = alias_on(tensor, entry.shadow, meta_keys());
@@ -217,8 +249,13 @@ at::Tensor Trace::shadow_of_own(const at::Tensor& tensor, const StorageTag& tag)
     return at::Tensor(
         at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
   }
-  auto* shadow = new StorageTag{session_, tag.id, tag.role,         tag.values, {},
-                                {},       true,   tensor.storage(), false,      tag.guessed};
+  auto* shadow = new StorageTag{.session = session_,
+                                .id = tag.id,
+                                .role = tag.role,
+                                .values = tag.values,
+                                .is_shadow = true,
+                                .original = tensor.storage(),
+                                .guessed = tag.guessed};
   const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
   at::Tensor meta = alias_on(tensor, meta_storage(bytes, shadow), meta_keys());
   graph_roots_.join(tensor, meta);
@@ -252,42 +289,149 @@ at::Tensor Trace::value(const at::Tensor& tensor) {
   // A number of the program's takes no memory of the device's.
   const bool number = tensor.unsafeGetTensorImpl()->is_wrapped_number();
   if (number || !tensor.has_storage()) return tensor;
-  if (const StorageTag* tag = tag_of(tensor)) {
-    return tag->original ? alias_on(tensor, tag->original, cpu_keys()) : tensor;
-  }
-  ExternalStorage& entry = external(tensor);
-  if (entry.private_copy) return alias_on(tensor, entry.private_copy, cpu_keys());
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr) return value_of_external(tensor, external(tensor));
+  if (tag->external != nullptr) return value_of_external(tensor, *tag->external);
+  if (tag->original) return alias_on(tensor, tag->original, cpu_keys());
+  if (const auto compute = std::exchange(tag->compute_later, nullptr)) tag->computed = (*compute)();
+  return tag->computed ? alias_on(tensor, tag->computed, cpu_keys()) : tensor;
+}
+
+at::Tensor Trace::value_of_external(const at::Tensor& tensor, ExternalStorage& storage) {
+  if (storage.private_copy) return alias_on(tensor, storage.private_copy, cpu_keys());
   if (tensor.is_cpu()) return tensor;
-  return writable_value(tensor);
+  if (storage.keep_alive.device_type() == at::kCPU) {
+    return alias_on(tensor, storage.keep_alive, cpu_keys());
+  }
+  return private_copy(tensor, storage);
+}
+
+at::Tensor Trace::readable_value(const at::Tensor& tensor) {
+  if (!tensor.has_storage()) return {};
+  const StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr || tag->external != nullptr) {
+    ExternalStorage& storage = tag == nullptr ? external(tensor) : *tag->external;
+    const bool there =
+        storage.keep_alive.device_type() != at::kMeta && storage.written == Values::known;
+    return there ? value_of_external(tensor, storage) : at::Tensor();
+  }
+  return identify(tensor).values == Values::known ? value(tensor) : at::Tensor();
 }
 
 at::Tensor Trace::writable_value(const at::Tensor& tensor) {
-  if (!tensor.has_storage() || tag_of(tensor) != nullptr) return tensor;
-  ExternalStorage& entry = external(tensor);
-  if (!entry.private_copy) {
+  if (!tensor.has_storage()) return tensor;
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr) return private_copy(tensor, external(tensor));
+  return tag->external != nullptr ? private_copy(tensor, *tag->external) : value(tensor);
+}
+
+at::Tensor Trace::private_copy(const at::Tensor& tensor, ExternalStorage& storage) {
+  if (!storage.private_copy) {
     const KernelGuard guard;
-    const auto bytes = static_cast<int64_t>(tensor.storage().nbytes());
+    const auto bytes = static_cast<int64_t>(storage.keep_alive.nbytes());
     at::Tensor copy = at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU));
     at::Tensor source =
-        at::empty({0}, at::TensorOptions().dtype(at::kByte).device(tensor.device()));
-    source.set_(tensor.storage(), 0, {bytes}, {1});
+        at::empty({0}, at::TensorOptions().dtype(at::kByte).device(storage.keep_alive.device()));
+    source.set_(storage.keep_alive, 0, {bytes}, {1});
     copy.copy_(source);
-    entry.private_copy = copy.storage();
-    adopt_storage(entry.private_copy, entry.id, entry.role, Values::known);
+    storage.private_copy = copy.storage();
+    adopt_storage(storage.private_copy, storage.id, storage.role, Values::known);
   }
-  return alias_on(tensor, entry.private_copy, cpu_keys());
+  return alias_on(tensor, storage.private_copy, cpu_keys());
+}
+
+void Trace::hang_values(const at::Tensor& tensor, const at::Tensor& values) {
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr || tag->is_shadow || tag->computed) return;
+  tag->computed = laid_out_as(tensor, tensor.storage().nbytes(), values);
+  tag->values = Values::known;
+}
+
+void Trace::hang_values_later(const at::Tensor& tensor, std::function<at::Tensor()> compute) {
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr || tag->is_shadow) return;
+  // It may not hold the tensor, whose storage it hangs on.
+  tag->compute_later = std::make_unique<std::function<c10::Storage()>>(
+      [compute = std::move(compute), sizes = c10::DimVector(tensor.sizes()),
+       strides = c10::DimVector(tensor.strides()), dtype = tensor.scalar_type(),
+       bytes = tensor.storage().nbytes()] {
+        const at::Tensor layout(at::detail::empty_strided_meta(sizes, strides, dtype));
+        return laid_out_as(layout, bytes, compute());
+      });
+  tag->values = Values::known;
+}
+
+bool Trace::has_values_beside(const at::Tensor& tensor) const {
+  if (!tensor.is_meta() || !tensor.has_storage()) return false;
+  const StorageTag* tag = tag_of(tensor);
+  return tag != nullptr && (tag->external != nullptr || tag->computed || tag->compute_later);
+}
+
+void Trace::mark_uninitialised(const at::Tensor& tensor) {
+  constexpr int64_t kMostFollowed = 64 * 1024;  // elements are compared whenever one is read
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr || tag->values != Values::known) return;
+  tag->uninitialised = tensor.numel() <= kMostFollowed;
+  if (!tag->uninitialised) lose_values(tensor, Values::unknown);
+}
+
+bool Trace::is_uninitialised(const at::Tensor& tensor) const {
+  const StorageTag* tag = tensor.has_storage() ? tag_of(tensor) : nullptr;
+  return tag != nullptr && tag->uninitialised;
+}
+
+at::Tensor Trace::other_value(const at::Tensor& tensor) {
+  StorageTag* tag = tag_of(tensor);
+  if (!tag->other) {
+    const KernelGuard guard;
+    const auto options = at::TensorOptions().dtype(at::kByte).device(at::kCPU);
+    const c10::Storage first = value(tensor).storage();
+    const auto bytes = static_cast<int64_t>(first.nbytes());
+    at::empty({0}, options).set_(first, 0, {bytes}, {1}).zero_();
+    tag->other = at::ones({bytes}, options).storage();
+  }
+  return alias_on(tensor, tag->other, cpu_keys());
+}
+
+bool Trace::is_written(const at::Tensor& tensor) {
+  if (tensor.numel() == 0) return true;
+  if (!tag_of(tensor)->other) return false;
+  const KernelGuard guard;
+  return value(tensor).equal(other_value(tensor));
+}
+
+void Trace::renew(const at::Tensor& tensor) {
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr || tag->external != nullptr) {
+    ExternalStorage& storage = tag == nullptr ? external(tensor) : *tag->external;
+    private_copy(tensor, storage);
+    storage.written = Values::known;
+    return;
+  }
+  if (tensor.is_meta() && !tag->computed) {
+    tag->compute_later.reset();
+    const KernelGuard guard;
+    const auto options = at::TensorOptions().dtype(at::kByte).device(at::kCPU);
+    tag->computed = at::zeros({static_cast<int64_t>(tensor.storage().nbytes())}, options).storage();
+  }
+  tag->uninitialised = false;
+  tag->other = c10::Storage();
+  tag->values = Values::known;
 }
 
 void Trace::lose_values(const at::Tensor& tensor, Values values) {
   if (!tensor.has_storage() || is_wrapper(tensor)) return;
-  if (StorageTag* tag = tag_of(tensor)) {
-    if (tag->values == Values::known) tag->values = values;
-    tag->reads.reset();
-    return;
-  }
-  ExternalStorage& storage = external(tensor);
-  storage.values_lost = true;
-  storage.reads.reset();
+  StorageTag* tag = tag_of(tensor);
+  ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;
+  Values& known = of_user == nullptr ? tag->values : of_user->written;
+  known = std::max(known, values);
+  if (of_user != nullptr) of_user->reads.reset();
+  if (tag == nullptr) return;
+  tag->reads.reset();
+  if (known == Values::known) return;
+  tag->uninitialised = false;
+  tag->computed = tag->other = c10::Storage();
+  tag->compute_later.reset();
 }
 
 void Trace::change_metadata(const at::Tensor& tensor, const at::Tensor& as) {
@@ -367,8 +511,8 @@ void Trace::restore_metadata() {
 void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   c10::DataPtr& pointer = impl->_mutable_data_ptr_no_checks();
-  auto* tag =
-      new StorageTag{session_, id, role, values, std::move(pointer), {}, false, {}, false, false};
+  auto* tag = new StorageTag{
+      .session = session_, .id = id, .role = role, .values = values, .memory = std::move(pointer)};
   const at::Device device = tag->memory.device();
   impl->set_data_ptr_noswap(at::DataPtr(tag->memory.get(), tag, &release_tag, device));
   if (device.type() == at::kMeta) impl->set_throw_on_mutable_data_ptr();

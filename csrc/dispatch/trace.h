@@ -5,6 +5,7 @@
 #include <ATen/core/Tensor.h>
 #include <c10/util/flat_hash_map.h>
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -40,6 +41,8 @@ inline bool is_wrapper(const at::Tensor& tensor) {
          tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks().get() == nullptr;
 }
 
+struct ExternalStorage;
+
 // Hangs on every storage that the trace makes, through its DataPtr's context.
 struct StorageTag {
   std::shared_ptr<Session> session;
@@ -49,11 +52,22 @@ struct StorageTag {
   at::DataPtr memory;          // the real memory, where there is some
   std::optional<Reads> reads;  // what a training loop reads where values are not known
   bool is_shadow = false;      // it stands for another storage, and is no memory of its own
-  // Of a shadow: the real storage of the trace's own that it stands for and keeps alive.
+  // Of a shadow: the real storage of the trace's own that it stands for and keeps alive, or that of
+  // the user's.
   c10::Storage original;
   // A real one: the program has put it on its device, where it would be, rather than on the CPU.
   bool placed = false;
   bool guessed = false;  // its values are known, but were made up: indices of an unknown maximum
+  ExternalStorage* external = nullptr;
+  // Of shape-only memory whose values are known all the same: the values, laid out alike. They are
+  // no memory of the model's.
+  c10::Storage computed;
+  // How to make them, where nobody has asked yet.
+  std::unique_ptr<std::function<c10::Storage()>> compute_later;
+  // Nobody has written to all of it yet. Each write is made twice, to what was in it and to `other`
+  // garbage: an element is known once the two agree.
+  bool uninitialised = false;
+  c10::Storage other;
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -61,9 +75,9 @@ struct ExternalStorage {
   c10::Storage keep_alive;
   uint32_t id = 0;
   Role role = Role::constant;
-  c10::Storage shadow;        // meta, made when first needed
-  c10::Storage private_copy;  // real, made at the first in-place write
-  bool values_lost = false;   // overwritten with values that are not known
+  c10::Storage shadow;             // meta, made when first needed
+  c10::Storage private_copy;       // real, made at the first in-place write
+  Values written = Values::known;  // what was written to it in place, at the worst
   std::optional<Reads> reads;
 };
 
@@ -77,12 +91,10 @@ struct TraceOptions {
   int64_t integer_limit = 16 * 1024;
   // Floating tensors made only from real values, likewise.
   int64_t float_limit = 4 * 1024;
-  // Real floating tensors of the user's so small that their values may be asked for: of the model,
-  // and of its inputs.
-  int64_t user_float_limit = 16;
+  // Real floating tensors of the user's so small that their values may be asked for: parameters,
+  // and what a run with higher limits may be asked for, the inputs and the buffers.
+  int64_t parameter_limit = 16;
   int64_t input_float_limit = 16;
-  // Where autograd records a graph: a real tensor has no place in it, should it be written to.
-  int64_t graph_float_limit = -1;  // none, be it empty
   // Whoever runs this trace runs it again with higher limits where that makes a value known.
   bool may_rerun = false;
 };
@@ -110,6 +122,15 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   at::Tensor shadow_of_fake(const at::Tensor& fake);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
+  // The same for a real tensor of the user's and its views whatever the limits are; undefined where
+  // there are no values to read.
+  at::Tensor readable_value(const at::Tensor& tensor);
+  // The values of a shape-only tensor of the trace's own, which was just made.
+  void hang_values(const at::Tensor& tensor, const at::Tensor& values);
+  // The same, made when they are first asked for.
+  void hang_values_later(const at::Tensor& tensor, std::function<at::Tensor()> compute);
+  // Is it shape-only, and has values beside?
+  bool has_values_beside(const at::Tensor& tensor) const;
   // What a training loop reads of a tensor that answers a question about unknown values: see
   // truth.h.
   void assume_reads(const at::Tensor& tensor, std::optional<Reads> reads);
@@ -118,6 +139,13 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   void mark_guessed(const at::Tensor& tensor);
   // Before an in-place write: the user's storage gets its private copy. Returns what to write to.
   at::Tensor writable_value(const at::Tensor& tensor);
+  // Of torch.empty: what is in it is not known before it is written.
+  void mark_uninitialised(const at::Tensor& tensor);
+  bool is_uninitialised(const at::Tensor& tensor) const;
+  // The second place to write to in memory that is not initialised.
+  at::Tensor other_value(const at::Tensor& tensor);
+  // All of it is about to be overwritten: what was not known is forgotten.
+  void renew(const at::Tensor& tensor);
   // An in-place write whose result is not known.
   void lose_values(const at::Tensor& tensor, Values values);
 
@@ -181,8 +209,9 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
 
   const std::shared_ptr<Session>& session() const { return session_; }
   const TraceOptions& options() const { return options_; }
-  // Floating tensors of at most so many elements are really computed now.
-  int64_t computed_floats() const;
+  // May a floating tensor that is made now be a real one? Where autograd records its graph none
+  // may: it could be written to, and such values hang on shape-only tensors.
+  bool floats_may_be_real() const;
   // Off for what comes before the calls in question: they still run shape-only.
   void set_recording(bool recording) { options_.recording = session_->recording = recording; }
   at::Generator& generator();
@@ -196,6 +225,10 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
  private:
   at::Tensor wrapped_number(c10::ScalarType dtype);
   at::Tensor shadow_of_own(const at::Tensor& tensor, const StorageTag& tag);
+  bool is_written(const at::Tensor& tensor);
+  Identity identify_external(const at::Tensor& tensor, const ExternalStorage& storage) const;
+  at::Tensor value_of_external(const at::Tensor& tensor, ExternalStorage& storage);
+  at::Tensor private_copy(const at::Tensor& tensor, ExternalStorage& storage);
   int64_t float_limit(Role role) const;
   void remember_metadata(const at::Tensor& tensor);
   void restore_metadata();

@@ -116,13 +116,15 @@ void compute(const Operator& op, Stack& stack, Trace& trace) {
   }
 }
 
-bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace) {
+bool worth_computing(c10::ArrayRef<c10::IValue> outputs, const Trace& trace, bool beside) {
+  const bool floats = beside || trace.floats_may_be_real();
   bool worth = true;
-  for (size_t i = stack.size() - op.returns; i < stack.size(); ++i) {
-    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-      const int64_t limit =
-          integral(tensor) ? trace.options().integer_limit : trace.computed_floats();
-      if (tensor.numel() > limit) worth = false;
+  for (const c10::IValue& output : outputs) {
+    for_each_tensor(output, [&](const at::Tensor& tensor) {
+      const bool integers = integral(tensor);
+      worth &= integers || floats;
+      worth &= tensor.numel() <=
+               (integers ? trace.options().integer_limit : trace.options().float_limit);
     });
   }
   return worth;
@@ -141,6 +143,16 @@ at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices) {
                                         at::TensorOptions().dtype(indices.scalar_type()));
   values.copy_(numbers.view(indices.sizes()));
   return values;
+}
+
+at::Tensor real_copy(const at::Tensor& tensor) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  return tensor.clone();
+}
+
+void copy_real(const at::Tensor& to, const at::Tensor& from) {
+  const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
+  to.copy_(from);
 }
 
 at::Tensor real_truth(bool truth, at::IntArrayRef sizes) {
@@ -262,9 +274,8 @@ void check_rows(const at::Tensor& table, const at::Tensor& indices) {
   }
 }
 
-void want_rerun(const Operator& op, Trace& trace) {
-  const std::string value = "a value is needed (" + op.name + " " +
-                            trace.session()->describe_scope() +
+void want_rerun(const std::string& what, Trace& trace) {
+  const std::string value = "a value is needed (" + what + " " + trace.session()->describe_scope() +
                             ") that was not computed, for a tensor that it is made of has more "
                             "elements than this trace computes: ";
   const TraceOptions& options = trace.options();
@@ -278,6 +289,22 @@ void want_rerun(const Operator& op, Trace& trace) {
   }
   trace.session()->rerun_wanted = true;
   raise(ErrorKind::data_dependent, value + "it is traced again");
+}
+
+at::Tensor known_values(const at::Tensor& tensor, bool to_be_written, Trace& trace) {
+  if (!tensor.has_storage() || tensor.key_set().has(c10::DispatchKey::Python)) return {};
+  if (to_be_written && trace.is_uninitialised(tensor)) trace.renew(tensor);
+  const Values known = trace.identify(tensor).values;
+  if (trace.readable_value(tensor).defined()) {
+    return to_be_written ? trace.writable_value(tensor) : trace.value(tensor);
+  }
+  if (known == Values::over_limit && trace.options().may_rerun)
+    want_rerun("tolist or numpy", trace);
+  if (tensor.is_meta()) return {};
+  raise(
+      ErrorKind::data_dependent,
+      "the model asks for the values of a tensor that nothing was computed for (tolist or numpy " +
+          trace.session()->describe_scope() + ")");
 }
 
 }  // namespace nnprof

@@ -10,14 +10,19 @@ namespace nnprof {
 // arguments become the CPU, random numbers come from the trace's own generator.
 void compute(const Operator& op, Stack& stack, Trace& trace);
 
-// True when every output (meta tensors on the stack) is small enough to be computed.
-bool worth_computing(const Operator& op, const Stack& stack, const Trace& trace);
+// Is every one of these shape-only outputs small enough to be computed? `beside`: its values hang
+// on it, rather than take its place.
+bool worth_computing(c10::ArrayRef<c10::IValue> outputs, const Trace& trace, bool beside = false);
 
 // Index outputs of an operator that computed nothing (topk, argmax, sort): evenly spread over the
 // dimension they index, so that routed experts get even loads. Where they are fewer than there is
 // to choose from they leave gaps between them and at both ends: one is in the middle, for the first
 // is more often a special one than any other.
 at::Tensor balanced_choices(const at::Tensor& indices, int64_t choices);
+
+// On real tensors, below all that looks at operators.
+at::Tensor real_copy(const at::Tensor& tensor);
+void copy_real(const at::Tensor& to, const at::Tensor& from);
 
 // Real truth values: all `truth`.
 at::Tensor real_truth(bool truth = true, at::IntArrayRef sizes = {});
@@ -50,8 +55,12 @@ bool in_training_loop(const Trace& trace);
 // Raises IndexError as the CPU kernel would when an index that is known is outside of the table.
 void check_rows(const at::Tensor& table, const at::Tensor& indices);
 
-// Of a value that higher limits would make known: asks for another run with them, by raising, or
-// says that this trace has no higher ones.
-[[noreturn]] void want_rerun(const Operator& op, Trace& trace);
+// Of a value that `what` asks for and that higher limits would make known: asks for another run
+// with them, by raising, or says that this trace has no higher ones.
+[[noreturn]] void want_rerun(const std::string& what, Trace& trace);
+
+// The values of a tensor for Python, which reads them past the dispatcher; undefined where it is to
+// read the tensor itself. Raises where what lies in the tensor's memory is not what it holds.
+at::Tensor known_values(const at::Tensor& tensor, bool to_be_written, Trace& trace);
 
 }  // namespace nnprof

@@ -17,6 +17,7 @@ from nnprof.patches import (
     flex_attention,
     functional,
     library_caches,
+    numbers,
     optimizer_phase,
     threads,
 )
@@ -35,6 +36,7 @@ _PATCHES = (
     flex_attention,
     functional,
     library_caches,
+    numbers,
     optimizer_phase,
     threads,
 )

@@ -68,11 +68,9 @@ CAUSES = {
     "the CPU's kernel keeps a buffer": """
         nn_functional_logsigmoid nn_functional_multilabel_soft_margin_loss
     """,
-    "the CPU's kernel keeps other tables of offsets": "nn_functional_embedding_bag",
     "there is no meta kernel of the backward": "nn_functional_multilabel_margin_loss",
     "the mean divides by real lengths that are shape-only here": "nn_functional_ctc_loss",
     "PyTorch multiplies a batch by a batch of one otherwise on the CPU": "__rmatmul__ matmul",
-    "zeros are written after they were saved": "cov",
     "strides of the gradient": "masked_prod ormqr",
 }
 BUGS = {name: cause for cause, names in CAUSES.items() for name in names.split()}
