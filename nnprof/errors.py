@@ -24,6 +24,7 @@ __all__ = [
     "GraphNotRecordedError",
     "InputError",
     "InternalError",
+    "LazyModuleError",
     "MissingExtraError",
     "ModelError",
     "NestedTraceError",
@@ -44,6 +45,13 @@ class NnprofError(Exception):
 
 class InputError(NnprofError, ValueError):
     """An argument of an nnprof call is wrong: the message names it and what to pass instead."""
+
+
+class LazyModuleError(InputError):
+    """A parameter has no shape before the first call: run the model once, then trace it.
+
+    `measure` of a model does so itself, on a copy.
+    """
 
 
 class ModelError(NnprofError):

@@ -20,7 +20,7 @@ from torch import nn
 from nnprof.dtypes import COMPUTED, FLOATING, as_dtype, cast
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
-from nnprof.modules import looked_through, modules_of, parameters_of
+from nnprof.modules import looked_through, model_of_inputs, modules_of, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,11 +59,13 @@ def make_inputs(
     `forward`. Anything else, a named tuple or a dataclass too, is the one positional argument.
 
     Without either, a model of transformers, diffusers, timm or torchvision gets what it usually
-    takes, with the batch and the sequence of `sizes`.
+    takes, with the batch and the sequence of `sizes`; any other what it keeps as its own
+    `example_input_array`, as lightning's modules do.
 
-    `kwargs` are further keyword arguments. Raises `InputError` for what cannot be meant.
+    `kwargs` are further keyword arguments, or some of those that would be made: the others fit to
+    them. Raises `InputError` for what cannot be meant.
     """
-    model = looked_through(model)
+    model = model_of_inputs(looked_through(model))
     if sizes != NO_SIZES and not (shape is None and inputs is None):
         raise InputError("batch= and sequence= say how to make the inputs: leave out shape/inputs")
     if shape is not None and inputs is not None:
@@ -76,10 +78,27 @@ def make_inputs(
             raise InputError("dtype= is of made inputs, and inputs= have their own: leave it out")
         args, keywords = _given(model, inputs)
     else:
-        args, keywords = example_inputs(model, sizes) or _none_needed(model, kwargs)
+        beside = kwargs if isinstance(kwargs, Mapping) else {}
+        made = example_inputs(model, sizes, beside) or _own_example(model, sizes, beside)
+        args, keywords = made or _none_needed(model, kwargs)
         if wanted is not None:
             args, keywords = cast((args, keywords), wanted, _name(model))
     return (args, _merged(keywords, kwargs)) if kwargs else (args, keywords)
+
+
+def _own_example(model: Any, sizes: Sizes, given: Mapping[str, Any]) -> Arguments | None:
+    """What a model keeps as `example_input_array`: a tensor, a tuple of them, or a dict by name."""
+    example = getattr(model, "example_input_array", None) if isinstance(model, nn.Module) else None
+    if example is None or given:
+        return None
+    if sizes != NO_SIZES:
+        raise InputError(
+            f"{_name(model)} has inputs of its own in example_input_array: leave out batch= and "
+            "sequence=, or pass shape="
+        )
+    if isinstance(example, Mapping):
+        return (), dict(example)
+    return (example if isinstance(example, tuple) else (example,)), {}
 
 
 def _none_needed(model: Any, kwargs: Mapping[str, Any] | None) -> Arguments:

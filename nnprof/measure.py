@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import InputError, only_nnprof_errors
+from torch import nn
+
+from nnprof.errors import InputError, LazyModuleError, only_nnprof_errors
 from nnprof.estimate import find_hardware
 from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.inputs import make_inputs
+from nnprof.lazy_modules import has_lazy, refuse_lazy, with_shapes
 from nnprof.measured import measured_times
 from nnprof.modules import looked_through
 from nnprof.phases import language_call
@@ -114,6 +117,7 @@ def measure(
 
     All of them are an `NnprofError`. Ctrl-C and a lack of memory pass as they are.
     """
+    asked = dict(locals())
     check_time_budget(time_budget)
     for name, flag in {"backward": backward, "strict": strict}.items():
         if not isinstance(flag, bool):
@@ -132,17 +136,25 @@ def measure(
     training = training_of(target, backward, loss, optimizer, checkpoint)
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
     prepare = language.prepare if language is not None else None
-    running, output = run(
-        target,
-        arguments,
-        keywords,
-        autocast=autocast,
-        assume=assume,
-        prepare=prepare,
-        training=training,
-        target=_kind_of_device(estimated_for),
-        made=made,
-    )
+    try:
+        running, output = run(
+            target,
+            arguments,
+            keywords,
+            autocast=autocast,
+            assume=assume,
+            prepare=prepare,
+            training=training,
+            target=_kind_of_device(estimated_for),
+            made=made,
+        )
+    except LazyModuleError as error:
+        if not isinstance(target, nn.Module) or not has_lazy(target):
+            raise
+        refuse_lazy(optimizer)
+        filled = present is not None
+        copied = with_shapes(target, arguments, keywords, error, assume=assume, filled=filled)
+        return measure(**{**asked, "model": copied})
     if language is not None:
         language.note_cache(running, output)
     profile = running.profile(hardware=estimated_for, strict=strict)

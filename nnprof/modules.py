@@ -17,6 +17,7 @@ __all__ = [
     "buffers_of",
     "children_of",
     "looked_through",
+    "model_of_inputs",
     "modules_of",
     "named_modules",
     "parameters_of",
@@ -47,6 +48,27 @@ def looked_through(model: Any) -> Callable[..., Any]:
             "pass an nn.Module or a function"
         )
     return model  # type: ignore[no-any-return]
+
+
+def model_of_inputs(model: Any) -> Any:
+    """The model inside that says what `model` takes: that of a PEFT model, else itself.
+
+    A PEFT model is no mere wrapper: what it adds is measured, too.
+    """
+    while _is_of_peft(model):
+        inside = model.get_base_model() if hasattr(model, "get_base_model") else model.model
+        if inside is model or not isinstance(inside, nn.Module):
+            break
+        model = inside
+    return model
+
+
+def _is_of_peft(model: Any) -> bool:
+    """A `PeftModel`, or a tuner such as `LoraModel`, which calls the model it holds."""
+    if not isinstance(model, nn.Module):
+        return False
+    names = {base.__name__ for base in type(model).__mro__ if base.__module__.startswith("peft.")}
+    return bool(names & {"PeftModel", "PeftMixedModel", "BaseTuner"})
 
 
 # --- what is in a model --------------------------------------------------------------------------

@@ -22,6 +22,7 @@ import torch
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes, example_inputs
 from nnprof.inputs import make_inputs
+from nnprof.modules import model_of_inputs
 from nnprof.trace import current_trace
 
 if TYPE_CHECKING:
@@ -186,15 +187,16 @@ class _Language:
     """What phases need to know of a model: which arguments are its text, and which its cache."""
 
     def __init__(self, model: Any) -> None:
-        self.model = model
-        self.name = type(model).__name__
-        classes = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+        #: What is called, and the model that says what it takes.
+        self.model, self.inner = model, model_of_inputs(model)
+        self.name = type(self.inner).__name__
+        classes = {base.__module__.partition(".")[0] for base in type(self.inner).__mro__}
         if "transformers" not in classes:
             raise InputError(
                 f"phase= is for language models of transformers, which {self.name} is not: leave "
                 "it out, and give a prompt or a cache of yours as inputs="
             )
-        self._parameters = inspect.signature(model.forward).parameters
+        self._parameters = inspect.signature(self.inner.forward).parameters
         cache = next((name for name in _CACHES if name in self._parameters), None)
         if cache is None or not {"input_ids", "decoder_input_ids"} & self._parameters.keys():
             raise InputError(
@@ -202,7 +204,7 @@ class _Language:
                 f"({', '.join(_CACHES)}): leave phase= out"
             )
         #: It keeps a state of one size, in some of its layers at least.
-        self.is_stateful = getattr(model, "_is_stateful", False)
+        self.is_stateful = getattr(self.inner, "_is_stateful", False)
         #: The argument that asks for a cache.
         self.use_cache = _CACHES[cache]
 
@@ -219,23 +221,23 @@ class _Language:
     def decoder_inputs(self, batch: int, tokens: int) -> dict[str, Any]:
         """Token ids for the decoder, and the wish for a cache."""
         name = "decoder_input_ids" if self.has_encoder else "input_ids"
-        return make_inputs(self.model, {name: (batch, tokens)})[1] | self._cache_wanted()
+        return make_inputs(self.inner, {name: (batch, tokens)})[1] | self._cache_wanted()
 
     def _cache_wanted(self) -> dict[str, Any]:
         """Asks for a cache where the model would leave none by itself.
 
         Not otherwise: some pass the question on to their encoder, which refuses it.
         """
-        usual = getattr(getattr(self.model, "config", None), self.use_cache, None)
+        usual = getattr(getattr(self.inner, "config", None), self.use_cache, None)
         return {} if usual is True and not self.model.training else {self.use_cache: True}
 
     def encoder_inputs(self, batch: int, tokens: int) -> dict[str, Any]:
         """What the encoder takes: `tokens` ids, or the usual image or speech."""
         if self.has_text_encoder:
-            return make_inputs(self.model, {"input_ids": (batch, tokens)})[1]
+            return make_inputs(self.inner, {"input_ids": (batch, tokens)})[1]
         if not self.has_encoder:
             return {}
-        made = example_inputs(self.model, Sizes(batch))
+        made = example_inputs(self.inner, Sizes(batch))
         return {} if made is None else {n: v for n, v in made[1].items() if "decoder" not in n}
 
     def cache_left(self, output: Any) -> tuple[str, Any]:
@@ -253,9 +255,9 @@ class _Language:
         """What the encoder makes of its inputs, as the argument of a call that does without it."""
         if not self.has_encoder:
             return {}
-        if "encoder_outputs" not in self._parameters or not hasattr(self.model, "get_encoder"):
+        if "encoder_outputs" not in self._parameters or not hasattr(self.inner, "get_encoder"):
             raise InputError(f"{self.name} cannot decode without its encoder: leave phase= out")
-        encoder = self.model.get_encoder()
+        encoder = self.inner.get_encoder()
         known = inspect.signature(encoder.forward).parameters
         inputs = {name: value for name, value in inputs.items() if name in known}
         return {"encoder_outputs": encoder(**inputs, return_dict=True)}

@@ -65,6 +65,7 @@ def run(
         running = trace(
             model, backward=graph, autocast=autocast, assume=assume, target=target, **limits
         )
+        running.also_remember(arguments, keywords, training and training.loss)
         try:
             with running, kept(arguments, keywords):
                 given = keywords

@@ -26,6 +26,7 @@ from nnprof.errors import (
     UnsupportedError,
 )
 from nnprof.experts import idle_expert_params
+from nnprof.held import held_by
 from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
 from nnprof.patches import gradients
@@ -108,6 +109,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         #: Memory and kernels are those of an accelerator, not of a CPU.
         self.accelerator = not cpu
         self._optimizer = optimizer
+        self._also: tuple[Any, ...] = ()
         self._kept: set[int] = set()
         self._options: dict[str, Any] = {
             "backward": backward,
@@ -136,7 +138,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._started = time.perf_counter()
         try:
             self._undo.append(_generators_state().restore)
-            tracer = _claimed_tracer(self._model, self._options)
+            tracer = _claimed_tracer(self._model, self._also, self._options)
             self._undo += [lambda: _release(tracer), tracer.restore]
             tracer.on_question(self._answers)
             self._undo += [_scopes.switch_on(), _keep_flags()]
@@ -191,6 +193,18 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             container_types=tuple(tracer.container_types(nn.Sequential, nn.ModuleList)),
             **facts,
         )
+
+    def also_remember(self, *values: Any) -> None:
+        """Puts models among these, or that these can reach, back as they were at the start, too.
+
+        To be called before the trace starts.
+        """
+        self._also += values
+
+    @property
+    def tracer(self) -> _core.Tracer | None:
+        """The core's part of the trace, while it runs and after."""
+        return self._tracer
 
     def keep(self, owner: object, restore: Undo) -> None:
         """Puts `owner` back at the end by calling `restore`, the first one given for it."""
@@ -397,13 +411,17 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
 _module_free = threading.Condition()
 
 
-def _claimed_tracer(model: Callable[..., Any] | None, options: dict[str, Any]) -> _core.Tracer:
+def _claimed_tracer(
+    model: Callable[..., Any] | None, also: tuple[Any, ...], options: dict[str, Any]
+) -> _core.Tracer:
     """A tracer whose modules no other thread is tracing; waits until that is so."""
     with _module_free:
         while True:
             tracer = _core.Tracer(**options)
             if isinstance(model, nn.Module):
                 tracer.add_modules(model, "")
+            for held in held_by(model, *also):
+                tracer.remember(held)
             if tracer.claim_modules():
                 return tracer
             _module_free.wait()

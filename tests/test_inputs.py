@@ -17,6 +17,7 @@ from torch import nn
 import nnprof
 from benchmarks.models import torchvision_model
 from nnprof.errors import InputError
+from nnprof.example_inputs import Sizes
 from nnprof.inputs import REAL_IDS_LIMIT, explain_call_failure, make_inputs
 
 
@@ -356,3 +357,44 @@ def test_a_dtype_of_the_usual_inputs() -> None:
     assert image.dtype == torch.bfloat16
     profile = nnprof.measure(torchvision_model("resnet18").bfloat16(), dtype="bfloat16")
     assert profile.macs == nnprof.measure(torchvision_model("resnet18")).macs
+
+
+# A model's own example.
+
+
+class WithExample(nn.Module):
+    """As lightning's modules have it."""
+
+    def __init__(self, example: Any) -> None:
+        super().__init__()
+        self.example_input_array = example
+
+    def forward(self, x: torch.Tensor, y: torch.Tensor | None = None) -> torch.Tensor:
+        return x if y is None else x + y
+
+
+@pytest.mark.parametrize(
+    ("example", "args", "keywords"),
+    [
+        (torch.ones(2, 3), 1, []),
+        ((torch.ones(2, 3), torch.ones(3)), 2, []),
+        ({"x": torch.ones(2, 3), "y": torch.ones(3)}, 0, ["x", "y"]),
+    ],
+)
+def test_the_example_that_a_model_keeps(example: Any, args: int, keywords: list[str]) -> None:
+    made = make_inputs(WithExample(example))
+    assert (len(made[0]), list(made[1])) == (args, keywords)
+    assert [*made[0], *made[1].values()][0].shape == (2, 3)
+    # What the user says goes before.
+    assert make_inputs(WithExample(example), (4, 5))[0][0].shape == (4, 5)
+    assert make_inputs(WithExample(example), kwargs={"x": example})[0] == ()
+
+
+def test_sizes_do_not_change_an_example() -> None:
+    with pytest.raises(InputError, match="example_input_array"):
+        make_inputs(WithExample(torch.ones(2)), sizes=Sizes(batch=2))
+
+
+def test_a_model_without_an_example_asks_for_a_shape() -> None:
+    with pytest.raises(InputError, match="pass shape="):
+        make_inputs(WithExample(None))

@@ -22,7 +22,8 @@ from nnprof.errors import InputError
 from nnprof.hardware import find
 from nnprof.models import import_torchvision
 from nnprof.times import Times
-from tests.test_unchanged import State, restless
+from tests.test_unchanged import restless
+from tests.unchanged import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

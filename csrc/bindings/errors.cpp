@@ -23,6 +23,7 @@ constexpr std::array kErrorNames = {
     ErrorName{ErrorKind::bad_type, "BadTypeError"},
     ErrorName{ErrorKind::unsupported, "UnsupportedError"},
     ErrorName{ErrorKind::data_dependent, "DataDependentError"},
+    ErrorName{ErrorKind::lazy_module, "LazyModuleError"},
     ErrorName{ErrorKind::internal, "InternalError"},
 };
 

@@ -12,7 +12,6 @@ namespace {
 
 // Enough for most models, so that nothing is moved while they are walked.
 constexpr size_t kUsualModules = 512;
-constexpr size_t kItemsInBlock = 4000;
 
 py::object attribute(py::handle dict, PyObject* name) {
   return py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(dict.ptr(), name));
@@ -37,33 +36,6 @@ std::string type_name(PyTypeObject* type) {
   return name.substr(name.rfind('.') + 1);  // a type made in C carries its module's name
 }
 
-// A number that is another one after every change of a dict; 0 where Python keeps none.
-uint64_t version_of(PyObject* container) {
-#if PY_VERSION_HEX < 0x030D0000
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-  if (PyDict_Check(container)) return reinterpret_cast<PyDictObject*>(container)->ma_version_tag;
-#pragma GCC diagnostic pop
-#endif
-  return 0;
-}
-
-size_t size_of(PyObject* container) {
-  return static_cast<size_t>(PyList_Check(container) ? PyList_GET_SIZE(container)
-                                                     : PyDict_GET_SIZE(container));
-}
-
-bool is_container(PyObject* value) { return PyDict_Check(value) || PyList_Check(value); }
-
-// The objects that modules hold lie scattered in memory: all are asked for before one is touched.
-void prefetch(PyObject* const* items, size_t count) {
-  for (size_t i = 0; i < count; ++i) __builtin_prefetch(items[i], /*write=*/1);
-}
-
-PyObject* attribute_of(const char* module, const char* name) {
-  return py::object(py::module_::import(module).attr(name)).release().ptr();  // kept for good
-}
-
 py::object checked(PyObject* object) {
   if (object == nullptr) throw py::error_already_set();
   return py::reinterpret_steal<py::object>(object);
@@ -84,17 +56,17 @@ static ska::flat_hash_set<PyObject*>& claimed_modules() {
 
 bool ModuleTree::claim() {
   auto& claimed = claimed_modules();
-  for (const auto& [module, number] : numbers_) {
+  for (PyObject* module : snapshot_.modules()) {
     if (claimed.count(module) != 0) return false;
   }
-  for (const auto& [module, number] : numbers_) claimed.insert(module);
-  return claimed_ = true;
+  claimed_ = snapshot_.modules();
+  claimed.insert(claimed_.begin(), claimed_.end());
+  return true;
 }
 
 void ModuleTree::release() {
-  if (!claimed_) return;
-  for (const auto& [module, number] : numbers_) claimed_modules().erase(module);
-  claimed_ = false;
+  for (PyObject* module : claimed_) claimed_modules().erase(module);
+  claimed_.clear();
 }
 
 std::vector<PyTypeObject*> ModuleTree::types() const {
@@ -141,8 +113,6 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   session.parameters.reserve(kUsualModules);
   modules_.reserve(kUsualModules);
   parameters_.reserve(kUsualModules);
-  states_.reserve(2 * kUsualModules);
-  geometry_.reserve(4 * kUsualModules);
   return add(root, path, -1);
 }
 
@@ -156,7 +126,8 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   children_.emplace_back();
   session.modules.push_back({std::string(name), parent, type_name(Py_TYPE(root.ptr())), {}});
   const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
-  remember(root.ptr(), dict.ptr());
+  modules_.push_back(root.ptr());
+  snapshot_.remember_module(root.ptr());
   add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
   add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
 
@@ -178,147 +149,6 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   return number;
 }
 
-ModuleTree::~ModuleTree() {
-  constexpr size_t kAhead = 32;
-  for (const Block& block : blocks_) {
-    PyObject** items = block.items.get();
-    for (size_t i = 0; i < block.used; ++i) {
-      if (i % kAhead == 0) prefetch(items + i, std::min(2 * kAhead, block.used - i));
-      Py_DECREF(items[i]);
-    }
-  }
-  for (PyObject* module : modules_) Py_DECREF(module);
-  for (PyObject* dict : object_dicts_) Py_DECREF(dict);
-}
-
-PyObject** ModuleTree::room_for(size_t count) {
-  if (blocks_.empty() || blocks_.back().size - blocks_.back().used < count) {
-    const size_t size = std::max(count, kItemsInBlock);
-    blocks_.push_back({std::unique_ptr<PyObject*[]>(new PyObject*[size]), 0, size});
-  }
-  Block& block = blocks_.back();
-  PyObject** room = block.items.get() + block.used;
-  block.used += count;
-  return room;
-}
-
-void ModuleTree::remember(PyObject* module, PyObject* dict) {
-  Py_INCREF(module);
-  modules_.push_back(module);
-  const ContainerState state = state_of(dict, true);
-  states_.push_back(state);
-  for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = state.items[2 * i + 1];
-    if (is_container(value)) {
-      if (size_of(value) != 0) states_.push_back(state_of(value, false));
-    } else if (is_plain_object(value) && objects_seen_.insert(value).second) {
-      remember_object(value);
-    }
-  }
-}
-
-// Asked for every attribute of every module: most are of types written in C.
-bool ModuleTree::is_plain_object(PyObject* value) {
-  PyTypeObject* type = Py_TYPE(value);
-  if (!PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) return false;
-  const auto [entry, made] = plain_types_.emplace(type, false);
-  if (!made) return entry->second;
-  static PyObject* const kDict = interned("__dict__");
-  static PyObject* const kModelType = interned("model_type");
-  static PyObject* const kModule = attribute_of("torch.nn", "Module");
-  static PyObject* const kEnum = attribute_of("enum", "Enum");
-  // A configuration of transformers is long, stands in every module and is only read.
-  entry->second =
-      !PyType_Check(value) && !THPVariable_Check(value) &&
-      PyObject_IsInstance(value, kModule) == 0 && PyObject_IsInstance(value, kEnum) == 0 &&
-      _PyType_Lookup(type, kModelType) == nullptr && _PyType_Lookup(type, kDict) != nullptr;
-  return entry->second;
-}
-
-void ModuleTree::remember_object(PyObject* object) {
-  PyObject* dict = PyObject_GenericGetDict(object, nullptr);
-  if (dict == nullptr) return PyErr_Clear();
-  object_dicts_.push_back(dict);
-  const ContainerState state = state_of(dict, false);
-  object_states_.push_back(state);
-  for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = state.items[2 * i + 1];
-    // A vocabulary is no cache of the forward.
-    constexpr size_t kMany = 4096;
-    if (is_container(value) && size_of(value) <= kMany) {
-      object_states_.push_back(state_of(value, false));
-    }
-  }
-}
-
-ModuleTree::ContainerState ModuleTree::state_of(PyObject* container, bool of_module) {
-  const size_t size = size_of(container);
-  const size_t count = PyList_Check(container) ? size : 2 * size;
-  PyObject** items = room_for(count);
-  const ContainerState state = {
-      container, items, version_of(container), static_cast<uint32_t>(size), of_module, claimed_};
-  if (PyList_Check(container)) {
-    for (size_t i = 0; i < size; ++i) {
-      items[i] = PyList_GET_ITEM(container, static_cast<Py_ssize_t>(i));
-    }
-  } else {
-    Py_ssize_t position = 0;
-    for (PyObject** item = items; PyDict_Next(container, &position, item, item + 1);) item += 2;
-  }
-  prefetch(items, count);
-  for (size_t i = 0; i < count; ++i) Py_INCREF(items[i]);
-  return state;
-}
-
-bool ModuleTree::unchanged(const ContainerState& state) const {
-  if (state.version != 0 && version_of(state.container) == state.version) return true;
-  if (size_of(state.container) != state.count) return false;
-  const PyObject* const* item = state.items;
-  if (PyList_Check(state.container)) {
-    for (size_t i = 0; i < state.count; ++i) {
-      if (PyList_GET_ITEM(state.container, static_cast<Py_ssize_t>(i)) != item[i]) return false;
-    }
-    return true;
-  }
-  Py_ssize_t position = 0;
-  PyObject *key = nullptr, *value = nullptr;
-  for (; PyDict_Next(state.container, &position, &key, &value); item += 2) {
-    if (key != item[0] || value != item[1]) return false;
-  }
-  return true;
-}
-
-// Through the container's own methods: an OrderedDict keeps more than a dict does.
-void ModuleTree::refill(const ContainerState& state) const {
-  const py::handle container = state.container;
-  PyObject* const* item = state.items;
-  if (PyList_Check(state.container)) {
-    container.attr("clear")();
-    for (size_t i = 0; i < state.count; ++i) container.attr("append")(py::handle(item[i]));
-    return;
-  }
-  std::vector<py::object> values;
-  for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = value_before(state, item[2 * i], item[2 * i + 1]);
-    values.push_back(py::reinterpret_borrow<py::object>(value));
-  }
-  container.attr("clear")();
-  for (size_t i = 0; i < state.count; ++i) {
-    container.attr("__setitem__")(py::handle(item[2 * i]), values[i]);
-  }
-}
-
-// A module that is met inside of the trace may have been lent other tensors for the call, as
-// torch.func.functional_call lends them: a tensor that is there at the end and that the trace has
-// not made is its own.
-PyObject* ModuleTree::value_before(const ContainerState& state, PyObject* key,
-                                   PyObject* remembered) const {
-  if (!state.met_inside || !THPVariable_Check(remembered)) return remembered;
-  PyObject* now = PyDict_GetItemWithError(state.container, key);
-  if (now == nullptr || !THPVariable_Check(now)) return remembered;
-  return trace_->is_own(THPVariable_Unpack(now)) ? remembered : now;
-}
-
 uint32_t ModuleTree::parameter_number(PyObject* object) {
   const at::Tensor& parameter = THPVariable_Unpack(object);
   Session& session = *trace_->session();
@@ -329,17 +159,7 @@ uint32_t ModuleTree::parameter_number(PyObject* object) {
   const int64_t elements = parameter.numel();
   const Count bytes = note_storages(object, Role::parameter, parameter_storage_bytes_);
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
-  ParameterState state{
-      parameter,           parameter.grad(),         {}, geometry_.size(), 0, 0, parameter.dtype(),
-      parameter.key_set(), parameter.requires_grad()};
-  if (parameter.has_storage()) {
-    state.storage = parameter.storage();
-    state.dim = parameter.dim();
-    state.offset = parameter.storage_offset();
-    geometry_.insert(geometry_.end(), parameter.sizes().begin(), parameter.sizes().end());
-    geometry_.insert(geometry_.end(), parameter.strides().begin(), parameter.strides().end());
-  }
-  parameters_.push_back(std::move(state));
+  parameters_.push_back(parameter);
   totals_.parameters += elements;
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
@@ -382,11 +202,12 @@ void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
     if (value == Py_None || !THPVariable_Check(value)) continue;
     if (std::string_view(Py_TYPE(value)->tp_name).find("UninitializedParameter") !=
         std::string_view::npos) {
-      raise(ErrorKind::bad_value,
+      raise(ErrorKind::lazy_module,
             "the parameter '" + std::string(PyUnicode_AsUTF8(key)) + "' of module '" +
                 session.module_path(module) +
                 "' has no shape yet (a lazy module): run the model once, then measure it");
     }
+    snapshot_.remember_tensor(value);
     const uint32_t number = parameter_number(value);
     session.modules[static_cast<size_t>(module)].parameters.push_back(number);
   }
@@ -408,8 +229,8 @@ void ModuleTree::add_buffers(py::handle buffers) {
 std::optional<at::Device> ModuleTree::device() const {
   const auto placed = std::find_if(
       parameters_.begin(), parameters_.end(),
-      [](const ParameterState& state) { return !state.keys.has(c10::DispatchKey::Meta); });
-  if (placed != parameters_.end()) return placed->tensor.device();
+      [](const at::Tensor& parameter) { return !parameter.key_set().has(c10::DispatchKey::Meta); });
+  if (placed != parameters_.end()) return placed->device();
   if (parameters_.empty() || (buffer_device_ && !buffer_device_->is_meta())) return buffer_device_;
   return at::kMeta;
 }
@@ -417,7 +238,7 @@ std::optional<at::Device> ModuleTree::device() const {
 std::vector<int64_t> ModuleTree::parameter_storages() const {
   std::vector<int64_t> storages;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    int64_t number = trace_->number_of_external(parameters_[i].tensor);
+    int64_t number = trace_->number_of_external(parameters_[i]);
     const auto wrapper = held_by_.find(i);
     if (wrapper != held_by_.end()) {
       for (const at::Tensor& held : wrapper->second) {
@@ -427,47 +248,6 @@ std::vector<int64_t> ModuleTree::parameter_storages() const {
     storages.push_back(number);
   }
   return storages;
-}
-
-void ModuleTree::restore() {
-  for (size_t i = 0; i < states_.size();) {
-    const ContainerState& module = states_[i++];
-    prefetch(module.items, 2 * module.count);
-    if (!unchanged(module)) refill(module);
-    for (size_t entry = 0; entry < module.count; ++entry) {
-      PyObject* value = module.items[2 * entry + 1];
-      if (!is_container(value)) continue;
-      const bool remembered =
-          i < states_.size() && !states_[i].of_module && states_[i].container == value;
-      if (!remembered) {
-        if (size_of(value) != 0) refill({value, nullptr, 0, 0, false, false});
-        continue;
-      }
-      if (!unchanged(states_[i])) refill(states_[i]);
-      ++i;
-    }
-  }
-  for (const ContainerState& state : object_states_) {
-    if (!unchanged(state)) refill(state);
-  }
-  for (const ParameterState& state : parameters_) restore_parameter(state);
-}
-
-void ModuleTree::restore_parameter(const ParameterState& state) const {
-  at::Tensor tensor = state.tensor;
-  if (state.storage && !tensor.storage().is_alias_of(state.storage)) {
-    at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(state.storage),
-                                                               state.keys, state.dtype);
-    const auto dim = static_cast<size_t>(state.dim);
-    const int64_t* sizes = geometry_.data() + state.geometry;
-    data.unsafeGetTensorImpl()->set_sizes_and_strides({sizes, dim}, {sizes + dim, dim},
-                                                      state.offset);
-    tensor.set_data(data);
-  }
-  if (tensor.requires_grad() != state.requires_grad && tensor.is_leaf()) {
-    tensor.set_requires_grad(state.requires_grad);
-  }
-  if (!tensor.grad().is_same(state.grad)) tensor.mutable_grad() = state.grad;
 }
 
 }  // namespace nnprof

@@ -1,4 +1,4 @@
-// The user's modules: walked once for descriptors, remembered so that they can be put back.
+// The user's modules: walked once for descriptors.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,12 +6,10 @@
 
 #include <vector>
 
+#include "bindings/snapshot.h"
 #include "dispatch/trace.h"
 
 namespace nnprof {
-
-// A name to look up in the __dict__ of a module.
-inline PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
 
 // Where the classes of modules are defined: each name once, and per module which of them.
 struct TypeModules {
@@ -21,24 +19,21 @@ struct TypeModules {
 
 class ModuleTree {
  public:
-  explicit ModuleTree(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
-  ~ModuleTree();
-  ModuleTree(const ModuleTree&) = delete;
-  ModuleTree& operator=(const ModuleTree&) = delete;
+  ModuleTree(std::shared_ptr<Trace> trace, Snapshot& snapshot)
+      : trace_(std::move(trace)), snapshot_(snapshot) {}
 
   // Adds `root` and all below it under `path`; returns the root's number. Raises for a lazy module.
   int32_t add(pybind11::handle root, const std::string& path);
   // The number of a module, or -1.
   int32_t number_of(PyObject* module) const;
-  // Marks all modules as being traced; false, and nothing marked, when another trace has one.
+  // Marks all modules that are remembered as being traced; false, and nothing marked, when another
+  // trace has one.
   bool claim();
   void release();
   // Each type in the tree, once.
   std::vector<PyTypeObject*> types() const;
   // Names of the types in the tree that are, or derive from, one of `bases`.
   std::vector<std::string> types_derived_from(const pybind11::args& bases) const;
-  // Puts back what the forward changed in modules and parameters.
-  void restore();
 
   Count parameter_elements() const { return totals_.parameters; }
   Count trainable_elements() const { return totals_.trainable; }
@@ -58,42 +53,11 @@ class ModuleTree {
   std::vector<int64_t> parameter_storages() const;
 
  private:
-  // A module's __dict__, or a list or dict that was not empty in one, and what it held: keys and
-  // values in turn (a list: values). Plain references in blocks of our own: copies as Python
-  // objects would keep the garbage collector busy.
-  struct ContainerState {
-    PyObject* container;
-    PyObject** items;
-    uint64_t version;
-    uint32_t count;
-    bool of_module;
-    bool met_inside = false;  // while the trace runs
-  };
-  struct ParameterState {
-    at::Tensor tensor;
-    at::Tensor grad;
-    c10::Storage storage;
-    size_t geometry;  // where its sizes, then its strides stand in geometry_
-    int64_t dim;
-    int64_t offset;
-    caffe2::TypeMeta dtype;
-    c10::DispatchKeySet keys;
-    bool requires_grad;
-  };
   struct Totals {
     Count parameters, trainable, buffers, parameter_bytes, buffer_bytes;
   };
 
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);
-  void remember(PyObject* module, PyObject* dict);
-  void remember_object(PyObject* object);
-  ContainerState state_of(PyObject* container, bool of_module);
-  bool is_plain_object(PyObject* value);
-  PyObject** room_for(size_t count);
-  bool unchanged(const ContainerState& state) const;
-  void refill(const ContainerState& state) const;
-  PyObject* value_before(const ContainerState& state, PyObject* key, PyObject* remembered) const;
-  void restore_parameter(const ParameterState& state) const;
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
   uint32_t parameter_number(PyObject* parameter);
@@ -104,34 +68,20 @@ class ModuleTree {
   bool note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes);
 
   std::shared_ptr<Trace> trace_;
+  Snapshot& snapshot_;
   ska::flat_hash_map<PyObject*, int32_t> numbers_;
   ska::flat_hash_map<c10::TensorImpl*, uint32_t> parameter_numbers_;
   ska::flat_hash_set<c10::TensorImpl*> buffers_seen_;
   std::vector<std::vector<int32_t>> children_;
-  std::vector<PyObject*> modules_;  // owned
-  std::vector<ContainerState> states_;
-  // Of objects that modules hold and that are neither modules nor tensors: their attributes, and
-  // the lists and dicts right in them.
-  std::vector<ContainerState> object_states_;
-  ska::flat_hash_set<PyObject*> objects_seen_;
-  ska::flat_hash_map<PyTypeObject*, bool> plain_types_;
-  std::vector<PyObject*> object_dicts_;  // owned
-  // Of references that are owned. No block is large: to free one would have malloc tidy up.
-  struct Block {
-    std::unique_ptr<PyObject*[]> items;
-    size_t used;
-    size_t size;
-  };
-  std::vector<Block> blocks_;
-  std::vector<ParameterState> parameters_;
+  std::vector<PyObject*> modules_;  // by number; the snapshot owns them
+  std::vector<PyObject*> claimed_;
+  std::vector<at::Tensor> parameters_;
   ska::flat_hash_map<size_t, std::vector<at::Tensor>> held_by_;  // parameters that are wrappers
-  std::vector<int64_t> geometry_;
   Totals totals_;
   ska::flat_hash_set<c10::StorageImpl*> storages_seen_;
   std::vector<int64_t> parameter_storage_bytes_;
   std::vector<int64_t> buffer_storage_bytes_;
   std::optional<at::Device> buffer_device_;
-  bool claimed_ = false;
 };
 
 }  // namespace nnprof

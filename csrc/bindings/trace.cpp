@@ -19,7 +19,8 @@ namespace py = pybind11;
 
 namespace nnprof {
 
-Tracer::Tracer(TraceOptions options) : trace_(std::make_shared<Trace>(options)), modules_(trace_) {
+Tracer::Tracer(TraceOptions options)
+    : trace_(std::make_shared<Trace>(options)), snapshot_(trace_), modules_(trace_, snapshot_) {
   trace_->companion = this;
 }
 
@@ -30,6 +31,7 @@ Tracer* Tracer::current() {
 
 void Tracer::start() {
   quick_attributes_.switch_on(modules_.types());
+  snapshot_.begin();
   start_trace(trace_);
 }
 
@@ -159,6 +161,12 @@ std::vector<std::string> assumptions_of(const Tracer& tracer) {
   return texts;
 }
 
+// The running one, unless it has the module in its tree.
+Tracer* tracer_that_lacks(py::handle module) {
+  Tracer* tracer = Tracer::current();
+  return tracer == nullptr || tracer->modules().number_of(module.ptr()) >= 0 ? nullptr : tracer;
+}
+
 OptimizerStep make_optimizer_step(const std::string& optimizer, const std::string& implementation,
                                   const std::vector<at::Tensor>& parameters,
                                   const std::map<std::string, double>& settings) {
@@ -223,7 +231,11 @@ void bind_trace(py::module_& m) {
            })
       .def("start", &Tracer::start)
       .def("stop", &Tracer::stop)
-      .def("restore", [](Tracer& self) { self.modules().restore(); })
+      .def("restore", [](Tracer& self) { self.snapshot().restore(); })
+      .def("remember",
+           [](Tracer& self, py::handle value) { self.snapshot().remember(value.ptr()); })
+      .def("remember_container",
+           [](Tracer& self, py::handle value) { self.snapshot().remember_loose(value.ptr()); })
       .def_property(
           "recording", [](const Tracer& self) { return self.trace().options().recording; },
           [](Tracer& self, bool recording) { self.trace().set_recording(recording); })
@@ -247,6 +259,21 @@ void bind_trace(py::module_& m) {
         facts["buffer_bytes"] = tree.buffer_bytes();
         return facts;
       });
+  // What a program changes outside of the model's own calls: asked for before it does.
+  m.def("keep_module", [](py::handle module) {
+    Tracer* tracer = tracer_that_lacks(module);
+    if (tracer != nullptr) tracer->snapshot().remember_if_older(module.ptr());
+  });
+  m.def("keep_tree", [](py::handle module) {
+    Tracer* tracer = tracer_that_lacks(module);
+    if (tracer != nullptr) tracer->snapshot().remember_tree(module.ptr());
+  });
+  m.def("keep_tensor", [](py::handle tensor) {
+    if (Tracer* tracer = Tracer::current()) tracer->snapshot().remember_tensor(tensor.ptr());
+  });
+  m.def("note_birth", [](py::handle module) {
+    if (Tracer* tracer = Tracer::current()) tracer->snapshot().note_birth(module.ptr());
+  });
   m.def("intercept_key", [] { return kInterceptKey; });
   m.def("set_fake_tensor_type", [](const py::object& type) {
     fake_tensor_type = py::object(type).release().ptr();  // kept for the life of the process
@@ -262,6 +289,12 @@ void bind_trace(py::module_& m) {
     const InTrace trace;
     const at::Tensor values = known_values(tensor, to_be_written, *current_trace());
     return values.defined() ? std::optional<at::Tensor>(values) : std::nullopt;
+  });
+  // Makes a lazy tensor real, in a trace as well. Zeros: memory that nobody touches costs nothing.
+  m.def("materialize", [](const at::Tensor& lazy, const std::vector<int64_t>& sizes,
+                          std::optional<at::ScalarType> dtype) {
+    const c10::impl::ExcludeDispatchKeyGuard guard(kInterceptKey);
+    lazy.set_data(at::zeros(sizes, lazy.options().dtype(dtype.value_or(lazy.scalar_type()))));
   });
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });

@@ -18,6 +18,7 @@ class Tracer {
   const Trace& trace() const { return *trace_; }
   ModuleTree& modules() { return modules_; }
   const ModuleTree& modules() const { return modules_; }
+  Snapshot& snapshot() { return snapshot_; }
 
   void start();
   void stop();
@@ -35,6 +36,7 @@ class Tracer {
 
  private:
   std::shared_ptr<Trace> trace_;
+  Snapshot snapshot_;
   ModuleTree modules_;
   QuickAttributes quick_attributes_;
   const void* failed_exception_ = nullptr;

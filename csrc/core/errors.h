@@ -13,6 +13,7 @@ enum class ErrorKind : uint8_t {
   bad_type,        // ... as TypeError
   unsupported,     // ... or nobody knows how to do it without data (NotImplementedError)
   data_dependent,  // a value that only a real run would know
+  lazy_module,     // a parameter has no shape yet
   internal,        // our bug
 };
 

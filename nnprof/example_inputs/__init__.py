@@ -5,13 +5,15 @@ One file a library. None of them imports its library: a model of it in hand mean
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nnprof.errors import InputError
 from nnprof.example_inputs import diffusers, timm, torchvision, transformers
+from nnprof.example_inputs.tensors import batch_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 __all__ = ["NO_SIZES", "Library", "Sizes", "example_inputs"]
 
@@ -30,22 +32,43 @@ NO_SIZES = Sizes()
 
 
 class Library(NamedTuple):
-    """`make` gives the arguments of one call of a model whose class comes from `package`."""
+    """`make` gives the arguments of one call of a model whose class comes from `package`.
+
+    Beside those keyword arguments that are given, which it leaves out.
+    """
 
     package: str
-    make: Callable[[Any, Sizes], Arguments]
+    make: Callable[[Any, Sizes, Mapping[str, Any]], Arguments]
+
+
+def _alone(make: Callable[[Any, Sizes], Arguments]) -> Callable[..., Arguments]:
+    """For a library whose arguments do not depend on each other, but for the batch."""
+
+    def made(model: Any, sizes: Sizes, given: Mapping[str, Any]) -> Arguments:
+        args, keywords = make(model, sizes._replace(batch=sizes.batch or batch_of(given)))
+        if args and given:
+            names = list(inspect.signature(model.forward).parameters)
+            if given.keys() & set(names[: len(args)]):
+                args, keywords = (), {**dict(zip(names, args, strict=False)), **keywords}
+        return args, {name: value for name, value in keywords.items() if name not in given}
+
+    return made
 
 
 LIBRARIES = (
     Library("transformers", transformers.make),
-    Library("diffusers", diffusers.make),
-    Library("timm", timm.make),
-    Library("torchvision", torchvision.make),
+    Library("diffusers", _alone(diffusers.make)),
+    Library("timm", _alone(timm.make)),
+    Library("torchvision", _alone(torchvision.make)),
 )
 
 
-def example_inputs(model: Any, sizes: Sizes) -> Arguments | None:
+def example_inputs(
+    model: Any, sizes: Sizes, given: Mapping[str, Any] | None = None
+) -> Arguments | None:
     """The arguments of one usual call of `model`, or None for a model of none of the libraries.
+
+    Without those that are `given` by keyword, and fitting to them.
 
     Of the library that the model's class comes from, or else the closest of its base classes: a
     model of one's own that derives from a transformers class is one of transformers.
@@ -60,5 +83,5 @@ def example_inputs(model: Any, sizes: Sizes) -> Arguments | None:
     for base in type(model).__mro__:
         make = makers.get(base.__module__.partition(".")[0])
         if make is not None:
-            return make(model, sizes)
+            return make(model, sizes, given or {})
     return None

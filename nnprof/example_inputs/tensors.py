@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnprof.modules import parameters_of
 
-__all__ = ["floating_dtype", "floats"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["batch_of", "floating_dtype", "floats"]
+
+
+def batch_of(given: Mapping[str, Any]) -> int | None:
+    """The batch of given arguments: positions and the like have one row for all of it."""
+    tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
+    return max((tensor.shape[0] for tensor in tensors if tensor.dim() > 1), default=None)
 
 
 def floating_dtype(model: Any) -> torch.dtype:

@@ -15,7 +15,8 @@ from nnprof.estimate import Estimates, estimate
 from nnprof.hardware import find, names
 from nnprof.models import import_torchvision
 from tests.cost.calls import HALF, linear, meta, traced
-from tests.test_unchanged import State, restless
+from tests.test_unchanged import restless
+from tests.unchanged import State
 
 
 @pytest.fixture(scope="module")

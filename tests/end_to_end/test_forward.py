@@ -17,7 +17,8 @@ from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
 from nnprof.models import import_torchvision
 from nnprof.phases import language_call
-from tests.test_unchanged import State, picture, restless
+from tests.test_unchanged import restless
+from tests.unchanged import State, picture
 
 SHORT = 0.002  # seconds to sample: three runs, or a few
 

@@ -7,6 +7,7 @@ raises where an input does not fit (placeholders, grids, ids out of the vocabula
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
+from nnprof.inputs import make_inputs
 from nnprof.models import import_torchvision
 
 pytest.importorskip("transformers")
@@ -233,3 +235,39 @@ def test_what_cannot_be_known_says_what_forward_takes():
 
     with pytest.raises(InputError, match="it takes spectrum, phase; pass shape="):
         nnprof.measure(Unknown(transformers.BertConfig()))
+
+
+# Arguments that the user gives beside.
+
+
+IDS = torch.ones(2, 7, dtype=torch.int64)
+HEADS = {"num_attention_heads": 2, "num_key_value_heads": 2}
+LLAMA = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, **HEADS}
+T5 = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+
+
+@pytest.mark.parametrize(
+    ("model", "given", "made"),
+    [
+        ("LlamaForCausalLM", {"input_ids": IDS}, {}),
+        ("LlamaForCausalLM", {"attention_mask": IDS}, {"input_ids": (2, 7)}),
+        ("LlamaForCausalLM", {"inputs_embeds": torch.ones(2, 7, 32)}, {}),
+        ("LlamaForCausalLM", {"use_cache": False}, {"input_ids": (1, 128)}),
+        ("T5ForConditionalGeneration", {"input_ids": IDS}, {"decoder_input_ids": (2, 7)}),
+        (
+            "T5ForConditionalGeneration",
+            {"input_ids": IDS, "decoder_input_ids": IDS[:, :3]},
+            {},
+        ),
+    ],
+)
+def test_what_is_given_is_not_made(model: str, given: Any, made: Any) -> None:
+    t5 = model.startswith("T5")
+    config = transformers.T5Config(**T5) if t5 else transformers.LlamaConfig(**LLAMA)
+    net = getattr(transformers, model)(config).eval()
+    args, keywords = make_inputs(net, kwargs=given)
+    assert args == ()
+    assert {n: tuple(keywords[n].shape) for n in keywords if n not in given} == made
+    assert all(keywords[name] is value for name, value in given.items())
+    with torch.no_grad():
+        net(**keywords)  # they fit together

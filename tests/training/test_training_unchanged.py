@@ -151,18 +151,7 @@ def trained_before(model: nn.Sequential, optimizer: torch.optim.Optimizer) -> No
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["fresh", "trained"])
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(
-            name,
-            marks=pytest.mark.xfail(strict=True, reason="hooks registered in the trace stay")
-            if name == "hooking"
-            else (),
-        )
-        for name in STEPS
-    ],
-)
+@pytest.mark.parametrize("name", STEPS)
 def test_nothing_changes(name: str, before: bool) -> None:
     model = make()
     optimizer = torch.optim.AdamW(model.parameters())

@@ -11,11 +11,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
+from nnprof.example_inputs.tensors import batch_of
 from nnprof.example_inputs.transformers import audio, series, special, text, vision
 from nnprof.example_inputs.transformers.call import Call
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from nnprof.example_inputs import Arguments, Sizes
 
@@ -27,24 +28,47 @@ __all__ = ["make"]
 _FAMILIES: tuple[Any, ...] = (vision, audio, series, text)
 
 
-def make(model: Any, sizes: Sizes) -> Arguments:
-    """The keyword arguments of one call of `model`, a `PreTrainedModel`.
+def make(model: Any, sizes: Sizes, given: Mapping[str, Any] | None = None) -> Arguments:
+    """The keyword arguments of one call of `model`, a `PreTrainedModel`, beside those `given`.
 
-    `sizes.batch` defaults to 1; `sizes.sequence` counts the tokens of the text. Floating inputs are
-    meta tensors in the model's dtype, integers are real.
+    `sizes.batch` defaults to that of what is given, or 1; `sizes.sequence` counts the tokens of the
+    text. Floating inputs are meta tensors in the model's dtype, integers are real.
 
     Raises `InputError` where the inputs cannot be known, or where a sequence is asked for and the
     model takes none.
     """
-    call = Call(model, 1 if sizes.batch is None else sizes.batch, sizes.sequence)
-    makers = _chosen(call)
+    given = {} if given is None else given
+    tokens = text.tokens_of(given) if sizes.sequence is None else sizes.sequence
+    call = Call(model, sizes.batch or batch_of(given) or 1, tokens)
+    makers = _fitting(call, _chosen(call), given)
     if sizes.sequence is not None and not special.SEQUENCES & makers.keys():
         raise InputError(f"{type(model).__name__} takes no sequence: leave sequence= out")
     for name, maker in makers.items():
-        call.made[name] = maker(call)
-    if not call.made:
+        call.made[name] = given[name] if name in given else maker(call)
+    if not call.made and not given:
         raise call.refuse()
-    return (), call.made
+    displaced = {name for other, names in _INSTEAD.items() if other in given for name in names}
+    displaced |= given.keys()
+    return (), {name: value for name, value in call.made.items() if name not in displaced}
+
+
+def _fitting(call: Call, makers: dict[str, Maker], given: Mapping[str, Any]) -> dict[str, Maker]:
+    """Without images and sounds where the text is given: it has no placeholders for them."""
+    if "input_ids" not in given:
+        return makers
+    return {
+        name: maker
+        for name, maker in makers.items()
+        if name in given or call.requires(name) or _family(name) is text
+    }
+
+
+#: What is not passed beside another argument.
+_INSTEAD = {
+    "inputs_embeds": ("input_ids",),
+    "decoder_inputs_embeds": ("decoder_input_ids",),
+    "encoder_outputs": ("input_ids", "pixel_values", "input_features", "input_values"),
+}
 
 
 def _chosen(call: Call) -> dict[str, Maker]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from nnprof.example_inputs.transformers.call import Call
 
-__all__ = ["MAKERS", "REQUIRED_MAKERS", "required_by_modalities"]
+__all__ = ["MAKERS", "REQUIRED_MAKERS", "required_by_modalities", "tokens_of"]
 
 
 class _Modality(NamedTuple):
@@ -47,6 +47,15 @@ _MODALITIES = (
         3,
     ),
 )
+
+
+def tokens_of(given: Mapping[str, Any]) -> int | None:
+    """How long a given text is: (batch, tokens), of embeddings (batch, tokens, channels)."""
+    for name in ("input_ids", "inputs_embeds", "attention_mask", "token_type_ids"):
+        value = given.get(name)
+        if isinstance(value, torch.Tensor) and value.dim() == 2 + (name == "inputs_embeds"):
+            return value.shape[1]
+    return None
 
 
 def required_by_modalities(call: Call, chosen: Iterable[str]) -> set[str]:
