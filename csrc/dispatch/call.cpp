@@ -409,10 +409,8 @@ class Call {
     for (int i : op_.written) {
       if (has(kView)) break;  // t_ and detach_ leave the values as they are
       if (op_.known == Known::finite_check && i == 1) {  // found_inf stays zero
-        for_each_tensor(originals[1], [&](const at::Tensor& t) {
-          trace_.lose_values(t, values_of_outputs());
-          trace_.assume_reads(t, Reads{0, 0});
-        });
+        for_each_tensor(originals[1],
+                        [&](const at::Tensor& t) { trace_.assume_reads(t, Reads{0, 0}); });
         continue;
       }
       for_each_tensor(originals[static_cast<size_t>(i)],
