@@ -19,7 +19,7 @@ Shapes = list[list[int]]
 class Layer:
     """One module as one parent called it; several calls by that parent are added up.
 
-    `macs`, `flops` and `bytes*` include the children; `own_*` leave them out. `params` are
+    `macs`, `flops*` and `bytes*` include the children; `own_*` leave them out. `params` are
     elements, shared ones once. Shapes are of the first call, one list of sizes a tensor.
     """
 
@@ -31,10 +31,12 @@ class Layer:
     own_params: int
     macs: int
     flops: int
+    flops_needed: int | None  #: as that of `Profile`
     bytes_read: int
     bytes_written: int
     own_macs: int
     own_flops: int
+    own_flops_needed: int | None
     own_bytes_read: int
     own_bytes_written: int
     input_shapes: Shapes
@@ -90,7 +92,9 @@ _ROW_FIELDS = tuple(
     name for name in Layer.__slots__ if name not in ("children", "times", "own_times")
 )
 # Added up when the same module was called from several parents; all else is the module's own.
-_COSTS = ("macs", "flops", "bytes_read", "bytes_written")
+_COSTS = ("macs", "flops", "flops_needed", "bytes_read", "bytes_written")
+# What rows in files of older versions lack.
+_LATER_FIELDS = ("flops_needed", "own_flops_needed")
 _SUMMED_FIELDS = ("calls", *_COSTS, *(f"own_{name}" for name in _COSTS))
 
 
@@ -99,7 +103,8 @@ def make_layers(rows: Sequence[dict[str, Any]], times: Times | None) -> list[Lay
     up = int(is_shell(rows))
     layers: list[Layer] = []
     for index, row in enumerate(rows):
-        values = {name: row[name] for name in _ROW_FIELDS}
+        values = {name: row[name] for name in _ROW_FIELDS if name not in _LATER_FIELDS}
+        values |= {name: row.get(name) for name in _LATER_FIELDS}
         inside, alone = times.rows[index] if times is not None else (None, None)
         layer = Layer(**values | {"depth": row["depth"] - up}, times=inside, own_times=alone)
         if row["parent"] >= 0:
@@ -111,7 +116,7 @@ def make_layers(rows: Sequence[dict[str, Any]], times: Times | None) -> list[Lay
 def is_shell(rows: Sequence[dict[str, Any]]) -> bool:
     """Whether row 0 is the trace around the model rather than the model: nothing ran in it."""
     below = [row["path"] for row in rows if row["parent"] == 0]
-    own_work = any(rows[0][f"own_{name}"] for name in _COSTS)
+    own_work = any(rows[0].get(f"own_{name}") for name in _COSTS)
     return below == [""] and not own_work
 
 
@@ -128,7 +133,7 @@ def combine(layers: Sequence[Layer]) -> Layer:
     if len(layers) == 1:
         return layers[0]
     values = {name: getattr(layers[0], name) for name in _ROW_FIELDS}
-    values |= {name: sum(getattr(layer, name) for layer in layers) for name in _SUMMED_FIELDS}
+    values |= {name: _sum([getattr(layer, name) for layer in layers]) for name in _SUMMED_FIELDS}
     by_path: dict[str, list[Layer]] = {}
     for layer in layers:
         for child in layer.children:
@@ -150,6 +155,10 @@ def no_such_layer(path: str, called: Iterable[str], never_called: Iterable[str])
     near = get_close_matches(str(path), list(called), n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see profile.layers"
     return f"no layer {path!r} was called: {hint}"
+
+
+def _sum(values: Sequence[int | None]) -> int | None:
+    return None if None in values else sum(value or 0 for value in values)
 
 
 def _added(times: Sequence[LayerTimes | None]) -> LayerTimes | None:

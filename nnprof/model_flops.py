@@ -1,6 +1,6 @@
-"""Model FLOPs and hardware FLOPs, the two counts that utilizations are made of.
+"""Model FLOPs and hardware FLOPs, the counts that utilizations are made of.
 
-Both are FLOPs of products (matmul, convolution, attention, recurrent cells) in all phases, as in
+All are FLOPs of products (matmul, convolution, attention, recurrent cells) in all phases, as in
 the appendix of PaLM (Chowdhery et al., arXiv:2204.02311).
 """
 
@@ -14,21 +14,29 @@ from nnprof.records import PHASES
 if TYPE_CHECKING:
     from nnprof.records import TraceData
 
-__all__ = ["hardware_flops", "model_flops", "signature_calls"]
+__all__ = ["hardware_flops", "model_flops", "model_flops_needed", "signature_calls"]
 
 
 def model_flops(data: TraceData) -> int:
-    """What the model needs: without the calls that activation checkpointing makes again."""
-    return _summed(data, "contraction_flops", recomputed=False)
+    """Those of the dense mathematics: without what is computed again, be it a call (activation
+    checkpointing) or a product inside of one (the scores, by a gradient's kernel)."""
+    return _summed(data, "contraction_flops_model", recomputed=False) or 0
+
+
+def model_flops_needed(data: TraceData) -> int | None:
+    """Of those, what masks, windows and documents leave; None where that was not recorded."""
+    return _summed(data, "contraction_flops_needed", recomputed=False)
 
 
 def hardware_flops(data: TraceData) -> int:
-    """What kernels execute: with those calls, without what a causal mask lets kernels skip."""
-    return _summed(data, "contraction_flops_executed", recomputed=True)
+    """What kernels execute: with all that is computed again, without what kernels skip."""
+    return _summed(data, "contraction_flops_executed", recomputed=True) or 0
 
 
-def _summed(data: TraceData, column: str, *, recomputed: bool) -> int:
-    each = data.signatures()[column]
+def _summed(data: TraceData, column: str, *, recomputed: bool) -> int | None:
+    each = data.signatures().get(column)
+    if each is None:
+        return None
     return sum(
         calls * int(each[number])
         for number, calls in signature_calls(data, recomputed=recomputed).items()

@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["OpTable"]
 
-_COUNTS = ("macs", "flops", "bytes_read", "bytes_written", "saved_bytes")
+_COUNTS = (
+    "macs", "flops", "flops_executed", "flops_needed", "bytes_read", "bytes_written", "saved_bytes"
+)  # fmt: skip
 
 
 class OpTable:
     """One row a recorded operator call, in call order, as NumPy columns: `ops["macs"]`.
 
     Columns: op, scope (the module's path), phase, signature (equal numbers are equal calls), macs,
-    flops, bytes_read, bytes_written, bytes, input_shapes, output_shapes, dtype, ruled; where times
-    are known also op_class, estimated_s, bound, measured_s (NaN where not measured), status.
+    flops, flops_executed, flops_needed, bytes_read, bytes_written, bytes, input_shapes,
+    output_shapes, dtype, ruled; where times are known also op_class, estimated_s, bound, measured_s
+    (NaN where not measured), status.
 
     Counts are int64. Where their sums would come near 2^63, at which int64 wraps, those columns are
     of Python ints (dtype object).
@@ -39,7 +42,7 @@ class OpTable:
     def columns(self) -> dict[str, np.ndarray[Any, Any]]:
         """Column name -> array, all of the same length."""
         recorded = self._data.ops()
-        counts = counts_together({name: recorded[name] for name in _COUNTS})
+        counts = counts_together({name: recorded[name] for name in _COUNTS if name in recorded})
         columns = {name: counts.get(name, values) for name, values in recorded.items()}
         columns = {name: _column(values) for name, values in columns.items()}
         paths = _column([row["path"] for row in self._data.layers()])

@@ -53,6 +53,16 @@ class PhaseCosts:
         return self._totals["flops_executed"]
 
     @property
+    def flops_needed(self) -> int | None:
+        """FLOPs that the mathematics needs: `flops` without the products of queries and keys that a
+        causal mask, a window, other documents or a mask hide from each other, skipped or not, and
+        without what is computed again (checkpointing, the scores in a gradient's kernel).
+
+        None where an older version of nnprof saved the profile.
+        """
+        return self._totals.get("flops_needed")
+
+    @property
     def int_ops(self) -> int:
         """Integer operations, which are not FLOPs."""
         return self._totals["int_ops"]
@@ -192,6 +202,11 @@ class Profile(PhaseCosts):
         return self.times.mfu if self.times is not None else None
 
     @property
+    def mfu_needed(self) -> float | None:
+        """The same of `model_flops_needed`: what masks hide is no use of the device."""
+        return self.times.mfu_needed if self.times is not None else None
+
+    @property
     def hfu(self) -> float | None:
         """Hardware FLOPs utilization: `hardware_flops` at the device's peak, likewise."""
         return self.times.hfu if self.times is not None else None
@@ -208,20 +223,31 @@ class Profile(PhaseCosts):
 
     @cached_property
     def model_flops(self) -> int:
-        """FLOPs of products (2 x MACs; 8 x of complex numbers) that the model needs, in all phases.
+        """FLOPs of products (2 x MACs; 8 x of complex numbers) of the model, in all phases.
 
-        What activation checkpointing computes again is left out. See arXiv:2204.02311, appendix B.
+        Attention is dense, as in arXiv:2204.02311, appendix B. What is computed again is left out:
+        by activation checkpointing, and by the kernels of attention's gradient.
         """
         from nnprof.model_flops import model_flops
 
         return model_flops(self._data)
 
     @cached_property
+    def model_flops_needed(self) -> int | None:
+        """Of `model_flops`, what causal and other masks, windows and documents leave to be done.
+
+        None where an older version of nnprof saved the profile.
+        """
+        from nnprof.model_flops import model_flops_needed
+
+        return model_flops_needed(self._data)
+
+    @cached_property
     def hardware_flops(self) -> int:
         """FLOPs of products that kernels execute, recomputed ones included.
 
-        What kernels skip of causal attention is left out, so that it may be less than
-        `model_flops`.
+        What kernels skip of attention (the half that a causal mask hides, windows, documents, empty
+        blocks) is left out, so that it may be less than `model_flops`.
         """
         from nnprof.model_flops import hardware_flops
 

@@ -21,7 +21,10 @@ class TraceData(Protocol):
     """What a trace recorded. Counts are for the whole batch; `phase=None` means all phases."""
 
     def totals(self, phase: str | None = None) -> dict[str, int]:
-        """macs, flops, flops_executed, int_ops, bytes_read, bytes_written, calls."""
+        """macs, flops, flops_executed, flops_needed, int_ops, bytes_read, bytes_written, calls.
+
+        `flops_needed`, here and below, is not there where an older version wrote the trace.
+        """
         ...
 
     def flops_by_kind(self, phase: str | None = None) -> dict[str, int]:
@@ -33,8 +36,8 @@ class TraceData(Protocol):
 
         path, type, type_module (where that class is defined: "torch.nn.modules.conv"), depth,
         parent (a row's index, -1 at the root), calls; params (unique, inclusive), own_params; macs,
-        flops, bytes_read, bytes_written (inclusive) and the same with own_ (without the children);
-        input_shapes, output_shapes (lists of sizes).
+        flops, flops_needed, bytes_read, bytes_written (inclusive) and the same with own_ (without
+        the children); input_shapes, output_shapes (lists of sizes).
         """
         ...
 
@@ -42,9 +45,9 @@ class TraceData(Protocol):
         """Columns of equal length, one entry a recorded call, in call order.
 
         op, scope (row in `layers()`), phase, signature (equal numbers: equal calls), macs, flops,
-        bytes_read, bytes_written, input_shapes, output_shapes, dtype, ruled; saved_bytes (of the
-        tensors that autograd keeps for the call's backward), recomputed (made again in the backward
-        by activation checkpointing).
+        flops_executed, flops_needed, bytes_read, bytes_written, input_shapes, output_shapes, dtype,
+        ruled; saved_bytes (of the tensors that autograd keeps for the call's backward), recomputed
+        (made again in the backward by activation checkpointing).
         """
         ...
 
@@ -54,8 +57,9 @@ class TraceData(Protocol):
 
     def signatures(self) -> dict[str, Any]:
         """Columns by signature number: op, input_shapes, output_shapes, dtype, contraction_flops
-        (2 x MACs; 8 x of complex numbers) and contraction_flops_executed, without those that
-        kernels skip.
+        (2 x MACs; 8 x of complex numbers) and of them contraction_flops_executed, without those
+        that kernels skip, contraction_flops_model, without those that a gradient's kernel makes
+        again, and contraction_flops_needed, without either and without what masks hide.
         """
         ...
 
@@ -172,7 +176,10 @@ class StoredTrace:
         return {"scope": ops["scope"], "signature": ops["signature"], "phase": phases}
 
     def signatures(self) -> dict[str, Any]:
-        return dict(self._stored["signatures"])
+        signatures = dict(self._stored["signatures"])
+        # Files of older versions count what a gradient's kernel makes again as the model's.
+        signatures.setdefault("contraction_flops_model", signatures["contraction_flops"])
+        return signatures
 
     def module_calls(self) -> dict[str, Any]:
         return dict(self._stored["module_calls"])

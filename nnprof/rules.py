@@ -1,4 +1,4 @@
-"""Costs of operators that nnprof has no rule for: rules in Python, and torch's own formulas."""
+"""Costs of operators that nnprof has no rule for: rules and formulas in Python."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ def register_rule(op: str) -> Callable[[CostFunction], CostFunction]:
     What is left out is counted as for an operator without a rule. The operator's output shapes come
     from its own meta (fake) kernel.
 
-    An operator without a rule whose formula torch knows (`torch.utils.flop_counter`'s
-    `register_flop_formula`) needs none: half the formula's FLOPs are its MACs. A rule goes first.
+    An operator of a library without a rule for which a formula is registered with torch
+    (`torch.utils.flop_counter.register_flop_formula`) needs none: half the formula's FLOPs are its
+    MACs. A rule goes first. PyTorch's own operators cost what nnprof says, with or without formula.
 
     Raises InputError for a name that is no operator's, and from `measure` when the function returns
     anything else than such a dict.
@@ -67,7 +68,12 @@ def _checked_count(value: Any, what: str) -> int:
     return count
 
 
-# torch's own formulas.
+# Formulas that are registered with torch.
+
+#: Whose operators are PyTorch's: what one costs must not depend on what else is imported.
+_OF_TORCH = frozenset(
+    ("aten", "inductor", "mkldnn", "onednn", "prim", "prims", "quantized", "rngprims", "torch_attn")
+)
 
 
 def _formula_of(op: str) -> CostFunction | None:
@@ -79,6 +85,8 @@ def _formula_of(op: str) -> CostFunction | None:
     if flop_counter is None:
         return None
     namespace, _, name = op.partition("::")
+    if namespace in _OF_TORCH:
+        return None
     name, _, overload = name.partition(".")
     packet = getattr(getattr(torch.ops, namespace), name, None)
     formula = flop_counter.flop_registry.get(packet)

@@ -264,13 +264,18 @@ class Times:
     def mfu(self) -> float | None:
         """Model FLOPs utilization: `nnprof.model_flops` over what the device could do at most in
         the same wall time, each in its own precision. Of the real forward where it ran."""
-        return self._utilization(executed=False)
+        return self._utilization("contraction_flops_model")
+
+    @cached_property
+    def mfu_needed(self) -> float | None:
+        """The same with what the mathematics needs of them; None where that was not recorded."""
+        return self._utilization("contraction_flops_needed")
 
     @cached_property
     def hfu(self) -> float | None:
         """Hardware FLOPs utilization: the same with the FLOPs that kernels execute: with those that
-        are computed again, without what a causal mask hides."""
-        return self._utilization(executed=True)
+        are computed again, without what kernels skip."""
+        return self._utilization("contraction_flops_executed", recomputed=True)
 
     @property
     def wall_s(self) -> float:
@@ -283,10 +288,11 @@ class Times:
         real = self.end_to_end.eager_s if self.end_to_end is not None else None
         return real or self.timeline.wall_s
 
-    def _utilization(self, *, executed: bool) -> float | None:
-        column = "contraction_flops_executed" if executed else "contraction_flops"
-        flops = self._data.signatures()[column]
-        calls = signature_calls(self._data, recomputed=executed)
+    def _utilization(self, column: str, *, recomputed: bool = False) -> float | None:
+        flops = self._data.signatures().get(column)
+        if flops is None:
+            return None
+        calls = signature_calls(self._data, recomputed=recomputed)
         at_peak = sum(
             calls[times.signature] * count / times.peak
             for times, count in zip(self.by_signature, flops, strict=True)

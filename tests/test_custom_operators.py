@@ -138,13 +138,21 @@ def test_lists_and_several_outputs_reach_a_formula() -> None:
     assert profile.macs == profile.flops // 2
 
 
-def test_torch_own_formulas_price_operators_without_a_rule() -> None:
-    """A kernel of CUDA's attention, called by its own name."""
-    query = torch.empty(2, 4, 16, 8, dtype=torch.float16, device="meta")
-    flash = torch.ops.aten._scaled_dot_product_flash_attention
-    profile = profile_of(flash, query, query, query)
-    assert profile.macs == 2 * 4 * (16 * 16 * 8 + 16 * 16 * 8)
-    assert not profile.coverage.generic
+def test_no_formula_changes_what_an_operator_of_torch_costs() -> None:
+    """Be there a rule for it or none, be the formula torch's or anybody's."""
+    signal = meta(64)
+    for operator, args in (
+        (torch.ops.aten.mm, (meta(2, 3), meta(3, 4))),
+        (torch.ops.aten.fft_fftfreq, (8,)),
+        (torch.ops.aten._fft_r2c, (signal, [0], 0, True)),
+        (torch.ops.prims.mul, (signal, signal)),
+    ):
+        before = profile_of(operator, *args)
+        flop_counter.flop_registry.pop(operator, None)
+        register_flop_formula(operator)(lambda *args, **kwargs: 1_000_000)
+        after = profile_of(operator, *args)
+        assert (after.macs, after.flops) == (before.macs, before.flops)
+        assert after.coverage == before.coverage
 
 
 def test_a_rule_goes_before_a_formula() -> None:

@@ -91,7 +91,7 @@ TraceResult::TraceResult(Tracer& tracer)
 py::dict TraceResult::totals(const std::optional<std::string>& phase) const {
   const auto [cost, calls] = sum(phase);
   py::dict totals = cost_dict(cost);
-  totals["flops_executed"] = cost.flops() - cost.flops_skipped;
+  totals["flops_executed"] = cost.flops_executed();
   totals["int_ops"] = cost[FlopKind::int_ops];
   totals["calls"] = calls;
   return totals;
@@ -120,7 +120,7 @@ py::dict TraceResult::ops() const {
   const std::vector<int32_t> row_of = rows_of(preorder());
   const py::list details = signature_details();
   py::array_t<int64_t> scope(count), signature(count);
-  Counts macs, flops, read, written, saved;
+  Counts macs, flops, executed, needed, read, written, saved;
   py::array_t<bool> recomputed(count);
   py::list op, phase, inputs, outputs, dtype, ruled;
   for (py::ssize_t i = 0; i < count; ++i) {
@@ -131,6 +131,8 @@ py::dict TraceResult::ops() const {
     signature.mutable_at(i) = record.signature;
     macs.push_back(cost.macs);
     flops.push_back(cost.flops());
+    executed.push_back(cost.flops_executed());
+    needed.push_back(record.recomputed ? Count() : cost.flops_needed());
     read.push_back(cost.bytes_read);
     written.push_back(cost.bytes_written);
     saved.push_back(record.saved_bytes);
@@ -149,6 +151,8 @@ py::dict TraceResult::ops() const {
   columns["signature"] = signature;
   columns["macs"] = as_array(macs);
   columns["flops"] = as_array(flops);
+  columns["flops_executed"] = as_array(executed);
+  columns["flops_needed"] = as_array(needed);
   columns["bytes_read"] = as_array(read);
   columns["bytes_written"] = as_array(written);
   columns["saved_bytes"] = as_array(saved);
@@ -179,7 +183,7 @@ py::dict TraceResult::call_index() const {
 }
 
 py::dict TraceResult::signatures() const {
-  py::list op, inputs, outputs, dtype, contraction, executed;
+  py::list op, inputs, outputs, dtype, contraction, executed, model, needed;
   for (const py::handle detail : signature_details()) {
     op.append(detail[py::int_(0)]);
     inputs.append(detail[py::int_(1)]);
@@ -190,6 +194,8 @@ py::dict TraceResult::signatures() const {
     const Count flops = priced.cost[FlopKind::contraction];
     contraction.append(flops);
     executed.append(flops - priced.cost.flops_skipped);
+    model.append(flops - priced.cost.flops_remade);
+    needed.append(flops - priced.cost.flops_unneeded);
   }
   py::dict columns;
   columns["op"] = op;
@@ -198,6 +204,8 @@ py::dict TraceResult::signatures() const {
   columns["dtype"] = dtype;
   columns["contraction_flops"] = contraction;
   columns["contraction_flops_executed"] = executed;
+  columns["contraction_flops_model"] = model;
+  columns["contraction_flops_needed"] = needed;
   return columns;
 }
 
@@ -326,6 +334,7 @@ py::dict TraceResult::cost_dict(const Cost& cost) {
   py::dict row;
   row["macs"] = cost.macs;
   row["flops"] = cost.flops();
+  row["flops_needed"] = cost.flops_needed();
   row["bytes_read"] = cost.bytes_read;
   row["bytes_written"] = cost.bytes_written;
   return row;
@@ -340,7 +349,8 @@ std::pair<Cost, int64_t> TraceResult::sum(const std::optional<std::string>& phas
   int64_t calls = 0;
   for (const OpRecord& record : session_->records()) {
     if (record.phase != wanted) continue;
-    cost += aggregate_.signatures[record.signature].cost;
+    const Cost& one = aggregate_.signatures[record.signature].cost;
+    cost += record.recomputed ? one.again() : one;
     ++calls;
   }
   return {cost, calls};
@@ -381,6 +391,7 @@ py::dict TraceResult::layer(uint32_t index, const std::vector<int32_t>& row_of) 
   py::dict row = cost_dict(totals.inclusive);
   row["own_macs"] = totals.own.macs;
   row["own_flops"] = totals.own.flops();
+  row["own_flops_needed"] = totals.own.flops_needed();
   row["own_bytes_read"] = totals.own.bytes_read;
   row["own_bytes_written"] = totals.own.bytes_written;
   row["calls"] = scope.calls;

@@ -13,7 +13,7 @@ Aggregate aggregate(const Session& session, const PriceFunction& price) {
     PricedSignature& signature = result.signatures[record.signature];
     ++signature.calls;
     ScopeTotals& scope = result.scopes[record.scope];
-    scope.own += signature.cost;
+    scope.own += record.recomputed ? signature.cost.again() : signature.cost;
     ++scope.own_calls;
   }
   // A scope is made after its parent: going backwards, children are complete before their parents.

@@ -10,6 +10,12 @@ Count Cost::flops() const {
   return total;
 }
 
+Cost Cost::again() const {
+  Cost cost = *this;
+  cost.flops_unneeded = flops();
+  return cost;
+}
+
 void Cost::add_macs(Count count, bool complex) {
   macs += count;
   (*this)[FlopKind::contraction] += (complex ? 8 : 2) * count;
@@ -35,6 +41,8 @@ Cost& Cost::operator+=(const Cost& other) {
   bytes_written += other.bytes_written;
   temporary_bytes += other.temporary_bytes;
   flops_skipped += other.flops_skipped;
+  flops_remade += other.flops_remade;
+  flops_unneeded += other.flops_unneeded;
   return *this;
 }
 

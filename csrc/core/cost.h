@@ -50,10 +50,18 @@ struct Cost {
   Count bytes_read;
   Count bytes_written;
   Count temporary_bytes;  // memory the kernel takes beyond its outputs
-  // Contraction FLOPs that the kernel skips (the upper triangle of causal attention).
+  // Contraction FLOPs of attention: those that the kernel skips (what a causal mask, a window or an
+  // empty block hides); those that a gradient's kernel makes anew although the forward had them
+  // (the scores); and those that the mathematics does not need, be they executed or not.
   Count flops_skipped;
+  Count flops_remade;
+  Count flops_unneeded;
 
   Count flops() const;
+  Count flops_executed() const { return flops() - flops_skipped; }
+  Count flops_needed() const { return flops() - flops_unneeded; }
+  // The same work done once more (activation checkpointing): executed, and not needed.
+  Cost again() const;
   Count& operator[](FlopKind kind) { return flops_by_kind[static_cast<size_t>(kind)]; }
   Count operator[](FlopKind kind) const { return flops_by_kind[static_cast<size_t>(kind)]; }
 

@@ -34,6 +34,7 @@ struct TensorSpec {
   c10::DimVector sizes;
   c10::DimVector strides;
   std::vector<int64_t> values;  // of small real integers whose values decide what is touched
+  int64_t kept = -1;  // of a mask whose values are known: the distinct elements that hide nothing
 
   int64_t dim() const { return static_cast<int64_t>(sizes.size()); }
   Count size(int64_t d) const { return sizes[d < 0 ? d + dim() : d]; }

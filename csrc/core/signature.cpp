@@ -44,7 +44,12 @@ class SignatureReader {
     spec.sizes.assign(sizes.begin(), sizes.end());
     const auto strides = words(dim);
     spec.strides.assign(strides.begin(), strides.end());
-    const auto values = words(static_cast<size_t>(next()));
+    const int64_t count = next();
+    if (count < 0) {
+      spec.kept = -1 - count;
+      return;
+    }
+    const auto values = words(static_cast<size_t>(count));
     spec.values.assign(values.begin(), values.end());
   }
 

@@ -60,6 +60,8 @@ class SignatureWriter {
     words_.push_back(static_cast<int64_t>(values.size()));
     words_.append(values.begin(), values.end());
   }
+  // Instead of them, of a mask: how many elements hide nothing.
+  void kept(int64_t elements) { words_.push_back(-1 - elements); }
 
  private:
   void head(Argument::Kind kind, int64_t payload = 0) {

@@ -4,10 +4,12 @@
 //   compute = max(all tiles / P, longest block * SM / P), P = peak * share of the head size
 //   memory  = (Q + K + V + O bytes) / bandwidth
 //
-// A causal block skips the tiles above the diagonal. Where a few query rows meet many keys
-// (decode), heads that share keys are packed into one block and the keys are split over blocks.
-// The kernel is the one that PyTorch picks for the device, dtype and arguments. A gradient is made
-// by the same kernel's other half, at the same share of the peak.
+// A causal block skips the tiles above the diagonal; windows, other documents and empty blocks are
+// skipped too, as many pairs of a query and a key as the rule says, and the tiles cut at the edges
+// of what is left. Where a few query rows meet many keys (decode), heads that share keys are packed
+// into one block and the keys are split over blocks. The kernel is the one that PyTorch picks for
+// the device, dtype and arguments. A gradient is made by the same kernel's other half, at the same
+// share of the peak.
 #include "cost/attention.h"
 
 #include <algorithm>
@@ -24,6 +26,8 @@ constexpr double kBlock = 128;  // query rows, and keys, of a tile
 struct Shape {
   double batch, heads, kv_heads, queries, keys, size, value_size;
   bool causal;
+  double skipped;  // the share of the work that the kernel leaves out
+  bool direct;     // a kernel called by itself: documents, windows, other layouts
   bool masked;
   bool backward;
   c10::ScalarType dtype;
@@ -38,7 +42,43 @@ double extent(const TensorSpec& tensor, int64_t from_end) {
   return tensor.dim() >= from_end ? static_cast<double>(tensor.size(-from_end)) : 1.0;
 }
 
-Shape shape_of(const PricedCall& call) {
+bool has_part(const std::string& name, std::string_view part) {
+  return name.find(part) != std::string::npos;
+}
+
+// Of (B, S, H, D) or (T, H, D), except cuDNN's; what is written may come first.
+Shape direct_shape(const PricedCall& call) {
+  const OpSignature& op = call.op;
+  Shape shape{};
+  shape.direct = true;
+  shape.backward = is_backward(op);
+  const size_t first = shape.backward || has_part(op.op, "inplace") || has_part(op.op, "_out");
+  const TensorSpec &query = op.tensor(first), &key = op.tensor(first + 1),
+                   &value = op.tensor(first + 2);
+  const bool heads_first = has_part(op.op, "cudnn") && query.dim() == 4;
+  shape.heads = extent(query, heads_first ? 3 : 2);
+  shape.kv_heads = std::max(extent(key, heads_first ? 3 : 2), 1.0);
+  shape.size = std::max(extent(query, 1), 1.0);
+  shape.value_size = std::max(extent(value, 1), 1.0);
+  const double rows = std::max(static_cast<double>(query.numel()) / shape.size, 1.0);
+  // Documents are taken to be alike, as long as they are on an average.
+  shape.batch = query.dim() == 4 ? extent(query, 4) : 1;
+  for (const Argument& argument : op.inputs().subspan(first + 3)) {
+    const bool starts = argument.kind == Argument::Kind::tensor && argument.tensors[0].defined &&
+                        argument.tensors[0].dim() == 1 && !argument.tensors[0].is_floating();
+    if (!starts || query.dim() == 4) continue;
+    shape.batch = std::max(extent(argument.tensors[0], 1) - 1, 1.0);
+    break;
+  }
+  shape.queries = std::max(rows / shape.heads / shape.batch, 1.0);
+  const double width = shape.forwards() * (shape.size + shape.value_size);
+  const double pairs = static_cast<double>(call.cost.macs) / width;
+  shape.keys = std::max(pairs / rows, 1.0);
+  shape.dtype = query.dtype;
+  return shape;
+}
+
+Shape sdpa_shape(const PricedCall& call) {
   const OpSignature& op = call.op;
   const bool backward = is_backward(op);
   const size_t first = backward ? 1 : 0;  // after the output's gradient
@@ -53,10 +93,19 @@ Shape shape_of(const PricedCall& call) {
   shape.size = std::max(extent(query, 1), 1.0);
   shape.value_size = std::max(extent(value, 1), 1.0);
   shape.batch = static_cast<double>(query.numel()) / shape.heads / shape.queries / shape.size;
-  shape.causal = call.cost.flops_skipped > 0;
   shape.masked = !backward && op.arguments.size() > 3 &&
                  op.arguments[3].kind == Argument::Kind::tensor && op.tensor(3).defined;
   shape.dtype = query.dtype;
+  return shape;
+}
+
+Shape shape_of(const PricedCall& call) {
+  const std::string& name = call.op.op;
+  const bool sdpa = has_part(name, "scaled_dot") || has_part(name, "flex_attention");
+  Shape shape = sdpa ? sdpa_shape(call) : direct_shape(call);
+  const auto all = static_cast<double>(call.cost[FlopKind::contraction]);
+  shape.skipped = all > 0 ? static_cast<double>(call.cost.flops_skipped) / all : 0;
+  shape.causal = shape.skipped > 0 && sdpa && !has_part(name, "flex_attention");
   return shape;
 }
 
@@ -65,9 +114,14 @@ struct NamedKernel {
   const char* kernel;
 };
 constexpr NamedKernel kNamedKernels[] = {
-    {"cudnn_attention", "cudnn"},       {"efficient_attention", "efficient"},
-    {"flash_attention_for_cpu", "cpu"}, {"flash_attention", "fa2"},
+    {"cudnn_attention", "cudnn"},
+    {"efficient_attention", "efficient"},
+    {"flash_attention_for_cpu", "cpu"},
+    {"flash_attention", "fa2"},
     {"attention_math", "math"},
+    {"flash_attn_3::", "fa3"},
+    {"flash_attn::", "fa2"},
+    {"varlen_attn", "fa2"},
 };
 
 bool is_half(c10::ScalarType dtype) {
@@ -121,22 +175,36 @@ double tile_work(const Shape& shape, double rows) {
   return shape.forwards() * 2 * rows * kBlock * (shape.size + shape.value_size);
 }
 
+// Tiles that the blocks of one head compute, of `blocks` x `tiles`.
+double tiles_seen(const Shape& shape, double blocks, double tiles) {
+  const double all = blocks * tiles;
+  if (shape.causal) return all - blocks * (blocks - 1) / 2;
+  if (shape.skipped <= 0) return all;
+  // Half a tile is computed in vain at an edge of what is seen: a causal mask has one a block, a
+  // window two, and what a block mask leaves is whole.
+  const double edges = !shape.direct ? 0 : shape.skipped > 0.55 ? 2 : 1;
+  const double pairs = (1 - shape.skipped) * shape.queries * shape.keys;
+  return std::min(all, pairs / (kBlock * kBlock) + edges / 2 * blocks);
+}
+
 double prefill_compute(const Shape& shape, const AttentionKernel& kernel, double rate,
                        double units) {
   const double blocks = std::ceil(shape.queries / kBlock);
   const double tiles = std::ceil(shape.keys / kBlock);
-  const double seen = shape.causal ? blocks * tiles - blocks * (blocks - 1) / 2 : blocks * tiles;
+  const double seen = tiles_seen(shape, blocks, tiles);
   const double one = tile_work(shape, std::min(kBlock, std::max(shape.queries, 64.0)));
   const double all =
       shape.batch * shape.heads * (std::max(seen, blocks) + blocks * kernel.setup) * one;
-  const double longest = (tiles + kernel.setup) * one;
+  const double most = shape.skipped > 0.55 ? std::ceil(seen / blocks) : tiles;
+  const double longest = (most + kernel.setup) * one;
   return std::max(all, longest * units) / rate;
 }
 
 double decode_compute(const Shape& shape, const AttentionKernel& kernel, double rate) {
   const double packed = shape.queries * shape.heads / shape.kv_heads;
   const double rows = std::max(kernel.decode_rows, packed);
-  const double tiles = std::ceil(shape.keys / kBlock) + kernel.setup;
+  const double keys = shape.causal ? shape.keys : (1 - shape.skipped) * shape.keys;
+  const double tiles = std::ceil(keys / kBlock) + kernel.setup;
   return shape.batch * shape.kv_heads * tiles * tile_work(shape, rows) / rate;
 }
 

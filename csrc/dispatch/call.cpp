@@ -112,6 +112,14 @@ void check_written_leaves(const Operator& op, const c10::IValue* arguments) {
   }
 }
 
+// Nothing that is counted depends on it but what the mathematics needs: no reason to stop.
+void note_unknown_mask(const Operator& op, Values values, Trace& trace) {
+  Session& session = *trace.session();
+  if (values == Values::over_limit) session.rerun_wanted = true;
+  session.assume(op.name + " " + session.describe_scope() +
+                 ": a mask of unknown values is taken to hide nothing (flops_needed)");
+}
+
 void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs, Count saved_bytes,
                  Trace& trace) {
   if (!trace.options().recording) return;
@@ -120,6 +128,7 @@ void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs,
     return;
   }
   walk.outputs(outputs);
+  if (walk.mask_values() != Values::known) note_unknown_mask(op, walk.mask_values(), trace);
   const Place place = trace.place();
   trace.session()->record(walk.words(), walk.storages(), call_state(), place, saved_bytes);
   if (place.phase == Phase::backward && op.returns == 1) trace.note_gradient(outputs[0]);
@@ -134,7 +143,8 @@ class Call {
     walk_.arguments(arguments());
     in_graph_ = belongs_to_graph(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta();
-    computable_ = known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
+    computable_ =
+        !has(kNeverReal) && known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
     if (computable_ && makes_no_graph()) in_graph_ = false;
     if (op_.known == Known::scalar_value) return answer_value();
     if (op_.known == Known::equality) return answer_equality();
@@ -142,7 +152,10 @@ class Call {
     if (op_.known == Known::always_padded) return stay_padded();
     if (op_.variant != Variant::functional) check_overlaps();
     if (op_.truth != Truth::none) foresee_answer();
-    if (!compute_if_known() && !answer_if_decided()) run_shape_only();
+    if (op_.known == Known::mask_maker) made_mask_ = mask_made(arguments(), trace_);
+    const bool computed = compute_if_known() || answer_if_decided();
+    if (!computed) run_shape_only();
+    if (made_mask_ && !computed) trace_.masks_like(outputs()[0].toTensor(), *made_mask_);
     if (op_.known == Known::uninitialised) trace_.mark_uninitialised(outputs()[0].toTensor());
     if (!in_graph_ && trace_.options().backward) bump_versions();
     if (reads_) note_answer();
@@ -666,6 +679,7 @@ class Call {
   bool computable_ = false;  // all that it reads is known
   bool integers_over_limit_ = false;
   bool beside_ = false;  // its outputs are shape-only, and their values hang on them
+  std::optional<MaskCount> made_mask_;
 };
 
 }  // namespace

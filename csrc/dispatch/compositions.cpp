@@ -59,17 +59,19 @@ struct Attention {
 };
 
 // aten/src/ATen/native/transformers/attention.cpp: a mask of booleans is added as 0 and -inf.
-std::optional<at::Tensor> added_mask(const Attention& call) {
+std::optional<at::Tensor> added_mask(const Attention& call, Trace& trace) {
   if (!call.mask.has_value() || !call.mask->defined() || call.mask->scalar_type() != at::kBool) {
     return call.mask;
   }
   const auto options = at::TensorOptions().dtype(call.query.scalar_type()).device(at::kMeta);
   const at::Tensor nothing = at::scalar_tensor(0.0, options);
   const at::Tensor all = at::scalar_tensor(-std::numeric_limits<double>::infinity(), options);
-  return at::where(*call.mask, nothing, all);
+  const at::Tensor added = at::where(*call.mask, nothing, all);
+  if (const auto count = trace.mask_count(*call.mask)) trace.masks_like(added, *count);
+  return added;
 }
 
-bool attention_on_cpu(Stack& stack, const Attention& call) {
+bool attention_on_cpu(Stack& stack, const Attention& call, Trace& trace) {
   const int64_t choice = at::_ops::_fused_sdp_choice::redispatch(
       c10::DispatchKeySet(c10::DispatchKey::CPU), call.query, call.key, call.value, call.mask,
       call.dropout, call.causal, call.scale, call.grouped);
@@ -77,13 +79,13 @@ bool attention_on_cpu(Stack& stack, const Attention& call) {
   if (choice != kFlash) return false;
   return leave(stack, Attention::kArguments,
                std::get<0>(at::_scaled_dot_product_flash_attention_for_cpu(
-                   call.query, call.key, call.value, call.dropout, call.causal, added_mask(call),
-                   call.scale)));
+                   call.query, call.key, call.value, call.dropout, call.causal,
+                   added_mask(call, trace), call.scale)));
 }
 
 // aten/src/ATen/native/transformers/cuda/sdp_utils.cpp, for Ampere and later: flash attention, else
 // memory-efficient attention, else the plain products. (cuDNN's keeps the same tensors as flash.)
-bool attention_on_accelerator(Stack& stack, const Attention& call) {
+bool attention_on_accelerator(Stack& stack, const Attention& call, Trace& trace) {
   const auto dtype = call.query.scalar_type();
   const bool half = dtype == at::kHalf || dtype == at::kBFloat16;
   const int64_t size = call.query.size(-1), value_size = call.value.size(-1);
@@ -106,7 +108,7 @@ bool attention_on_accelerator(Stack& stack, const Attention& call) {
       !learned_mask && size % alignment == 0 && value_size % alignment == 0) {
     return leave(stack, Attention::kArguments,
                  std::get<0>(at::_scaled_dot_product_efficient_attention(
-                     call.query, call.key, call.value, added_mask(call),
+                     call.query, call.key, call.value, added_mask(call, trace),
                      /*compute_log_sumexp=*/true, call.dropout, call.causal, call.scale)));
   }
   return false;
@@ -114,8 +116,8 @@ bool attention_on_accelerator(Stack& stack, const Attention& call) {
 
 bool attention(Stack& stack, Trace& trace) {
   const Attention call(stack);
-  return trace.options().accelerator ? attention_on_accelerator(stack, call)
-                                     : attention_on_cpu(stack, call);
+  return trace.options().accelerator ? attention_on_accelerator(stack, call, trace)
+                                     : attention_on_cpu(stack, call, trace);
 }
 
 // aten::dropout(Tensor input, float p, bool train) -> Tensor

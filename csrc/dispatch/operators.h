@@ -36,6 +36,7 @@ enum class Known : uint8_t {
   profiler_mark,  // profiler::_record_function_enter_new: is no work
   forward_mode,   // aten::_make_dual: is autograd's own
   uninitialised,  // aten::empty: what is in it is not known
+  mask_maker,     // aten::where, aten::masked_fill: make masks of attention out of booleans
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 

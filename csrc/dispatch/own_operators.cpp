@@ -4,6 +4,10 @@
 
 TORCH_LIBRARY(nnprof, library) {
   library.def(
-      "flex_attention(Tensor query, Tensor key, Tensor value) -> "
+      "flex_attention(Tensor query, Tensor key, Tensor value, int computed, int needed) -> "
       "(Tensor out, Tensor logsumexp, Tensor max_scores)");
+  library.def(
+      "flex_attention_backward(Tensor grad_out, Tensor query, Tensor key, Tensor value, Tensor "
+      "out, "
+      "Tensor logsumexp, int computed, int needed) -> (Tensor, Tensor, Tensor)");
 }

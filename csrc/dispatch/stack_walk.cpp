@@ -36,6 +36,7 @@ void CallWalk::arguments(const c10::IValue* arguments) {
     const bool out = i >= op_.arguments - op_.outs;
     skip_values_ = out || (op_.rule != nullptr && !op_.rule->reads_values_of(i));
     is_written_ = op_.writes(i);
+    is_mask_ = op_.rule != nullptr && op_.rule->mask == static_cast<int>(i);
     argument(arguments[i]);
   }
 }
@@ -146,6 +147,7 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
     const bool views = op_.view || (op_.rule != nullptr && op_.rule->has(kView));
     if (!(is_written_ || views) || !trace_.is_uninitialised(tensor)) values_ = identity.values;
   }
+  if (is_mask_ && !wrapped) return mask(tensor, identity.values);
   const bool matter = op_.rule != nullptr && op_.rule->has(kKnownIntegers);
   if (matter && !wrapped && identity.values == Values::known) {
     known_values(tensor);
@@ -158,16 +160,26 @@ void CallWalk::known_values(const at::Tensor& tensor) {
   const int64_t count = tensor.numel();
   const auto dtype = tensor.scalar_type();
   const int64_t most = op_.rule->has(kCostsByValue) ? kMostCostedValues : kMostRecordedValues;
-  if (count > most || (dtype != at::kLong && dtype != at::kInt)) {
-    writer_.values({});
-    return;
-  }
   const at::Tensor value = trace_.value(tensor);
-  if (dtype == at::kLong && value.is_contiguous()) {
+  if (count > most || !value.is_contiguous()) return writer_.values({});
+  if (dtype == at::kLong) {
     writer_.values({value.const_data_ptr<int64_t>(), static_cast<size_t>(count)});
-    return;
+  } else if (dtype == at::kInt) {
+    const auto* values = value.const_data_ptr<int32_t>();
+    writer_.values(c10::SmallVector<int64_t, 64>(values, values + count));
+  } else {
+    writer_.values({});
+  }
+}
+
+void CallWalk::mask(const at::Tensor& tensor, Values values) {
+  if (const std::optional<MaskCount> count = trace_.mask_count(tensor)) {
+    const bool inverted = op_.rule->has(kTrueHides) && tensor.scalar_type() == at::kBool;
+    return writer_.kept(inverted ? count->elements - count->kept : count->kept);
   }
   writer_.values({});
+  // Numbers that are not known are a bias made of weights, and hide nothing.
+  if (tensor.scalar_type() == at::kBool || values == Values::over_limit) mask_values_ = values;
 }
 
 void CallWalk::outputs(const c10::IValue* outputs) {

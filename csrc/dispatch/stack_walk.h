@@ -67,6 +67,8 @@ class CallWalk {
   bool has_tensors() const { return has_tensors_; }
   // Is one of the inputs known because it was guessed?
   bool guessed() const { return guessed_; }
+  // Is there a mask of attention that should be known, and is not?
+  Values mask_values() const { return mask_values_; }
   c10::ArrayRef<int64_t> words() const { return words_; }
   c10::ArrayRef<uint32_t> storages() const { return storages_; }
 
@@ -75,6 +77,7 @@ class CallWalk {
   void numbers(c10::ArrayRef<c10::IValue> items);
   void tensor(const at::Tensor& tensor, bool is_output);
   void known_values(const at::Tensor& tensor);
+  void mask(const at::Tensor& tensor, Values values);
   int32_t local_storage(uint32_t storage);
 
   const Operator& op_;
@@ -88,6 +91,8 @@ class CallWalk {
   bool guessed_ = false;
   bool skip_values_ = false;
   bool is_written_ = false;
+  bool is_mask_ = false;
+  Values mask_values_ = Values::known;
 };
 
 }  // namespace nnprof

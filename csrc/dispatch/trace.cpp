@@ -319,6 +319,7 @@ at::Tensor Trace::readable_value(const at::Tensor& tensor) {
 }
 
 at::Tensor Trace::writable_value(const at::Tensor& tensor) {
+  masks_.forget();
   if (!tensor.has_storage()) return tensor;
   StorageTag* tag = tag_of(tensor);
   if (tag == nullptr) return private_copy(tensor, external(tensor));
@@ -419,7 +420,60 @@ void Trace::renew(const at::Tensor& tensor) {
   tag->values = Values::known;
 }
 
+std::optional<MaskCount> Trace::mask_count(const at::Tensor& mask) {
+  if (!mask.has_storage() || is_wrapper(mask)) return std::nullopt;
+  const StorageTag* tag = tag_of(mask);
+  if (tag != nullptr && tag->mask.has_value()) {
+    const bool whole = unexpanded(mask).numel() == tag->mask->elements;
+    return whole ? tag->mask : std::nullopt;
+  }
+  const Identity identity = identify(mask);
+  if (identity.role == Role::parameter) return std::nullopt;
+  // Of a tensor that is there no limit keeps anyone from reading it.
+  const at::Tensor values = identity.values == Values::known ? value(mask) : readable_value(mask);
+  if (!values.defined()) return std::nullopt;
+  return masks_.of(values);
+}
+
+namespace {
+
+// A number that hides, be it in a tensor: no other is looked at.
+bool is_hiding(const c10::IValue& value, Trace& trace) {
+  if (value.isDouble() || value.isInt()) return hides(value.toScalar().toDouble());
+  if (!value.isTensor() || !value.toTensor().defined()) return false;
+  const at::Tensor& tensor = value.toTensor();
+  if (tensor.dim() != 0 || !tensor.is_floating_point()) return false;
+  const std::optional<MaskCount> count = trace.mask_count(tensor);
+  return count.has_value() && count->kept == 0;
+}
+
+}  // namespace
+
+std::optional<MaskCount> mask_made(const c10::IValue* arguments, Trace& trace) {
+  const bool fills = arguments[1].isTensor() && arguments[1].toTensor().defined() &&
+                     arguments[1].toTensor().scalar_type() == at::kBool && arguments[2].isScalar();
+  const at::Tensor& booleans = arguments[fills ? 1 : 0].toTensor();
+  if (booleans.scalar_type() != at::kBool) return std::nullopt;
+  const bool where_true = fills || is_hiding(arguments[1], trace);
+  if (!is_hiding(arguments[2], trace) && (fills || !where_true)) return std::nullopt;
+  // What hides something already hides more then, and nobody counts how much.
+  const c10::IValue& others = arguments[fills ? 0 : where_true ? 2 : 1];
+  if (others.isTensor()) {
+    const std::optional<MaskCount> before = trace.mask_count(others.toTensor());
+    if (before && before->kept < before->elements) return std::nullopt;
+  }
+  const std::optional<MaskCount> count = trace.mask_count(booleans);
+  if (!count || !where_true) return count;
+  return MaskCount{count->elements, count->elements - count->kept};
+}
+
+void Trace::masks_like(const at::Tensor& mask, const MaskCount& count) {
+  StorageTag* tag = mask.has_storage() ? tag_of(mask) : nullptr;
+  if (tag != nullptr) tag->mask = count;
+}
+
 void Trace::lose_values(const at::Tensor& tensor, Values values) {
+  masks_.forget();
   if (!tensor.has_storage() || is_wrapper(tensor)) return;
   StorageTag* tag = tag_of(tensor);
   ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;
@@ -428,6 +482,7 @@ void Trace::lose_values(const at::Tensor& tensor, Values values) {
   if (of_user != nullptr) of_user->reads.reset();
   if (tag == nullptr) return;
   tag->reads.reset();
+  tag->mask.reset();
   if (known == Values::known) return;
   tag->uninitialised = false;
   tag->computed = tag->other = c10::Storage();

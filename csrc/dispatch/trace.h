@@ -15,6 +15,7 @@
 #include "core/session.h"
 #include "dispatch/assigned_data.h"
 #include "dispatch/graph_roots.h"
+#include "dispatch/mask_counts.h"
 #include "dispatch/question.h"
 #include "dispatch/torch_compat.h"
 #include "dispatch/truth.h"
@@ -68,6 +69,7 @@ struct StorageTag {
   // garbage: an element is known once the two agree.
   bool uninitialised = false;
   c10::Storage other;
+  std::optional<MaskCount> mask = {};  // of all its elements, where they mask attention
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -131,6 +133,10 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   void hang_values_later(const at::Tensor& tensor, std::function<at::Tensor()> compute);
   // Is it shape-only, and has values beside?
   bool has_values_beside(const at::Tensor& tensor) const;
+  // How much a mask hides, where its values are known or it was made of one such as that.
+  std::optional<MaskCount> mask_count(const at::Tensor& mask);
+  // The numbers of `mask` hide so much, be they known or not.
+  void masks_like(const at::Tensor& mask, const MaskCount& count);
   // What a training loop reads of a tensor that answers a question about unknown values: see
   // truth.h.
   void assume_reads(const at::Tensor& tensor, std::optional<Reads> reads);
@@ -264,11 +270,16 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   };
   std::map<uint64_t, Silence> waiting_;  // of threads that are not in turn
   uint64_t thread_ = 0;                  // that is
+  MaskCounts masks_;
   at::Generator generator_;
   GraphRoots graph_roots_;
   AssignedData assigned_data_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, int64_t>> versions_;
 };
+
+// The mask that an operator makes out of booleans and a number that hides: `where` with three
+// arguments, the booleans first, or `masked_fill` with the booleans in the middle.
+std::optional<MaskCount> mask_made(const c10::IValue* arguments, Trace& trace);
 
 // Is a tensor with a Python dispatch a FakeTensor? The bindings say how to find out.
 using FakeTest = bool (*)(const at::Tensor&);

@@ -10,6 +10,7 @@
 #include <array>
 
 #include "rules/families.h"
+#include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
@@ -22,9 +23,12 @@ struct Places {
   size_t mask = 0;  // 0: has none
   size_t dropout = 0;
   size_t causal = 0;
+  bool from_end = false;  // a causal mask lets the last query see all keys, not the first one key
 };
 constexpr Places kTopLevel = {.mask = 3, .dropout = 4, .causal = 5};
-constexpr Places kFlash = {.dropout = 3, .causal = 4};
+constexpr Places kFlash = {.dropout = 3, .causal = 4, .from_end = true};
+constexpr Places kTriton = {.dropout = 3};
+constexpr Places kQuantizedFlash = {.dropout = 6, .causal = 7, .from_end = true};
 constexpr Places kFlashForCpu = {.mask = 5, .dropout = 3, .causal = 4};
 constexpr Places kWithLogSumExp = {.mask = 3, .dropout = 5, .causal = 6};
 
@@ -201,6 +205,43 @@ FlashOutputs flash(const at::Tensor& query, const at::Tensor& key, const at::Ten
           debug_mask};
 }
 
+FlashOutputs quantized_flash(const at::Tensor& query, const at::Tensor& key,
+                             const at::Tensor& value,
+                             const std::optional<at::Tensor>& /*q_descale*/,
+                             const std::optional<at::Tensor>& /*k_descale*/,
+                             const std::optional<at::Tensor>& /*v_descale*/, double dropout_p,
+                             bool is_causal, bool return_debug_mask, std::optional<double> scale) {
+  FlashOutputs outputs = flash(query, key, value, dropout_p, is_causal, return_debug_mask, scale);
+  if (c10::isFloat8Type(query.scalar_type())) {
+    std::get<0>(outputs) = empty_preserving(query, at::kBFloat16);
+  }
+  return outputs;
+}
+
+// Of a backend outside of PyTorch; also without a batch.
+FlashOutputs overrideable(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
+                          const std::optional<at::Tensor>& /*attn_bias*/, double /*dropout_p*/,
+                          bool /*is_causal*/, bool /*return_debug_mask*/,
+                          std::optional<double> /*scale*/) {
+  TORCH_CHECK(query.dim() == 3 || query.dim() == 4, "query must be 3D or 4D");
+  const bool batched = query.dim() == 4;
+  return {empty_like_query(query, value),
+          empty_of({batched ? query.size(0) : 1, query.size(-3), query.size(-2)}, at::kFloat),
+          at::Tensor(),
+          at::Tensor(),
+          query.size(-2),
+          key.size(-2),
+          empty_of({}, at::kLong),
+          empty_of({}, at::kLong),
+          at::Tensor()};
+}
+
+at::Tensor triton(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                  double /*dropout_p*/) {
+  check_heads("_triton_scaled_dot_attention", q, k, v);
+  return empty_like_dtype(q.sizes(), q);
+}
+
 FlashOutputs cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                    const std::optional<at::Tensor>& /*attn_bias*/, bool /*compute_log_sumexp*/,
                    double /*dropout_p*/, bool /*is_causal*/, bool /*return_debug_mask*/,
@@ -247,7 +288,9 @@ at::Tensor empty_in_order_of(const at::Tensor& query, at::IntArrayRef sizes) {
 }
 
 std::tuple<at::Tensor, at::Tensor, at::Tensor> flex(const at::Tensor& query, const at::Tensor& key,
-                                                    const at::Tensor& value) {
+                                                    const at::Tensor& value, int64_t /*computed*/,
+                                                    int64_t needed) {
+  if (needed < 0) note_guess();
   check_heads("flex_attention", query, key, value);
   TORCH_CHECK(query.size(3) == key.size(3), "flex_attention: query of ", query.sizes(),
               " and key of ", key.sizes(), " differ in their last dimension");
@@ -274,17 +317,22 @@ AttentionSizes attention_sizes(const OpSignature& op) {
 }
 
 // Dense, whatever the mask leaves out; what the user's score_mod computes is left out.
-void flex_cost(const OpSignature& op, Cost& cost) { add_attention(cost, attention_sizes(op)); }
+void flex_cost(const OpSignature& op, Cost& cost) {
+  AttentionWork work = attention_work(attention_sizes(op));
+  leave_pairs(work.pairs, op.integer(3), op.integer(4));
+  add_attention(cost, work);
+}
 
 template <Places places>
 void attention_cost(const OpSignature& op, Cost& cost) {
   const AttentionSizes sizes = attention_sizes(op);
-  add_attention(cost, sizes);
-  if (op.boolean(places.causal)) {
-    cost.flops_skipped += 2 * sizes.heads * scores_above_diagonal(sizes.queries, sizes.keys) *
-                          (sizes.query_width + sizes.value_width);
-  }
-  if (places.mask != 0 && op.has_tensor(places.mask)) {
+  AttentionWork work = places.causal != 0 && op.boolean(places.causal)
+                           ? causal_attention_work(sizes, places.from_end)
+                           : attention_work(sizes);
+  const bool masked = places.mask != 0 && op.has_tensor(places.mask);
+  if (masked) hide_by_mask(work.pairs, op.tensor(places.mask));
+  add_attention(cost, work);
+  if (masked) {
     add_mask(cost, sizes, op.tensor(places.mask).dtype == c10::ScalarType::Bool);
   }
   if (op.floating(places.dropout) > 0) {
@@ -301,37 +349,41 @@ void top_level_cost(const OpSignature& op, Cost& cost) {
 }
 
 const Rule kTable[] = {
-    {"aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, "
-     "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, *, float? scale=None, "
-     "bool enable_gqa=False) -> Tensor",
-     boxed<&attention>,
-     top_level_cost,
-     {},
-     kRandom},
-    {"aten::_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value, "
-     "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, "
-     "Tensor? dropout_mask=None, *, float? scale=None, bool enable_gqa=False) -> (Tensor, Tensor)",
-     boxed<&attention_math>,
-     attention_cost<kTopLevel>,
-     {},
-     kRandom},
-    {"aten::_scaled_dot_product_cudnn_attention(Tensor query, Tensor key, Tensor value, "
-     "Tensor? attn_bias, bool compute_log_sumexp, float dropout_p=0., bool is_causal=False, "
-     "bool return_debug_mask=False, *, float? scale=None) -> (Tensor output, Tensor logsumexp, "
-     "Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor philox_seed, "
-     "Tensor philox_offset, Tensor debug_attn_mask)",
-     boxed<&cudnn>,
-     attention_cost<kWithLogSumExp>,
-     {},
-     kRandom},
-    {"aten::_scaled_dot_product_efficient_attention(Tensor query, Tensor key, Tensor value, "
-     "Tensor? attn_bias, bool compute_log_sumexp, float dropout_p=0., bool is_causal=False, *, "
-     "float? scale=None) -> (Tensor output, Tensor log_sumexp, Tensor philox_seed, "
-     "Tensor philox_offset)",
-     boxed<&efficient>,
-     attention_cost<kWithLogSumExp>,
-     {},
-     kRandom},
+    {.schema =
+         "aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, "
+         "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, *, float? scale=None, "
+         "bool enable_gqa=False) -> Tensor",
+     .outputs = boxed<&attention>,
+     .cost = top_level_cost,
+     .flags = kRandom,
+     .mask = 3},
+    {.schema = "aten::_scaled_dot_product_attention_math(Tensor query, Tensor key, Tensor value, "
+               "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, "
+               "Tensor? dropout_mask=None, *, float? scale=None, bool enable_gqa=False) -> "
+               "(Tensor, Tensor)",
+     .outputs = boxed<&attention_math>,
+     .cost = attention_cost<kTopLevel>,
+     .flags = kRandom,
+     .mask = 3},
+    {.schema =
+         "aten::_scaled_dot_product_cudnn_attention(Tensor query, Tensor key, Tensor value, "
+         "Tensor? attn_bias, bool compute_log_sumexp, float dropout_p=0., bool is_causal=False, "
+         "bool return_debug_mask=False, *, float? scale=None) -> (Tensor output, Tensor logsumexp, "
+         "Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor philox_seed, "
+         "Tensor philox_offset, Tensor debug_attn_mask)",
+     .outputs = boxed<&cudnn>,
+     .cost = attention_cost<kWithLogSumExp>,
+     .flags = kRandom,
+     .mask = 3},
+    {.schema =
+         "aten::_scaled_dot_product_efficient_attention(Tensor query, Tensor key, Tensor value, "
+         "Tensor? attn_bias, bool compute_log_sumexp, float dropout_p=0., bool is_causal=False, *, "
+         "float? scale=None) -> (Tensor output, Tensor log_sumexp, Tensor philox_seed, "
+         "Tensor philox_offset)",
+     .outputs = boxed<&efficient>,
+     .cost = attention_cost<kWithLogSumExp>,
+     .flags = kRandom,
+     .mask = 3},
     {"aten::_scaled_dot_product_flash_attention(Tensor query, Tensor key, Tensor value, "
      "float dropout_p=0., bool is_causal=False, bool return_debug_mask=False, *, "
      "float? scale=None) -> (Tensor output, Tensor logsumexp, Tensor cum_seq_q, "
@@ -341,35 +393,86 @@ const Rule kTable[] = {
      attention_cost<kFlash>,
      {},
      kRandom},
-    {"aten::_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor value, "
-     "float dropout_p=0., bool is_causal=False, *, Tensor? attn_mask=None, float? scale=None) -> "
-     "(Tensor output, Tensor logsumexp)",
-     boxed<&flash_for_cpu>, attention_cost<kFlashForCpu>},
-    {"nnprof::flex_attention(Tensor query, Tensor key, Tensor value) -> "
+    {.schema = "aten::_scaled_dot_product_flash_attention_for_cpu(Tensor query, Tensor key, Tensor "
+               "value, "
+               "float dropout_p=0., bool is_causal=False, *, Tensor? attn_mask=None, float? "
+               "scale=None) -> "
+               "(Tensor output, Tensor logsumexp)",
+     .outputs = boxed<&flash_for_cpu>,
+     .cost = attention_cost<kFlashForCpu>,
+     .mask = 5},
+    {.schema =
+         "aten::_scaled_dot_product_attention_math_for_mps(Tensor query, Tensor key, Tensor value, "
+         "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, Tensor? "
+         "dropout_mask=None, *, float? scale=None, bool enable_gqa=False) -> (Tensor, Tensor)",
+     .outputs = boxed<&attention_math>,
+     .cost = attention_cost<kTopLevel>,
+     .flags = kRandom,
+     .mask = 3},
+    {.schema =
+         "aten::_scaled_dot_product_fused_attention_overrideable(Tensor query, Tensor key, Tensor "
+         "value, Tensor? attn_bias=None, float dropout_p=0., bool is_causal=False, bool "
+         "return_debug_mask=False, *, float? scale=None) -> (Tensor output, Tensor logsumexp, "
+         "Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor philox_seed, "
+         "Tensor philox_offset, Tensor debug_attn_mask)",
+     .outputs = boxed<&overrideable>,
+     .cost = attention_cost<kTopLevel>,
+     .flags = kRandom,
+     .mask = 3},
+    {"aten::_scaled_dot_product_flash_attention.quantized(Tensor query, Tensor key, Tensor value, "
+     "Tensor? q_descale, Tensor? k_descale, Tensor? v_descale, float dropout_p=0., bool "
+     "is_causal=False, bool return_debug_mask=False, *, float? scale=None) -> (Tensor output, "
+     "Tensor logsumexp, Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor "
+     "rng_state, Tensor unused, Tensor debug_attn_mask)",
+     boxed<&quantized_flash>,
+     attention_cost<kQuantizedFlash>,
+     {},
+     kRandom},
+    {"aten::_triton_scaled_dot_attention(Tensor q, Tensor k, Tensor v, float dropout_p=0.) -> "
+     "Tensor",
+     boxed<&triton>,
+     attention_cost<kTriton>,
+     {},
+     kRandom},
+    {"nnprof::flex_attention(Tensor query, Tensor key, Tensor value, int computed, int needed) -> "
      "(Tensor out, Tensor logsumexp, Tensor max_scores)",
-     boxed<&flex>, flex_cost},
+     boxed<&flex>,
+     flex_cost,
+     {},
+     kKnownIntegers,
+     "a block mask of unknown values hides nothing"},
 };
 
 }  // namespace
 
 // Per head: Q K' takes queries x keys x D products, the weighted sum of the values
 // queries x keys x Dv.
-void add_attention(Cost& cost, const AttentionSizes& sizes) {
-  cost.add_macs(sizes.scores() * (sizes.query_width + sizes.value_width));
-  cost.add({.multiply = 1}, sizes.scores());  // the scale
+void add_attention(Cost& cost, const AttentionWork& work) {
+  const AttentionPairs& pairs = work.pairs;
+  const Count width = work.query_width + work.value_width;
+  cost.add_macs(pairs.all * width);
+  cost.flops_skipped += 2 * (pairs.all - pairs.computed) * width;
+  cost.flops_unneeded += 2 * (pairs.all - pairs.needed) * width;
+  cost.add({.multiply = 1}, pairs.all);  // the scale
   // Softmax: the row's maximum, subtract it, exp, the row's sum, divide.
-  cost.add({.add = 2, .division = 1, .exp = 1, .compare = 1}, sizes.scores());
+  cost.add({.add = 2, .division = 1, .exp = 1, .compare = 1}, pairs.all);
+}
+
+AttentionWork attention_work(const AttentionSizes& sizes) {
+  const Count scores = sizes.scores();
+  return {
+      {scores, scores, scores}, sizes.heads * sizes.queries, sizes.query_width, sizes.value_width};
+}
+
+AttentionWork causal_attention_work(const AttentionSizes& sizes, bool from_end) {
+  AttentionWork work = attention_work(sizes);
+  const Document whole = {static_cast<int64_t>(sizes.queries), static_cast<int64_t>(sizes.keys)};
+  work.pairs = pairs_of({&whole, 1}, {.right = 0, .from_end = from_end}, sizes.heads);
+  return work;
 }
 
 void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects) {
   cost.add(selects ? FlopMix{.compare = 1} : FlopMix{.add = 1}, sizes.scores());
-}
-
-// Of Q x K scores, min(i + 1, K) in row i are needed.
-Count scores_above_diagonal(Count queries, Count keys) {
-  const Count square = std::min(queries, keys);
-  const Count below = square * (square + 1) / 2 + (queries - square) * keys;
-  return queries * keys - below;
 }
 
 at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "core/cost.h"
+#include "rules/attention_pairs.h"
 
 namespace nnprof {
 
@@ -15,18 +16,28 @@ struct AttentionSizes {
   Count scores() const { return heads * queries * keys; }
 };
 
+// What the products are made of. The widths are those of queries and keys, and of values.
+struct AttentionWork {
+  AttentionPairs pairs;
+  Count rows = 0;  // queries of all heads
+  Count query_width = 0, value_width = 0;
+};
+
+// Every query with every key, of which a causal mask (aligned at the start, or at the end) may let
+// kernels skip what it hides.
+AttentionWork attention_work(const AttentionSizes& sizes);
+AttentionWork causal_attention_work(const AttentionSizes& sizes, bool from_end = false);
+
 // The products, the scale and the softmax; masks and dropout aside.
-void add_attention(Cost& cost, const AttentionSizes& sizes);
+void add_attention(Cost& cost, const AttentionWork& work);
 // A value of the mask is added to each score, or says whether to keep it.
 void add_mask(Cost& cost, const AttentionSizes& sizes, bool selects);
-// Of the gradients, by a kernel that makes the scores again; what it skips under a causal mask.
-void add_attention_backward(Cost& cost, const AttentionSizes& sizes);
-void add_skipped_backward(Cost& cost, const AttentionSizes& sizes);
-
-// Query i sees the keys 0..i: how many of the queries x keys scores are not needed.
-Count scores_above_diagonal(Count queries, Count keys);
+// Of the gradients, by a kernel that makes the scores again.
+void add_attention_backward(Cost& cost, const AttentionWork& work);
 
 // (B, H, S) or (B, H, S, D) in the memory order of (B, S, H, D).
 at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype);
+// A bias' gradient, whose rows start at multiples of 16 elements, as kernels want them.
+at::Tensor empty_aligned_rows(const at::Tensor& bias);
 
 }  // namespace nnprof

@@ -27,8 +27,9 @@ struct Places {
   size_t dropout = 0;
   size_t causal = 0;
   size_t asked = 0;  // 0: all gradients but that of a mask come
+  bool from_end = false;
 };
-constexpr Places kFlash = {.dropout = 10, .causal = 11};
+constexpr Places kFlash = {.dropout = 10, .causal = 11, .from_end = true};
 constexpr Places kFlashForCpu = {.mask = 8, .dropout = 6, .causal = 7};
 constexpr Places kEfficient = {.mask = 4, .dropout = 9, .causal = 11, .asked = 10};
 constexpr Places kCudnn = {.mask = 8, .dropout = 13, .causal = 14};
@@ -79,18 +80,6 @@ Gradients cudnn(const at::Tensor& grad_output, const at::Tensor& query, const at
   return like_the_inputs(query, key, value);
 }
 
-// Rows of the bias' gradient start at multiples of 16 elements, as the kernel wants them.
-at::Tensor aligned_rows(const at::Tensor& bias) {
-  c10::DimVector strides(bias.sizes().size());
-  int64_t next = 1;
-  for (size_t d = strides.size(); d-- > 0;) {
-    strides[d] = next;
-    const int64_t size = bias.sizes()[d];
-    next *= d + 1 == strides.size() ? (size + 15) / 16 * 16 : size;
-  }
-  return empty_strided_of(bias.sizes(), strides, bias.scalar_type());
-}
-
 // Only the bias' gradient is left out where it is not asked for. Keys and values have as many heads
 // as queries here.
 GradientsAndBias efficient(const at::Tensor& grad_output, const at::Tensor& query,
@@ -106,7 +95,7 @@ GradientsAndBias efficient(const at::Tensor& grad_output, const at::Tensor& quer
   return {empty_heads_inside(query.sizes(), query.scalar_type()),
           empty_heads_inside(key.sizes(), key.scalar_type()),
           empty_heads_inside(value.sizes(), value.scalar_type()),
-          of_bias ? aligned_rows(attn_bias) : at::Tensor()};
+          of_bias ? empty_aligned_rows(attn_bias) : at::Tensor()};
 }
 
 GradientsAndBias overrideable(const at::Tensor& grad_output, const at::Tensor& query,
@@ -140,8 +129,10 @@ AttentionSizes attention_sizes(const OpSignature& op) {
 template <Places places>
 void attention_backward_cost(const OpSignature& op, Cost& cost) {
   const AttentionSizes sizes = attention_sizes(op);
-  add_attention_backward(cost, sizes);
-  if (op.boolean(places.causal)) add_skipped_backward(cost, sizes);
+  AttentionWork work = op.boolean(places.causal) ? causal_attention_work(sizes, places.from_end)
+                                                 : attention_work(sizes);
+  if (places.mask != 0) hide_by_mask(work.pairs, op.tensor(places.mask));
+  add_attention_backward(cost, work);
   if (places.mask != 0 && op.has_tensor(places.mask)) {
     add_mask(cost, sizes, op.tensor(places.mask).dtype == c10::ScalarType::Bool);
     // A bias that was broadcast takes the sum of its scores' gradients.
@@ -155,17 +146,40 @@ void attention_backward_cost(const OpSignature& op, Cost& cost) {
   }
 }
 
+Gradients flex(const at::Tensor& grad_output, const at::Tensor& query, const at::Tensor& key,
+               const at::Tensor& value, const at::Tensor& /*out*/, const at::Tensor& /*logsumexp*/,
+               int64_t /*computed*/, int64_t /*needed*/) {
+  check_gradient("flex_attention_backward", grad_output, query, key, value);
+  return like_the_inputs(query, key, value);
+}
+
+void flex_cost(const OpSignature& op, Cost& cost) {
+  AttentionWork work = attention_work(attention_sizes(op));
+  leave_pairs(work.pairs, op.integer(6), op.integer(7));
+  add_attention_backward(cost, work);
+}
+
 const Rule kTable[] = {
     {"aten::_scaled_dot_product_cudnn_attention_backward(Tensor grad_out, Tensor query, Tensor "
      "key, Tensor value, Tensor out, Tensor logsumexp, Tensor philox_seed, Tensor philox_offset, "
      "Tensor attn_bias, Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, float "
      "dropout_p, bool is_causal, *, float? scale=None) -> (Tensor, Tensor, Tensor)",
-     boxed<&cudnn>, attention_backward_cost<kCudnn>},
+     boxed<&cudnn>,
+     attention_backward_cost<kCudnn>,
+     {},
+     kDefault,
+     "",
+     8},
     {"aten::_scaled_dot_product_efficient_attention_backward(Tensor grad_out_, Tensor query, "
      "Tensor key, Tensor value, Tensor attn_bias, Tensor out, Tensor logsumexp, Tensor "
      "philox_seed, Tensor philox_offset, float dropout_p, bool[4] grad_input_mask, bool "
      "is_causal=False, *, float? scale=None) -> (Tensor, Tensor, Tensor, Tensor)",
-     boxed<&efficient>, attention_backward_cost<kEfficient>},
+     boxed<&efficient>,
+     attention_backward_cost<kEfficient>,
+     {},
+     kDefault,
+     "",
+     4},
     {"aten::_scaled_dot_product_flash_attention_backward(Tensor grad_out, Tensor query, Tensor "
      "key, Tensor value, Tensor out, Tensor logsumexp, Tensor cum_seq_q, Tensor cum_seq_k, SymInt "
      "max_q, SymInt max_k, float dropout_p, bool is_causal, Tensor philox_seed, Tensor "
@@ -176,27 +190,52 @@ const Rule kTable[] = {
      "Tensor key, Tensor value, Tensor out, Tensor logsumexp, float dropout_p, bool is_causal, *, "
      "Tensor? attn_mask=None, float? scale=None) -> (Tensor grad_query, Tensor grad_key, Tensor "
      "grad_value)",
-     boxed<&flash_for_cpu>, attention_backward_cost<kFlashForCpu>},
+     boxed<&flash_for_cpu>,
+     attention_backward_cost<kFlashForCpu>,
+     {},
+     kDefault,
+     "",
+     8},
     {"aten::_scaled_dot_product_fused_attention_overrideable_backward(Tensor grad_out, Tensor "
      "query, Tensor key, Tensor value, Tensor attn_bias, bool[4] grad_input_mask, Tensor out, "
      "Tensor logsumexp, Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, float "
      "dropout_p, bool is_causal, Tensor philox_seed, Tensor philox_offset, *, float? scale=None) "
      "-> (Tensor grad_query, Tensor grad_key, Tensor grad_value, Tensor grad_attn_bias)",
-     boxed<&overrideable>, attention_backward_cost<kOverrideable>},
+     boxed<&overrideable>,
+     attention_backward_cost<kOverrideable>,
+     {},
+     kDefault,
+     "",
+     4},
+    {"nnprof::flex_attention_backward(Tensor grad_out, Tensor query, Tensor key, Tensor value, "
+     "Tensor out, Tensor logsumexp, int computed, int needed) -> (Tensor, Tensor, Tensor)",
+     boxed<&flex>, flex_cost},
 };
 
 }  // namespace
 
-void add_attention_backward(Cost& cost, const AttentionSizes& sizes) {
-  cost.add_macs(sizes.scores() * (3 * sizes.query_width + 2 * sizes.value_width));
+void add_attention_backward(Cost& cost, const AttentionWork& work) {
+  const AttentionPairs& pairs = work.pairs;
+  const Count needed_width = 2 * (work.query_width + work.value_width);
+  const Count width = needed_width + work.query_width;  // and the scores, which the forward had
+  cost.add_macs(pairs.all * width);
+  cost.flops_skipped += 2 * (pairs.all - pairs.computed) * width;
+  cost.flops_remade += 2 * pairs.all * work.query_width;
+  cost.flops_unneeded += 2 * (pairs.all * width - pairs.needed * needed_width);
   // P: the scale, less the row's log-sum-exp, exp. dS: less the row's sum, times P, the scale.
-  cost.add({.add = 2, .multiply = 3, .exp = 1}, sizes.scores());
-  cost.add({.add = 1, .multiply = 1}, sizes.heads * sizes.queries * sizes.value_width);
+  cost.add({.add = 2, .multiply = 3, .exp = 1}, pairs.all);
+  cost.add({.add = 1, .multiply = 1}, work.rows * work.value_width);
 }
 
-void add_skipped_backward(Cost& cost, const AttentionSizes& sizes) {
-  cost.flops_skipped += 2 * sizes.heads * scores_above_diagonal(sizes.queries, sizes.keys) *
-                        (3 * sizes.query_width + 2 * sizes.value_width);
+at::Tensor empty_aligned_rows(const at::Tensor& bias) {
+  c10::DimVector strides(bias.sizes().size());
+  int64_t next = 1;
+  for (size_t d = strides.size(); d-- > 0;) {
+    strides[d] = next;
+    const int64_t size = bias.sizes()[d];
+    next *= d + 1 == strides.size() ? (size + 15) / 16 * 16 : size;
+  }
+  return empty_strided_of(bias.sizes(), strides, bias.scalar_type());
 }
 
 const RuleFamily kAttentionBackwardRules = {"attention", kTable};

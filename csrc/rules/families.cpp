@@ -11,6 +11,7 @@ std::span<const RuleFamily> rule_families() {
       kActivationRules,
       kAttentionRules,
       kAttentionBackwardRules,
+      kAttentionKernelRules,
       kComparisonRules,
       kConvolutionBackwardRules,
       kConvolutionRules,

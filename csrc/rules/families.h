@@ -8,6 +8,7 @@ namespace nnprof {
 extern const RuleFamily kActivationRules;
 extern const RuleFamily kAttentionRules;
 extern const RuleFamily kAttentionBackwardRules;
+extern const RuleFamily kAttentionKernelRules;
 extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kConvolutionBackwardRules;

@@ -96,7 +96,9 @@ AttentionSizes add_multihead_attention(const OpSignature& op, Cost& cost, Count 
   const Count batch = input.size(0), length = input.size(1), width = input.size(2) / heads;
   const AttentionSizes sizes = {batch * heads, length, length, width, width};
   add_linear(cost, batch * length, op.tensor(qkv), op.tensor(qkv + 1));
-  add_attention(cost, sizes);
+  AttentionWork work = attention_work(sizes);
+  hide_by_mask(work.pairs, op.tensor(mask));
+  add_attention(cost, work);
   if (op.has_tensor(mask)) add_mask(cost, sizes, /*selects=*/true);
   add_linear(cost, batch * length, op.tensor(qkv + 2), op.tensor(qkv + 3));
   // What the projections give, that split into heads, and the values as weighted.
@@ -182,7 +184,12 @@ const Rule kTable[] = {
      "int num_head, Tensor qkv_weight, Tensor qkv_bias, Tensor proj_weight, Tensor proj_bias, "
      "Tensor? mask=None, bool need_weights=True, bool average_attn_weights=True, int? "
      "mask_type=None) -> (Tensor, Tensor)",
-     boxed<&native_multi_head_attention>, native_multi_head_attention_cost},
+     boxed<&native_multi_head_attention>,
+     native_multi_head_attention_cost,
+     {},
+     kTrueHides,
+     "",
+     9},
     {"aten::_transform_bias_rescale_qkv(Tensor qkv, Tensor qkv_bias, int num_heads) -> (Tensor, "
      "Tensor, Tensor)",
      boxed<&transform_bias_rescale_qkv>, transform_bias_rescale_qkv_cost},
@@ -191,7 +198,12 @@ const Rule kTable[] = {
      "norm_first, float eps, Tensor norm_weight_1, Tensor norm_bias_1, Tensor norm_weight_2, "
      "Tensor norm_bias_2, Tensor ffn_weight_1, Tensor ffn_bias_1, Tensor ffn_weight_2, Tensor "
      "ffn_bias_2, Tensor? mask=None, int? mask_type=None) -> Tensor",
-     boxed<&transformer_encoder_layer>, transformer_encoder_layer_cost},
+     boxed<&transformer_encoder_layer>,
+     transformer_encoder_layer_cost,
+     {},
+     kTrueHides,
+     "",
+     18},
 };
 
 }  // namespace

@@ -47,6 +47,8 @@ enum RuleFlag : uint32_t {
   kLikeSecond = 1 << 11,    // of the second tensor only sizes and dtype are read (expand_as)
   kCostsByValue = 1 << 12,  // the cost function reads known integers
   kNoOut = 1 << 13,         // PyTorch's out= sibling never works: no rule is derived for it
+  kNeverReal = 1 << 14,     // has no kernel for CPUs, whatever is registered: known values or not
+  kTrueHides = 1 << 15,     // `mask` lets through where it is false
 };
 
 struct Rule {
@@ -57,6 +59,8 @@ struct Rule {
   uint32_t flags = kDefault;
   // What a kDataDependent rule takes for granted where values are unknown.
   const char* guess = "the mask is taken as all true";
+  // The argument that masks attention, if any: of its values only is recorded how much they hide.
+  int mask = -1;
 
   bool has(RuleFlag flag) const { return (flags & flag) != 0; }
   bool reads_values_of(size_t argument) const {

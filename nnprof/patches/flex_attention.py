@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import inspect
 import sys
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from nnprof import _core
 from nnprof.errors import BadValueError
+from nnprof.patches.block_masks import UNKNOWN, Pairs, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FunctionType, ModuleType
+    from types import ModuleType
 
 __all__ = ["OPERATOR", "switch_on"]
 
@@ -38,24 +40,83 @@ def switch_on() -> list[Callable[[], object]]:
     if _meant is None:
         _meant = _Meant(module)
         # Programs that torch.export made call the higher-order operator.
-        module.flex_attention_hop.py_impl(_core.intercept_key())(_one_operator)
-    function = cast("FunctionType", module.flex_attention)
+        module.flex_attention_hop.py_impl(_core.intercept_key())(_exported)
+    make_mask = cast("FunctionType", module.create_block_mask)
+    return [
+        _replace(cast("FunctionType", module.flex_attention), _meant),
+        _replace(make_mask, _uncompiled(make_mask)),
+    ]
+
+
+def _replace(function: FunctionType, other: Callable[..., Any]) -> Callable[[], object]:
+    """Has the function do what `other` does; returns what undoes it."""
     before = function.__code__, function.__kwdefaults__
-    function.__kwdefaults__ = {**(before[1] or {}), "nnprof_flex_attention": _meant}
+    function.__kwdefaults__ = {**(before[1] or {}), "nnprof_flex_attention": other}
     function.__code__ = _through_nnprof.__code__
 
     def restore() -> None:
         function.__code__, function.__kwdefaults__ = before
 
-    return [restore]
+    return restore
+
+
+def _uncompiled(function: FunctionType) -> Callable[..., Any]:
+    """The maker of block masks as it is, but that it compiles nothing in a trace."""
+    original = _copy_of(function)
+
+    def make(*args: Any, **kwargs: Any) -> Any:
+        if _core.tracing():
+            kwargs["_compile"] = False
+        return original(*args, **kwargs)
+
+    return make
+
+
+def _copy_of(function: FunctionType) -> FunctionType:
+    """Another function of the same code."""
+    parts = function.__code__, function.__globals__, function.__name__
+    made = FunctionType(*parts, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def _through_nnprof(*args: Any, nnprof_flex_attention: Any, **kwargs: Any) -> Any:
     return nnprof_flex_attention(*args, **kwargs)
 
 
-def _one_operator(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> Any:
-    return torch.ops.nnprof.flex_attention(query, key, value)
+def _exported(query: Any, key: Any, value: Any, _: Any, block_mask: Any, *__: Any) -> Any:
+    # A block mask is a tuple here, that of one block (of any size) for no mask.
+    nothing_hidden = tuple(block_mask[:2]) == (1, 1)
+    return _one_operator(query, key, value, None if nothing_hidden else UNKNOWN)
+
+
+def _one_operator(query: Any, key: Any, value: Any, pairs: Pairs | None) -> Any:
+    """`pairs`: those that a block mask leaves, None without one."""
+    if pairs is None:
+        batch, heads, queries, _ = query.shape
+        pairs = Pairs(*[batch * heads * queries * key.shape[2]] * 2)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (query, key, value)):
+        return _WithGradient.apply(query, key, value, pairs)  # type: ignore[no-untyped-call]
+    return torch.ops.nnprof.flex_attention(query, key, value, *pairs)
+
+
+class _WithGradient(torch.autograd.Function):
+    """The kernel that torch.compile writes for the backward, which makes the scores again."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Any, key: Any, value: Any, pairs: Pairs) -> Any:
+        out, logsumexp, max_scores = torch.ops.nnprof.flex_attention(query, key, value, *pairs)
+        ctx.save_for_backward(query, key, value, out, logsumexp)
+        ctx.mark_non_differentiable(max_scores)
+        ctx.pairs = pairs
+        return out, logsumexp, max_scores
+
+    @staticmethod
+    def backward(ctx: Any, grad_out: Any, *_: Any) -> Any:
+        gradients = torch.ops.nnprof.flex_attention_backward(
+            grad_out, *ctx.saved_tensors, *ctx.pairs
+        )
+        return *gradients, None
 
 
 class _Meant:
@@ -73,7 +134,12 @@ class _Meant:
                 f"Expect query and key/value to have the same number of heads but got "
                 f"{query.size(-3)} and {key.size(-3)}. Try setting enable_gqa=True for GQA."
             )
-        out, logsumexp, max_scores = _one_operator(query, key, value)
+        mask, pairs = options.get("block_mask"), None
+        if mask is not None:
+            # Expanded keys and values are for all samples alike.
+            batch, heads, queries, _ = query.shape
+            pairs = pairs_of(mask, batch, heads, queries, key.shape[2])
+        out, logsumexp, max_scores = _one_operator(query, key, value, pairs)
         wanted = options.get("return_aux")
         if wanted is not None and self._aux_output is not None:
             return out, self._aux_output(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.report.metrics import AT_LEAST, METRICS, Metric, known
+from nnprof.report.metrics import AT_LEAST, METRICS, Metric, find_metric, known
 from nnprof.report.units import format_value
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ class Comparison:
                 (metric.is_lower_bound(before), metric.is_lower_bound(after)),
             )
             for metric in METRICS
-            if metric.in_table and (metric in known(before) or metric in known(after))
+            if _compared(metric, before, after)
+            and (metric in known(before) or metric in known(after))
         ]
         self.layers = list(_changed(before, after))
 
@@ -73,6 +74,13 @@ class Comparison:
         lines = [line.rstrip() for line in text.getvalue().splitlines()]
         more = len(self.totals) + len(self.layers) - _LINES_SHOWN
         return "\n".join([*lines, f"and {more} more"] if more > 0 else lines)
+
+
+def _compared(metric: Metric, *profiles: Profile) -> bool:
+    if metric.mostly is None:
+        return metric.in_table
+    usual = find_metric(metric.mostly)
+    return any(metric.of(one) not in (None, usual.of(one)) for one in profiles)
 
 
 def _changed(before: Profile, after: Profile) -> Iterator[Difference]:

@@ -48,6 +48,8 @@ class Metric:
     exact: bool = True
     #: The metric that says how much this one leaves out.
     missing: str | None = None
+    #: The metric that this one mostly equals: a comparison shows it where they differ.
+    mostly: str | None = None
 
     def of(self, owner: Any) -> float | None:
         """The value of a `Profile` or a `Layer` (children included); None: not known."""
@@ -73,10 +75,13 @@ def _of_parameters(profile: Profile) -> str:
 
 
 def _of_flops(profile: Profile) -> str:
-    if profile.flops_executed == profile.flops:
-        return ""
-    executed = format_value(profile.flops_executed, Unit.FLOPS)
-    return f"{executed} of them executed: kernels skip what a causal mask hides"
+    parts = []
+    if profile.flops_executed != profile.flops:
+        executed = format_value(profile.flops_executed, Unit.FLOPS)
+        parts.append(f"{executed} of them executed: kernels skip what masks hide")
+    if profile.flops_needed not in (None, profile.flops):
+        parts.append(f"{format_value(profile.flops_needed, Unit.FLOPS)} needed")
+    return "; ".join(parts)
 
 
 def _of_traffic(profile: Profile) -> str:
@@ -119,6 +124,15 @@ METRICS = (
     Metric("bytes_read", "Read", Unit.BYTES, Aggregation.SUM, "bytes read", in_table=False),
     Metric(
         "bytes_written", "Written", Unit.BYTES, Aggregation.SUM, "bytes written", in_table=False
+    ),
+    Metric(
+        "flops_needed",
+        "Needed FLOPs",
+        Unit.FLOPS,
+        Aggregation.SUM,
+        "FLOPs without the products that masks hide or that are computed again",
+        in_table=False,
+        mostly="flops",
     ),
     Metric(
         "estimated_s",

@@ -238,6 +238,9 @@ def _utilization(profile: Profile, times: Times, mfu: float, hfu: float) -> str:
     wall = "the real forward" if real else "the wall time above"
     rate = format_value(profile.flops / times.wall_s, Unit.FLOP_RATE)
     text = f"{format_percent(mfu, 1)} of the device's peak over {wall}"
+    if times.mfu_needed not in (None, mfu):
+        needed = format_percent(times.mfu_needed or 0.0, 1)
+        text += f", {needed} by the FLOPs that masks leave to be needed"
     if hfu != mfu:
         text += f"; HFU {format_percent(hfu, 1)}, of the FLOPs that kernels execute"
     return f"{text}; {rate} of all FLOPs"

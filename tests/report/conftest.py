@@ -69,6 +69,7 @@ class FakeTrace:
         own = {
             "macs": module.macs,
             "flops": module.flops,
+            "flops_needed": module.flops,
             "bytes_read": module.read,
             "bytes_written": module.written,
         }
@@ -86,7 +87,7 @@ class FakeTrace:
         return row
 
     def totals(self, phase: str | None = None) -> dict[str, int]:
-        names = ("macs", "flops", "bytes_read", "bytes_written")
+        names = ("macs", "flops", "flops_needed", "bytes_read", "bytes_written")
         ran = phase in (None, "forward")
         totals = {name: self.rows[0][name] if ran else 0 for name in names}
         executed = totals["flops"] - 2 * totals["macs"] // 10
@@ -111,8 +112,9 @@ class FakeTrace:
         rows = self._costly()
         columns: dict[str, Any] = {
             name: np.array([self.rows[row][f"own_{name}"] for row in rows], dtype="int64")
-            for name in ("macs", "flops", "bytes_read", "bytes_written")
+            for name in ("macs", "flops", "flops_needed", "bytes_read", "bytes_written")
         }
+        columns["flops_executed"] = columns["flops"] - columns["macs"] // 5
         return columns | {
             "op": [f"aten::{self.rows[row]['type'].lower()}" for row in rows],
             "scope": rows,
@@ -152,6 +154,8 @@ class FakeTrace:
         return columns | {
             "contraction_flops": products,
             "contraction_flops_executed": [flops - flops // 10 for flops in products],
+            "contraction_flops_model": products,
+            "contraction_flops_needed": products,
         }
 
     def module_calls(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["trained"]
 
-_COSTS = ("macs", "flops", "bytes_read", "bytes_written")
+_COSTS = ("macs", "flops", "flops_needed", "bytes_read", "bytes_written")
 #: The optimizer's one call: it reads a parameter and its gradient, and writes the parameter.
 _STEP = {"op": "aten::_foreach_add_.List", "scope": 0, "macs": 0, "dtype": "float32"}
 _STEP |= {"input_shapes": [[8]], "output_shapes": [], "ruled": True, "saved_bytes": 0}
@@ -32,7 +32,7 @@ def trained(profile: Profile, checkpointed: str) -> Profile:
     again = [call for call in forward if call["scope"] in rows]
     calls = [
         *forward,
-        *(call | {"phase": "backward", "recomputed": True} for call in again),
+        *(call | {"phase": "backward", "recomputed": True, "flops_needed": 0} for call in again),
         *(call | {"phase": "backward", "saved_bytes": 0} for call in reversed(forward)),
         _step(stored, profile.params),
     ]
@@ -53,7 +53,8 @@ def _step(stored: dict[str, Any], params: int) -> dict[str, Any]:
     number = len(signatures["op"])
     for name, column in signatures.items():
         column.append(_STEP.get(name, 0))
-    costs = {"flops": 2 * params, "bytes_read": 8 * params, "bytes_written": 4 * params}
+    costs = dict.fromkeys(("flops", "flops_executed", "flops_needed"), 2 * params)
+    costs |= {"bytes_read": 8 * params, "bytes_written": 4 * params}
     return _STEP | costs | {"signature": number, "phase": "optimizer", "recomputed": False}
 
 

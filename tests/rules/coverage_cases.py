@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import torch
+import torch.nn.attention.varlen  # registers its operators
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_sequence
@@ -41,7 +42,9 @@ def _gru_cell(gates: Tensor, _: Tensor, state: Tensor, *biases: Tensor) -> tuple
 def _on_meta(name: str, namespace: str = "aten") -> Callable[..., Any]:
     def kernel(*args: Any, **kwargs: Any) -> Any:
         on_meta = tree_map(lambda arg: arg.to("meta") if isinstance(arg, Tensor) else arg, args)
-        return getattr(getattr(torch.ops, namespace), name)(*on_meta, **kwargs)
+        packet, _, overload = name.partition(".")
+        kernel = getattr(getattr(torch.ops, namespace), packet)
+        return getattr(kernel, overload or "default")(*on_meta, **kwargs)
 
     return kernel
 
@@ -80,7 +83,7 @@ def _detection_kernels() -> dict[str, Callable[..., Any]]:
     return {op: kernel for op, kernel in kernels.items() if not has_kernel(op, "CPU")}
 
 
-def _flex_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, ...]:
+def _flex_attention(query: Tensor, key: Tensor, value: Tensor, *_: int) -> tuple[Tensor, ...]:
     """Torch's own, run eagerly; the CPU returns no maxima, which are as many as the sums."""
     from torch.nn.attention import flex_attention as flex
 
@@ -89,6 +92,34 @@ def _flex_attention(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, 
         options = {"enable_gqa": query.size(1) != key.size(1), "return_aux": aux}
         out, statistics = flex.flex_attention(query, key, value, **options)
     return out, statistics.lse, torch.zeros_like(statistics.lse)
+
+
+def _cudnn_attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> tuple[Any, ...]:
+    """As `run_cudnn_SDP_fprop` of ATen's MHA.cpp makes them, of a dense batch."""
+    sums = torch.empty(*query.shape[:-1], 1, dtype=torch.float)
+    random = (torch.empty((), dtype=torch.long) for _ in range(2))
+    lengths = query.shape[2], key.shape[2]
+    return torch.empty_like(query), sums, None, None, *lengths, *random, None
+
+
+def _like_the_inputs(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any) -> Any:
+    return tuple(map(torch.empty_like, (query, key, value)))
+
+
+#: Kernels of attention that are called by themselves, of which PyTorch has a meta kernel.
+_ATTENTION = (
+    "_efficient_attention_forward",
+    "_flash_attention_backward",
+    "_flash_attention_forward",
+    "_flash_attention_forward.quantized",
+    "_flash_attention_forward_no_dropout_inplace",
+    "_scaled_dot_product_flash_attention.quantized",
+    "_scaled_dot_product_fused_attention_overrideable",
+)
+
+
+#: The same of documents.
+_VARLEN = ("_varlen_attn", "_varlen_attn_backward", "_varlen_attn_out")
 
 
 #: PyTorch has no CPU kernel: what they are held against, its meta kernel where that works.
@@ -105,6 +136,17 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_thnn_fused_lstm_cell": _on_meta("_thnn_fused_lstm_cell"),
     "aten::_thnn_fused_gru_cell": _gru_cell,
     "nnprof::flex_attention": _flex_attention,
+    "nnprof::flex_attention_backward": _like_the_inputs,
+    "aten::_cudnn_attention_forward": _cudnn_attention,
+    "aten::_cudnn_attention_backward": _like_the_inputs,
+    # Its meta kernel has the arguments in another order than its schema.
+    "aten::_efficient_attention_backward": lambda *args, **_: (*_like_the_inputs(*args), None),
+    "aten::_triton_scaled_dot_attention": lambda query, *_: torch.empty_like(query),
+    "aten::_scaled_dot_product_attention_math_for_mps": (
+        torch.ops.aten._scaled_dot_product_attention_math
+    ),
+    **{f"aten::{name}": _on_meta(name) for name in _ATTENTION},
+    **{f"torch_attn::{name}": _on_meta(name, "torch_attn") for name in _VARLEN},
     "aten::_scaled_grouped_mm": _on_meta("_scaled_grouped_mm"),
     "aten::_scaled_grouped_mm_v2": _scaled_groups,
     "aten::_weight_int4pack_mm": _as_fake("_weight_int4pack_mm"),
@@ -128,7 +170,10 @@ def written_cases() -> Iterator[Case]:
     for name, args, kwargs in backward_cases():
         yield f"aten::{name}", args, kwargs
     query, key = torch.randn(2, 3, 4, 16).transpose(1, 2), torch.randn(2, 2, 5, 16)
-    yield "nnprof::flex_attention", (query, key, torch.randn(2, 2, 5, 32)), {}
+    value = torch.randn(2, 2, 5, 32)
+    yield "nnprof::flex_attention", (query, key, value, -1, -1), {}
+    out, sums = torch.randn(2, 3, 4, 32).transpose(1, 2), torch.randn(2, 4, 3)
+    yield "nnprof::flex_attention_backward", (out, query, key, value, out, sums, 9, 7), {}
 
 
 def _pointwise() -> Iterator[Case]:
@@ -172,6 +217,36 @@ def _attention() -> Iterator[Case]:
     yield "_scaled_dot_product_flash_attention", (*half,), {}
     yield "_scaled_dot_product_efficient_attention", (*half, None, True), {}
     yield "_scaled_dot_product_cudnn_attention", (*half, None, True), {}
+    yield "_cudnn_attention_forward", (*half, None, None, None, 4, 5, True), {}
+    yield "_scaled_dot_product_fused_attention_overrideable", (*half,), {}
+    yield "_scaled_dot_product_flash_attention.quantized", (*half, None, None, None), {}
+    yield "_scaled_dot_product_attention_math_for_mps", (q, k, v), {}
+    yield "_triton_scaled_dot_attention", (*half,), {}
+    yield "_fused_sdp_choice", (q, k, v), {}
+    out, sums = torch.rand(2, 3, 4, 8).half(), torch.rand(2, 3, 4)
+    random = torch.zeros(2, dtype=torch.uint64)
+    lengths = None, None, 4, 5
+    gradient = (out, *half, out, sums)
+    given = (*gradient, random, random, torch.rand(3, 4, 5), *lengths, 0.0, False)
+    yield "_cudnn_attention_backward", given, {}
+    q, k, v, out = (x.transpose(1, 2).contiguous() for x in (*half, out))
+    yield "_flash_attention_forward", (q, k, v, *lengths, 0.0, False, False), {}
+    scales = (None, None, None)
+    yield "_flash_attention_forward.quantized", (q, k, v, *lengths, 0.0, False, False, *scales), {}
+    given = (out, q, k, v, *lengths, 0.0, False, False)
+    yield "_flash_attention_forward_no_dropout_inplace", given, {}
+    given = (out, q, k, v, out, sums, *lengths, 0.0, False, random, random)
+    yield "_flash_attention_backward", given, {}
+    yield "_efficient_attention_forward", (q, k, v, None, *lengths, 0.0, 0, True), {}
+    given = (out, q, k, v, None, out, *lengths, sums, 0.0, random, random, 0, False)
+    yield "_efficient_attention_backward", given, {}
+    q, k, v, out = (x.flatten(0, 1) for x in (q, k, v, out))
+    lengths = torch.tensor([0, 3, 8]), torch.tensor([0, 6, 10]), 5, 6
+    places = tuple(x.int() if isinstance(x, Tensor) else x for x in lengths)
+    yield "torch_attn::_varlen_attn", (q, k, v, *places), {}
+    yield "torch_attn::_varlen_attn_out", (out, q, k, v, *places), {}
+    given = (out, q, k, v, out, torch.rand(3, 8), *places, False, random)
+    yield "torch_attn::_varlen_attn_backward", given, {}
 
 
 def _convolution() -> Iterator[Case]:

@@ -1,0 +1,290 @@
+"""What the mathematics needs of attention: beside the dense count, and what kernels execute."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import flex_attention as flex
+
+import nnprof
+from nnprof.models import import_torchvision
+
+BATCH, HEADS, WIDTH = 2, 4, 16
+
+
+def tensors(queries: int, keys: int, *, key_heads: int = HEADS) -> tuple[Tensor, Tensor, Tensor]:
+    query = torch.empty(BATCH, HEADS, queries, WIDTH, device="meta")
+    key = torch.empty(BATCH, key_heads, keys, WIDTH, device="meta")
+    return query, key, torch.empty_like(key)
+
+
+def hidden(profile: nnprof.Profile, pairs: int) -> int:
+    """Of `pairs` of one head of one sample: how many are not needed, by the profile's FLOPs."""
+    product = 2 * BATCH * HEADS * WIDTH
+    assert profile.macs == product * pairs
+    assert profile.flops_needed is not None
+    assert profile.model_flops_needed == 2 * profile.macs - (profile.flops - profile.flops_needed)
+    found, rest = divmod(profile.flops - profile.flops_needed, 2 * product)
+    assert rest == 0
+    return found
+
+
+def test_half_of_causal_attention_is_needed() -> None:
+    for queries, keys in ((64, 64), (9, 64), (64, 9)):
+        profile = nnprof.measure(
+            lambda *qkv: F.scaled_dot_product_attention(*qkv, is_causal=True),
+            inputs=tensors(queries, keys),
+        )
+        above = sum(j > i for i in range(queries) for j in range(keys))
+        assert hidden(profile, queries * keys) == above
+        assert profile.flops_needed == profile.flops_executed
+
+
+def windows(length: int, width: int, device: Any = None) -> Tensor:
+    places = torch.arange(length, device=device)
+    behind = places[:, None] - places
+    return (behind >= 0) & (behind < width)
+
+
+@pytest.mark.parametrize("length", [64, 200])  # below and above the limit on real booleans
+@pytest.mark.parametrize("kind", ["bool", "float", "least", "heads", "expanded"])
+def test_a_mask_hides_what_is_computed_all_the_same(length: int, kind: str) -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = windows(length, 7, q.device)
+        if kind == "float":
+            mask = torch.zeros_like(mask, dtype=q.dtype).masked_fill(~mask, float("-inf"))
+        elif kind == "least":
+            mask = torch.where(mask, 0.0, torch.finfo(q.dtype).min)
+        elif kind == "heads":
+            mask = mask.expand(BATCH, HEADS, length, length).clone()
+        elif kind == "expanded":
+            mask = mask.expand(BATCH, 1, length, length)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    profile = nnprof.measure(attend, inputs=tensors(length, length))
+    assert hidden(profile, length**2) == int((~windows(length, 7)).sum())
+    assert profile.flops_executed == profile.flops
+    assert profile.assumptions == []
+
+
+def test_a_mask_that_is_given_is_read_whatever_its_size() -> None:
+    mask = windows(300, 11)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    for given in (mask, torch.where(mask, 0.0, -1e9), mask[None, None]):
+        profile = nnprof.measure(attend, inputs=(*tensors(300, 300), given))
+        assert hidden(profile, 300**2) == int((~mask).sum())
+        assert profile.assumptions == []
+
+
+def test_a_mask_that_nobody_knows_hides_nothing_and_is_listed() -> None:
+    mask = torch.empty(64, 64, dtype=torch.bool, device="meta")
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    profile = nnprof.measure(attend, inputs=(*tensors(64, 64), mask))
+    assert hidden(profile, 64**2) == 0
+    (assumption,) = profile.assumptions
+    assert "mask" in assumption
+    assert "flops_needed" in assumption
+
+
+def test_a_mask_that_changes_is_counted_anew() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = torch.ones(64, 64, dtype=torch.bool, device=q.device)
+        first = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mask[:, :16] = False
+        return first + F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    profile = nnprof.measure(attend, inputs=tensors(64, 64))
+    assert hidden(profile, 2 * 64**2) == 64 * 16
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("masked", [False, True])
+def test_gradients_need_what_the_forward_needs(device: str, masked: bool) -> None:
+    """The gradient of two products is four; what its kernel computes again is no model FLOP."""
+    length = 48
+    mask = windows(length, 5)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if not masked:
+            return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask.to(q.device))
+
+    qkv = [t.bfloat16().requires_grad_() for t in tensors(length, length)]
+    with nnprof.trace(backward=True, target=device) as running:
+        attend(*qkv).sum().backward()
+    profile = running.profile()
+    product = 2 * BATCH * HEADS * length**2 * WIDTH
+    seen = int(mask.sum()) if masked else length * (length + 1) // 2
+    assert profile.model_flops == 6 * product
+    assert profile.model_flops_needed == 6 * product * seen // length**2
+    executed = 7 * product if masked else 7 * product * seen // length**2
+    assert profile.hardware_flops == executed
+
+
+def test_multihead_attention_hides_what_its_masks_hide() -> None:
+    length, width = 12, HEADS * WIDTH
+    causal = nn.Transformer.generate_square_subsequent_mask(length)
+    layer = nn.TransformerEncoderLayer(width, HEADS, 64, batch_first=True, dropout=0.0)
+    seen = length * (length + 1) // 2
+    for training in (False, True):
+        layer.train(training)
+        profile = nnprof.measure(
+            layer, inputs=(torch.randn(BATCH, length, width), causal), backward=training
+        )
+        product = 2 * BATCH * HEADS * WIDTH * (length**2 - seen)
+        assert profile.model_flops_needed == profile.model_flops - (6 if training else 2) * product
+
+
+def test_recomputed_calls_need_nothing() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))
+    plain = nnprof.measure(model, (4, 8), backward=True)
+    again = nnprof.measure(model, (4, 8), backward=True, checkpoint="")
+    assert again.flops > plain.flops
+    assert again.flops_needed == plain.flops_needed == plain.flops
+    assert again.model_flops_needed == plain.model_flops_needed == plain.model_flops
+    assert again.ops["flops_needed"].sum() == again.flops_needed
+
+
+# Flex attention.
+
+DOCUMENTS = torch.arange(200) // 45
+
+
+def causal(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    return q >= k
+
+
+def window(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    return (q >= k) & (q - k < 20)
+
+
+def documents(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    return DOCUMENTS[q] == DOCUMENTS[k]
+
+
+def by_head(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
+    return (q >= k) & (q - k < 10 * (h + 1)) & (k >= 5 * b)
+
+
+def by_hand(mask: Any, queries: int, keys: int, block: int) -> tuple[int, int]:
+    """Pairs that are computed and that are needed, of all heads of all samples, one by one."""
+    computed = needed = 0
+    for b in range(BATCH):
+        for h in range(HEADS):
+            for row in range(0, queries, block):
+                for column in range(0, keys, block):
+                    pairs = [
+                        bool(mask(*map(torch.tensor, (b, h, q, k))))
+                        for q in range(row, min(row + block, queries))
+                        for k in range(column, min(column + block, keys))
+                    ]
+                    computed += len(pairs) if any(pairs) else 0
+                    needed += sum(pairs)
+    return computed, needed
+
+
+@pytest.mark.parametrize("mask", [causal, window, documents, by_head])
+@pytest.mark.parametrize("made", ["outside", "inside"])
+def test_empty_blocks_are_skipped(mask: Any, made: str) -> None:
+    queries, keys, block = 70, 90, 16
+    sizes = (BATCH, HEADS) if mask is by_head else (None, None)
+    outside = flex.create_block_mask(mask, *sizes, queries, keys, device="cpu", BLOCK_SIZE=block)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        blocks = outside
+        if made == "inside":
+            blocks = flex.create_block_mask(
+                mask, *sizes, queries, keys, device=q.device, BLOCK_SIZE=block
+            )
+        return flex.flex_attention(q, k, v, block_mask=blocks, enable_gqa=True)
+
+    profile = nnprof.measure(attend, inputs=tensors(queries, keys, key_heads=2))
+    computed, needed = by_hand(mask, queries, keys, block)
+    ops = profile.ops
+    (flexed,) = (ops["op"] == "nnprof::flex_attention").nonzero()[0]
+    every = BATCH * HEADS * queries * keys
+    assert ops["macs"][flexed] == 2 * WIDTH * every
+    assert ops["flops"][flexed] - ops["flops_executed"][flexed] == 4 * WIDTH * (every - computed)
+    assert ops["flops"][flexed] - ops["flops_needed"][flexed] == 4 * WIDTH * (every - needed)
+    assert not any("block mask" in text for text in profile.assumptions)
+
+
+def test_blocks_over_the_limit_are_known_from_the_masks_function() -> None:
+    length = 1000
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        blocks = flex.create_block_mask(window, None, None, length, length, device=q.device)
+        return flex.flex_attention(q, k, v, block_mask=blocks)
+
+    profile = nnprof.measure(attend, inputs=tensors(length, length))
+    assert not any("block mask" in text for text in profile.assumptions)
+    assert hidden_of_flex(profile) == length**2 - int(windows(length, 20).sum())
+
+
+def hidden_of_flex(profile: nnprof.Profile) -> int:
+    ops = profile.ops
+    flexed = ops["op"] == "nnprof::flex_attention"
+    found = (ops["flops"] - ops["flops_needed"])[flexed].sum()
+    return int(found) // (4 * BATCH * HEADS * WIDTH)
+
+
+def test_a_block_mask_that_nobody_knows_hides_nothing_and_is_listed() -> None:
+    places = torch.empty(64, dtype=torch.long, device="meta")
+
+    def attend(q: Tensor, k: Tensor, v: Tensor, places: Tensor) -> Tensor:
+        def same(b: Tensor, h: Tensor, i: Tensor, j: Tensor) -> Tensor:
+            return places[i] == places[j]
+
+        blocks = flex.create_block_mask(same, None, None, 64, 64, device=q.device, BLOCK_SIZE=16)
+        return flex.flex_attention(q, k, v, block_mask=blocks)
+
+    profile = nnprof.measure(attend, inputs=(*tensors(64, 64), places))
+    assert hidden_of_flex(profile) == 0
+    assert any("block mask" in text for text in profile.assumptions)
+
+
+def test_gradients_of_flex_attention() -> None:
+    length = 64
+    blocks = flex.create_block_mask(causal, None, None, length, length, device="cpu", BLOCK_SIZE=16)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return flex.flex_attention(q, k, v, block_mask=blocks)
+
+    qkv = [t.requires_grad_() for t in tensors(length, length)]
+    profile = nnprof.measure(attend, inputs=qkv, backward=True)
+    product = 2 * BATCH * HEADS * WIDTH
+    seen = length * (length + 1) // 2
+    assert profile.model_flops == 6 * product * length**2
+    assert profile.model_flops_needed == 6 * product * seen
+    assert profile.hardware_flops == 7 * product * 16 * 16 * (4 * 5 // 2)
+    assert profile.coverage.generic == {}
+
+
+def test_windows_of_a_real_model() -> None:
+    """Every other layer of gpt-oss sees 128 keys, half of what is left is causal."""
+    transformers = pytest.importorskip("transformers")
+    import_torchvision()
+    length, layers, heads, width = 512, 4, 8, 64
+    config = transformers.GptOssConfig(
+        num_hidden_layers=layers, hidden_size=64, intermediate_size=64, num_local_experts=4,
+        num_attention_heads=heads, num_key_value_heads=2, vocab_size=64, sliding_window=128,
+        attn_implementation="flex_attention",
+    )  # fmt: skip
+    with torch.device("meta"):
+        model = transformers.GptOssForCausalLM(config).eval()
+    profile = nnprof.measure(model, (1, length))
+    seen = 2 * int(windows(length, length).sum()) + 2 * int(windows(length, 128).sum())
+    product = 2 * heads * width
+    dense = product * layers * length**2
+    assert profile.model_flops == 2 * profile.macs
+    assert profile.model_flops_needed == 2 * (profile.macs - dense + product * seen)
