@@ -166,9 +166,10 @@ int64_t Trace::float_limit(Role role) const {
 }
 
 bool Trace::floats_may_be_real() const {
-  // A step() runs without a graph; a closure of its own, in which the forward is, with one.
-  return !options_.backward ||
-         (session_->phase() == Phase::optimizer && !at::GradMode::is_enabled());
+  // A step() runs without a graph; a closure of its own, in which the forward is, with one. The
+  // engine wants nothing real.
+  return !options_.backward || (session_->phase() == Phase::optimizer && !session_->in_backward() &&
+                                !at::GradMode::is_enabled());
 }
 
 Identity Trace::identify(const at::Tensor& tensor) {
@@ -365,7 +366,10 @@ void Trace::hang_values_later(const at::Tensor& tensor, std::function<at::Tensor
 bool Trace::has_values_beside(const at::Tensor& tensor) const {
   if (!tensor.is_meta() || !tensor.has_storage()) return false;
   const StorageTag* tag = tag_of(tensor);
-  return tag != nullptr && (tag->external != nullptr || tag->computed || tag->compute_later);
+  if (tag == nullptr) return false;
+  // Integers are real ones again where something is made of what stands for them.
+  const bool stands_for_float = tag->original && !integral(tensor);
+  return stands_for_float || tag->external != nullptr || tag->computed || tag->compute_later;
 }
 
 void Trace::mark_uninitialised(const at::Tensor& tensor) {
