@@ -258,6 +258,11 @@ def _zeros(model: Any, sizes: list[int]) -> torch.Tensor:
     return torch.zeros(sizes, dtype=torch.int64, device="cpu")
 
 
+def _lengths(model: Any, sizes: list[int]) -> torch.Tensor:
+    """Of sequences: not known, so that who packs them takes them as full."""
+    return torch.empty(sizes, dtype=torch.int64, device="meta")
+
+
 def _positions(model: Any, sizes: list[int]) -> torch.Tensor:
     return torch.arange(sizes[-1], device="cpu").expand(sizes).contiguous()
 
@@ -268,6 +273,8 @@ _MAKERS: dict[str, Callable[[Any, list[int]], torch.Tensor]] = {
     **dict.fromkeys(("tokens", "token", "ids", "idx", "src_tokens", "prev_output_tokens"), _ids),
     **dict.fromkeys(("attention_mask", "decoder_attention_mask", "padding_mask"), _ones),
     "token_type_ids": _zeros,
+    **dict.fromkeys(("lengths", "length", "lens", "seq_lengths", "seq_lens", "src_lens"), _lengths),
+    **dict.fromkeys(("input_lengths", "src_lengths", "text_lengths", "x_lengths"), _lengths),
     "position_ids": _positions,
 }
 # The other names stand for floats too: `tokens` of (batch, patches, channels), an additive mask.

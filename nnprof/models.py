@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof.errors import MissingExtraError, ModelError
+from nnprof.quantization import store_as_config_says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -202,7 +203,10 @@ def _build_transformers(name: str) -> Model:
             f"transformers has a config for {name}, but no model: it is a part of another's"
         )
     on_meta = config.model_type not in ON_CPU
-    return _build(f"transformers:{name}", partial(make._from_config, config), on_meta=on_meta)
+    build = partial(make._from_config, config)
+    model = _build(f"transformers:{name}", build, on_meta=on_meta)
+    store_as_config_says(model, config)
+    return model
 
 
 def _transformers_config(name: str) -> Any:

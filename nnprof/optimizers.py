@@ -170,13 +170,34 @@ def with_state(optimizer: torch.optim.Optimizer, running: trace) -> None:
     before = [p.grad for p in parameters]
     with running.unrecorded():
         try:
+            sparse = _sparse_parameters(optimizer, running.model)
             for parameter in parameters:
                 if parameter.requires_grad:
-                    parameter.grad = torch.empty_like(parameter)
+                    parameter.grad = _empty_gradient(parameter, id(parameter) in sparse)
             optimizer.step()
         finally:
             for parameter, grad in zip(parameters, before, strict=True):
                 parameter.grad = grad
+
+
+def _sparse_parameters(optimizer: torch.optim.Optimizer, model: object) -> set[int]:
+    """Parameters, by id, whose gradients are sparse: of embeddings that ask for it."""
+    if isinstance(optimizer, torch.optim.SparseAdam):
+        return {id(parameter) for parameter in _parameters_of(optimizer)}
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    embeddings = (m for m in modules if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
+    return {id(module.weight) for module in embeddings if module.sparse}
+
+
+def _empty_gradient(parameter: Tensor, sparse: bool) -> Tensor:
+    if not sparse:
+        return torch.empty_like(parameter)
+    # Without any row.
+    rows = torch.empty((1, 0), dtype=torch.int64, device="meta")
+    values = torch.empty((0, *parameter.shape[1:]), dtype=parameter.dtype, device="meta")
+    return torch.sparse_coo_tensor(
+        rows, values, parameter.shape, device="meta", check_invariants=False
+    )
 
 
 class OptimizerState:

@@ -29,9 +29,10 @@ from nnprof.experts import idle_expert_params
 from nnprof.held import held_by
 from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
-from nnprof.patches import gradients
+from nnprof.patches import gradients, sparse
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
+from nnprof.quantization import notes_of, stored_form
 from nnprof.questions import Answers
 from nnprof.records import ModelFacts, StoredTrace
 from nnprof.scopes import install_scopes, uninstall_scopes
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from nnprof.times import Times
 
 __all__ = ["bare", "trace"]
+
+_core.set_stored_form(stored_form)
 
 
 _NO_DATA_NOTE = (
@@ -141,9 +144,11 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             tracer = _claimed_tracer(self._model, self._also, self._options)
             self._undo += [lambda: _release(tracer), tracer.restore]
             tracer.on_question(self._answers)
+            for note in notes_of(self._model):
+                tracer.note(note)
             self._undo += [_scopes.switch_on(), _keep_flags()]
             if self._options["backward"]:
-                self._undo.append(_gradients.switch_on())
+                self._undo += [_gradients.switch_on(), _sparse.switch_on()]
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
                 self._undo.append(switch_on_region(self._autocast, device))
@@ -246,6 +251,11 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             yield
         finally:
             self._tracer.recording = self._options["recording"]
+
+    @property
+    def model(self) -> Callable[..., Any] | None:
+        """What was given to be told by."""
+        return self._model
 
     @property
     def rerun_wanted(self) -> bool:
@@ -583,6 +593,7 @@ def _switch_on_scopes() -> list[Undo]:
 
 _scopes = _Shared(_switch_on_scopes)
 _gradients = _Shared(gradients.switch_on)
+_sparse = _Shared(sparse.switch_on)
 
 
 def _keep_flags() -> Undo:

@@ -13,6 +13,7 @@ void bind_rules(pybind11::module_& m);
 void bind_scopes(pybind11::module_& m);
 void bind_shown_devices(pybind11::module_& m);
 void bind_tensor_slots(pybind11::module_& m);
+void bind_stored_forms(pybind11::module_& m);
 void bind_trace(pybind11::module_& m);
 
 }  // namespace nnprof

@@ -2,6 +2,7 @@
 
 #include <torch/csrc/autograd/python_variable.h>
 
+#include "bindings/script_objects.h"
 #include "bindings/wrappers.h"
 #include "core/errors.h"
 
@@ -128,6 +129,7 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
   modules_.push_back(root.ptr());
   snapshot_.remember_module(root.ptr());
+  add_packed(dict, number);
   add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
   add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
 
@@ -149,21 +151,53 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   return number;
 }
 
-uint32_t ModuleTree::parameter_number(PyObject* object) {
+void ModuleTree::add_packed(py::handle attributes, int32_t module) {
+  Py_ssize_t position = 0;
+  PyObject *key = nullptr, *value = nullptr;
+  while (PyDict_Next(attributes.ptr(), &position, &key, &value)) {
+    const std::optional<c10::IValue> object = as_script_object(value);
+    if (!object) continue;
+    for (const PackedTensor& packed : trace_->packed(*object)) {
+      const at::Tensor& meta = packed.meta;
+      if (!meta.is_meta()) continue;
+      const uint32_t number = enter_parameter(meta, [&](uint32_t) {
+        trace_->set_role(meta, Role::parameter);
+        parameter_storage_bytes_.push_back(packed.bytes);
+        return StoredForm{meta.numel(), packed.bytes};
+      });
+      trace_->session()->modules[static_cast<size_t>(module)].parameters.push_back(number);
+    }
+  }
+}
+
+uint32_t ModuleTree::parameter_number(PyObject* object, PyObject* module) {
   const at::Tensor& parameter = THPVariable_Unpack(object);
+  return enter_parameter(parameter, [&](uint32_t number) {
+    if (holds_others(parameter)) held_by_.emplace(number, held_tensors(object));
+    if (const auto stored = stored_form_of(object, module)) {
+      trace_->set_role(parameter, Role::parameter);
+      parameter_storage_bytes_.push_back(static_cast<int64_t>(stored->bytes));
+      return *stored;
+    }
+    const Count bytes = note_storages(object, Role::parameter, parameter_storage_bytes_);
+    return StoredForm{parameter.numel(), bytes};
+  });
+}
+
+template <class Stored>
+uint32_t ModuleTree::enter_parameter(const at::Tensor& parameter, Stored stored) {
   Session& session = *trace_->session();
   const auto [entry, made] = parameter_numbers_.emplace(
       parameter.unsafeGetTensorImpl(), static_cast<uint32_t>(session.parameters.size()));
-  if (!made) return entry->second;
-  if (holds_others(parameter)) held_by_.emplace(entry->second, held_tensors(object));
-  const int64_t elements = parameter.numel();
-  const Count bytes = note_storages(object, Role::parameter, parameter_storage_bytes_);
+  const uint32_t number = entry->second;
+  if (!made) return number;
+  const auto [elements, bytes] = stored(number);
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   parameters_.push_back(parameter);
   totals_.parameters += elements;
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
-  return entry->second;
+  return number;
 }
 
 Count ModuleTree::note_storages(PyObject* object, Role role, std::vector<int64_t>& bytes) {
@@ -208,7 +242,8 @@ void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
                 "' has no shape yet (a lazy module): run the model once, then measure it");
     }
     snapshot_.remember_tensor(value);
-    const uint32_t number = parameter_number(value);
+    PyObject* owner = modules_[static_cast<size_t>(module)];
+    const uint32_t number = parameter_number(value, owner);
     session.modules[static_cast<size_t>(module)].parameters.push_back(number);
   }
 }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bindings/snapshot.h"
+#include "bindings/stored_forms.h"
 #include "dispatch/trace.h"
 
 namespace nnprof {
@@ -60,7 +61,12 @@ class ModuleTree {
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
-  uint32_t parameter_number(PyObject* parameter);
+  // The weights that a module holds packed in a script object.
+  void add_packed(pybind11::handle attributes, int32_t module);
+  uint32_t parameter_number(PyObject* parameter, PyObject* module);
+  // The number of a parameter; of a new one with the size that `stored(number)` tells.
+  template <class Stored>
+  uint32_t enter_parameter(const at::Tensor& parameter, Stored stored);
   // Takes the storages of a parameter or buffer for what `role` says; returns their bytes. A
   // wrapper has none itself: those of the tensors in it.
   Count note_storages(PyObject* tensor, Role role, std::vector<int64_t>& bytes);

@@ -229,6 +229,8 @@ void bind_trace(py::module_& m) {
            [](Tracer& self, py::function answer) {
              self.trace().ask_caller = asking(std::move(answer));
            })
+      .def("note",
+           [](Tracer& self, const std::string& text) { self.trace().session()->assume(text); })
       .def("start", &Tracer::start)
       .def("stop", &Tracer::stop)
       .def("restore", [](Tracer& self) { self.snapshot().restore(); })

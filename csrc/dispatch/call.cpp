@@ -1,6 +1,7 @@
 #include "dispatch/call.h"
 
 #include <ATen/Context.h>
+#include <ATen/EmptyTensor.h>
 #include <ATen/MemoryOverlap.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/InferenceMode.h>
@@ -11,6 +12,7 @@
 #include "dispatch/key.h"
 #include "dispatch/known_call.h"
 #include "dispatch/provenance.h"
+#include "dispatch/quantized_tensors.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
 #include "rules/known_integers.h"
@@ -520,8 +522,74 @@ class Call {
   void make_outputs(Stack& stack) {
     const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
     if (op_.rule == nullptr) return run_meta_kernel(stack);
-    if (op_.variant == Variant::functional) return op_.rule->outputs(stack);
-    run_derived(stack);
+    const AskedScale scale = asked_scale(stack);
+    for (int i : op_.objects) {
+      c10::IValue& value = stack[stack.size() - op_.arguments + static_cast<size_t>(i)];
+      if (is_packed(value)) value = c10::List<at::Tensor>(packed_tensors(value, trace_));
+    }
+    if (op_.variant == Variant::functional) {
+      run_rule(stack);
+    } else {
+      run_derived(stack);
+    }
+    if (may_make_quantized(stack)) give_scales(stack, scale);
+  }
+
+  // On quantized tensors an operator that floats have, too, does what it does to floats: its rule
+  // sees such, and what it makes of them is quantized. Views go on to the same memory.
+  void run_rule(Stack& stack) {
+    const bool as_floats = walk_.quantized().defined() && !has(kView) && !has(kReturnsInput) &&
+                           std::string_view(op_.family).rfind("quantized", 0) != 0;
+    if (!as_floats) return op_.rule->outputs(stack);
+    const c10::ScalarType dtype = walk_.quantized().scalar_type();
+    for (size_t i = stack.size() - op_.arguments; i < stack.size(); ++i) {
+      map_tensors(stack[i], [](const at::Tensor& t) {
+        if (!c10::isQIntType(t.scalar_type())) return t;
+        return at::Tensor(at::detail::empty_strided_meta(t.sizes(), t.strides(), at::kFloat));
+      });
+    }
+    op_.rule->outputs(stack);
+    for (size_t i = stack.size() - op_.returns; i < stack.size(); ++i) {
+      map_tensors(stack[i], [&](const at::Tensor& t) {
+        if (t.scalar_type() != at::kFloat) return t;
+        return at::Tensor(at::detail::empty_strided_meta(t.sizes(), t.strides(), dtype));
+      });
+    }
+  }
+
+  AskedScale asked_scale(const Stack& stack) const {
+    AskedScale asked;
+    const auto argument = [&](int i) {
+      return stack[stack.size() - op_.arguments + static_cast<size_t>(i)];
+    };
+    if (op_.scale < 0 || op_.zero_point < 0) return asked;
+    const c10::IValue scale = argument(op_.scale), zero_point = argument(op_.zero_point);
+    if (scale.isDouble() && zero_point.isInt()) {
+      asked.one = std::pair(scale.toDouble(), zero_point.toInt());
+    } else if (scale.isTensor() && zero_point.isTensor() && op_.axis >= 0) {
+      asked.of_channels = std::pair(scale.toTensor(), zero_point.toTensor());
+      asked.axis = argument(op_.axis).toInt();
+    }
+    return asked;
+  }
+
+  // A rule makes plain tensors: those of a quantized dtype get the scale that was asked for, or
+  // that of the first quantized input.
+  void give_scales(Stack& stack, const AskedScale& asked) {
+    for (size_t i = stack.size() - op_.returns; i < stack.size(); ++i) {
+      map_tensors(stack[i], [&](const at::Tensor& made) {
+        if (!c10::isQIntType(made.scalar_type()) || made.is_quantized()) return made;
+        return quantized(made, asked, walk_.quantized());
+      });
+    }
+  }
+
+  bool may_make_quantized(const Stack& stack) const {
+    return walk_.quantized().defined() || op_.scale >= 0 ||
+           std::any_of(stack.end() - static_cast<std::ptrdiff_t>(op_.returns), stack.end(),
+                       [](const c10::IValue& value) {
+                         return value.isTensor() && c10::isQIntType(value.toTensor().scalar_type());
+                       });
   }
 
   void run_meta_kernel(Stack& stack) {
@@ -545,7 +613,7 @@ class Call {
       targets.assign(stack.end() - static_cast<std::ptrdiff_t>(extra), stack.end());
       stack.resize(stack.size() - extra);
     }
-    op_.rule->outputs(stack);
+    run_rule(stack);
     for (size_t i = 0; i < targets.size(); ++i) {
       c10::IValue& result = stack[first + i];
       if (targets[i].isTensorList() && result.isTensorList()) check_each_fits(result, targets[i]);
@@ -579,7 +647,8 @@ class Call {
 
   void spread_choices(c10::IValue* outputs, const Stack& originals) {
     const at::Tensor& input = originals[0].toTensor();
-    for (size_t i = 0; i < op_.returns; ++i) {
+    // Of two outputs the first is values, which are no indices where they are integers, too.
+    for (size_t i = op_.returns > 1 ? 1 : 0; i < op_.returns; ++i) {
       c10::IValue& output = outputs[i];
       if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
       const at::Tensor& indices = output.toTensor();
@@ -656,8 +725,10 @@ class Call {
         return_written(outputs()[i], originals[static_cast<size_t>(alias)]);
         continue;
       }
-      for_each_tensor(outputs()[i],
-                      [&](const at::Tensor& output) { trace_.adopt(output, values); });
+      for_each_tensor(outputs()[i], [&](const at::Tensor& output) {
+        // What a rule makes real is known: how long packed sequences are.
+        trace_.adopt(output, output.is_meta() ? values : Values::known);
+      });
     }
   }
 

@@ -12,6 +12,7 @@
 #include "dispatch/key.h"
 #include "dispatch/math_bits.h"
 #include "dispatch/provenance.h"
+#include "dispatch/sparse.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
 #include "dispatch/wrapped.h"
@@ -107,6 +108,12 @@ void run_named_composite(const Operator& op, c10::DispatchKeySet below, Stack& s
   trace.session()->named_values[result.storage] = {asked.text, trace.session()->records().size()};
 }
 
+bool run_located_sparse(const Operator& op, Stack& stack, Trace& trace) {
+  bool done = false;
+  with_located_errors(op, trace, [&] { done = run_sparse(op, stack, trace); });
+  return done;
+}
+
 // Shape-only tensors are on the meta device: where one is, real ones have no place. Integers may be
 // asked for their values, and stay where no check on devices forbids it.
 void shadow_beside_meta(const Operator& op, Stack& stack, Trace& trace) {
@@ -166,6 +173,8 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (autocast && op.known == Known::parts_are_cast) {
     return op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
   }
+  const bool sparse = keys.has(c10::DispatchKey::Sparse) || op.known == Known::makes_sparse;
+  if (sparse && run_located_sparse(op, stack, trace)) return;
   const c10::DispatchKeySet below = keys_after(keys) - c10::autocast_dispatch_keyset;
   with_located_errors(op, trace, [&] {
     const bool in_parts = op.composite && (op.rule == nullptr || is_dual(op, stack, trace));

@@ -43,6 +43,7 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::new_empty_strided", Known::uninitialised},
     {"aten::empty_permuted", Known::uninitialised},
     {"aten::_nested_tensor_from_tensor_list", Known::makes_nested},
+    {"aten::_sparse_coo_tensor_with_dims_and_tensors", Known::makes_sparse},
     {"aten::quantile", Known::same_device},
     {"aten::quantile.scalar", Known::same_device},
     {"aten::nanquantile", Known::same_device},
@@ -139,6 +140,20 @@ void find_rule(Operator& op) {
   }
 }
 
+// The scale of a quantized output, by the names that PyTorch's operators have for it.
+void note_scale(Operator& op, int i, const std::string& name, const std::string& type) {
+  if (type == "float" && (name == "scale" || name == "output_scale" || name == "Y_scale_i")) {
+    op.scale = i;
+  }
+  if (type == "int" &&
+      (name == "zero_point" || name == "output_zero_point" || name == "Y_zero_point_i")) {
+    op.zero_point = i;
+  }
+  if (type == "Tensor" && name == "scales") op.scale = i;
+  if (type == "Tensor" && name == "zero_points") op.zero_point = i;
+  if (type == "int" && name == "axis") op.axis = i;
+}
+
 void describe_arguments(Operator& op) {
   const auto& schema = op.handle.schema();
   op.arguments = schema.arguments().size();
@@ -154,6 +169,8 @@ void describe_arguments(Operator& op) {
       op.devices.push_back(static_cast<int>(i));
     }
     if (text.find("Generator") != std::string::npos) op.generators.push_back(static_cast<int>(i));
+    if (text.find("torch.classes.") != std::string::npos) op.objects.push_back(static_cast<int>(i));
+    note_scale(op, static_cast<int>(i), argument.name(), text);
   }
   for (const c10::Argument& result : schema.returns()) {
     int alias = -1;

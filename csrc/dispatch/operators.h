@@ -37,6 +37,7 @@ enum class Known : uint8_t {
   forward_mode,   // aten::_make_dual: is autograd's own
   uninitialised,  // aten::empty: what is in it is not known
   mask_maker,     // aten::where, aten::masked_fill: make masks of attention out of booleans
+  makes_sparse,   // aten::_sparse_coo_tensor_with_dims_and_tensors: out of dense ones
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
 };
 
@@ -68,6 +69,11 @@ struct Operator {
   std::vector<int> written;         // arguments that are written
   std::vector<int> devices;         // Device and Device? arguments
   std::vector<int> generators;
+  std::vector<int> objects;  // script objects, alone or in lists: packed weights
+  // Of a quantized output: the arguments that are its scale and its zero point, or -1.
+  int scale = -1;
+  int zero_point = -1;
+  int axis = -1;  // and, where these are of channels, which dimension that is
   size_t arguments = 0;
   size_t outs = 0;  // of the arguments, the last so many are out=
   size_t returns = 0;

@@ -30,6 +30,24 @@ bool all_real_numbers(c10::ArrayRef<c10::IValue> items) {
 
 }  // namespace
 
+bool is_packed(const c10::IValue& value) {
+  if (value.isObject()) return true;
+  return value.isList() && !value.toListRef().empty() && value.toListRef()[0].isObject();
+}
+
+std::vector<at::Tensor> packed_tensors(const c10::IValue& value, Trace& trace) {
+  std::vector<at::Tensor> tensors;
+  const auto take = [&](const c10::IValue& object) {
+    for (const PackedTensor& packed : trace.packed(object)) tensors.push_back(packed.meta);
+  };
+  if (value.isObject()) {
+    take(value);
+  } else {
+    for (const c10::IValue& object : value.toListRef()) take(object);
+  }
+  return tensors;
+}
+
 void CallWalk::arguments(const c10::IValue* arguments) {
   writer_.begin(op_.number, op_.arguments);
   for (size_t i = 0; i < op_.arguments; ++i) {
@@ -80,9 +98,18 @@ void CallWalk::argument(const c10::IValue& value) {
     }
   } else if (value.isList() && all_real_numbers(value.toListRef())) {
     numbers(value.toListRef());
+  } else if (op_.rule != nullptr && !op_.objects.empty() && is_packed(value)) {
+    packed(value);
   } else {
     writer_.opaque();
   }
+}
+
+// Packed weights, as the list of tensors that a rule sees.
+void CallWalk::packed(const c10::IValue& value) {
+  const std::vector<at::Tensor> tensors = packed_tensors(value, trace_);
+  writer_.tensors_argument(tensors.size());
+  for (const at::Tensor& item : tensors) tensor(item, false);
 }
 
 // A list of Scalars, as _foreach_mul takes them.
@@ -142,6 +169,7 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   }
   has_tensors_ = true;
   guessed_ |= identity.guessed && !skip_values_;
+  if (tensor.is_quantized() && !quantized_.defined()) quantized_ = tensor;
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
     // Of what nobody has written to yet, a part is viewed to be written, and then known.
     const bool views = op_.view || (op_.rule != nullptr && op_.rule->has(kView));

@@ -50,6 +50,10 @@ void map_tensors(c10::IValue& value, Map map) {
   }
 }
 
+// Packed weights (script objects), alone or in a list, and the tensors that they are made of.
+bool is_packed(const c10::IValue& value);
+std::vector<at::Tensor> packed_tensors(const c10::IValue& value, Trace& trace);
+
 // What the walk over one call's arguments finds, and the signature it writes on the way.
 class CallWalk {
  public:
@@ -69,11 +73,14 @@ class CallWalk {
   bool guessed() const { return guessed_; }
   // Is there a mask of attention that should be known, and is not?
   Values mask_values() const { return mask_values_; }
+  // The first quantized input, if there is one.
+  const at::Tensor& quantized() const { return quantized_; }
   c10::ArrayRef<int64_t> words() const { return words_; }
   c10::ArrayRef<uint32_t> storages() const { return storages_; }
 
  private:
   void argument(const c10::IValue& value);
+  void packed(const c10::IValue& value);
   void numbers(c10::ArrayRef<c10::IValue> items);
   void tensor(const at::Tensor& tensor, bool is_output);
   void known_values(const at::Tensor& tensor);
@@ -89,6 +96,7 @@ class CallWalk {
   Values values_ = Values::known;
   bool has_tensors_ = false;
   bool guessed_ = false;
+  at::Tensor quantized_;
   bool skip_values_ = false;
   bool is_written_ = false;
   bool is_mask_ = false;

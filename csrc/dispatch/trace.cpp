@@ -5,6 +5,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/core/ivalue.h>
 #include <ATen/functorch/BatchedTensorImpl.h>
+#include <ATen/native/SparseTensorUtils.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/ones.h>
@@ -21,6 +22,7 @@
 #include "core/errors.h"
 #include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
+#include "dispatch/quantized_tensors.h"
 
 namespace nnprof {
 namespace {
@@ -52,6 +54,7 @@ at::Tensor alias_on(const at::Tensor& tensor, const c10::Storage& storage,
       at::detail::make_tensor<c10::TensorImpl>(c10::Storage(storage), keys, tensor.dtype());
   alias.unsafeGetTensorImpl()->set_sizes_and_strides(tensor.sizes(), tensor.strides(),
                                                      tensor.storage_offset());
+  if (tensor.is_quantized()) alias = quantized_like(alias, tensor);
   if (tensor.is_conj()) alias._set_conj(true);
   if (tensor.is_neg()) alias._set_neg(true);
   // A write to either is one to both.
@@ -247,8 +250,9 @@ at::Tensor Trace::shadow_for_transform(const at::Tensor& tensor, bool integers) 
 // What autograd saves of it keeps the real memory alive, as it would in a real run.
 at::Tensor Trace::shadow_of_own(const at::Tensor& tensor, const StorageTag& tag) {
   if (!options_.backward) {
-    return at::Tensor(
+    const at::Tensor meta(
         at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
+    return tensor.is_quantized() ? quantized_like(meta, tensor) : meta;
   }
   auto* shadow = new StorageTag{.session = session_,
                                 .id = tag.id,
@@ -275,6 +279,39 @@ at::Tensor Trace::shadow_of_fake(const at::Tensor& fake) {
   adopt_storage(meta.storage(), session_->new_storage(bytes, role, place()), role, Values::unknown);
   shadows_[fake.unsafeGetTensorImpl()] = {fake, nullptr, meta};
   return meta;
+}
+
+namespace {
+
+// What stands for one tensor of a script object's state. The window of a convolution, which steers
+// its sizes, is kept as it is. Weights of halves are shown widened.
+PackedTensor packed_tensor(const at::Tensor& tensor, const std::string& type) {
+  if (integral(tensor)) return {tensor.to(at::kLong), 0};
+  const bool packs_halves = type.find("LinearPackedParams") != std::string::npos ||
+                            type.find("CellParams") != std::string::npos;
+  const bool halves = packs_halves && tensor.dim() == 2 && tensor.scalar_type() == at::kFloat;
+  const c10::ScalarType dtype = halves ? at::kHalf : tensor.scalar_type();
+  const auto bytes = static_cast<int64_t>(tensor.storage().nbytes()) / (halves ? 2 : 1);
+  at::Tensor meta(at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), dtype));
+  meta.storage().set_nbytes(static_cast<size_t>(bytes));
+  if (!tensor.is_quantized()) return {meta, bytes};
+  return {quantized_like(meta, tensor), bytes + bytes_of_scales(tensor)};
+}
+
+}  // namespace
+
+const std::vector<PackedTensor>& Trace::packed(const c10::IValue& object) {
+  PackedObject& entry = packed_[object.toObjectRef().getSlot(0).internalToPointer()];
+  if (!entry.object.isNone()) return entry.tensors;
+  const KernelGuard guard;
+  const c10::InferenceMode normal(false);
+  entry.object = object;
+  const std::string type = object.type()->str();
+  for (const at::Tensor& tensor : tensors_in_state(object)) {
+    entry.tensors.push_back(packed_tensor(tensor, type));
+    set_role(entry.tensors.back().meta, Role::parameter);
+  }
+  return entry.tensors;
 }
 
 at::Tensor Trace::wrapped_number(c10::ScalarType dtype) {
@@ -578,6 +615,11 @@ void Trace::adopt_storage(const c10::Storage& storage, uint32_t id, Role role, V
 }
 
 void Trace::adopt(const at::Tensor& output, Values values) {
+  if (output.defined() && output.is_sparse() && output.is_meta()) {
+    const auto* parts = at::sparse::get_sparse_impl(output);
+    adopt(parts->indices(), values);
+    return adopt(parts->values(), values);
+  }
   if (!output.defined() || !output.has_storage() || is_wrapper(output)) return;
   if (tag_of(output) != nullptr) return;
   if (externals_.count(output.storage().unsafeGetStorageImpl()) != 0)
@@ -607,7 +649,16 @@ void Trace::note_gradient(const c10::IValue& output) {
   if (!leaf.defined() || !output.isTensor() || is_wrapper(output.toTensor())) return;
   // What the trace has made itself goes with it.
   if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
-  session_->mark_gradient(identify(output.toTensor()).storage);
+  mark_gradient(output.toTensor());
+}
+
+// A sparse one is kept as its indices and its values.
+void Trace::mark_gradient(const at::Tensor& gradient) {
+  if (!gradient.is_sparse()) return session_->mark_gradient(identify(gradient).storage);
+  const auto* parts = at::sparse::get_sparse_impl(gradient);
+  // The indices may be the ids that were looked up, which the program holds.
+  if (is_own(parts->indices())) session_->mark_gradient(identify(parts->indices()).storage);
+  session_->mark_gradient(identify(parts->values()).storage);
 }
 
 void Trace::mark_cache(const at::Tensor& tensor) {
@@ -623,7 +674,7 @@ bool Trace::assign_gradient(const at::Tensor& leaf, const at::Tensor& gradient) 
     leaf.mutable_grad() = gradient;
     return true;
   }
-  session_->mark_gradient(identify(gradient).storage);
+  mark_gradient(gradient);
   if (leaf.is_meta() == gradient.is_meta()) return false;
   TORCH_CHECK(gradient.sizes() == leaf.sizes(), "assigned grad has data of a different size");
   TORCH_CHECK(gradient.scalar_type() == leaf.scalar_type(),

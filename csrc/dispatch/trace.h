@@ -3,6 +3,7 @@
 
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/ivalue.h>
 #include <c10/util/flat_hash_map.h>
 
 #include <functional>
@@ -10,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "core/session.h"
@@ -83,6 +85,12 @@ struct ExternalStorage {
   std::optional<Reads> reads;
 };
 
+// A tensor inside of a script object: what stands for it, and the bytes it takes with its scales.
+struct PackedTensor {
+  at::Tensor meta;
+  int64_t bytes = 0;
+};
+
 struct TraceOptions {
   bool recording = true;
   // Autograd records its graph, shape-only, so that backward() can run.
@@ -122,6 +130,9 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   at::Tensor shadow_for_transform(const at::Tensor& tensor, bool integers = false);
   // The same for a FakeTensor, whose storage is of no use.
   at::Tensor shadow_of_fake(const at::Tensor& fake);
+  // The tensors that packed weights are made of, which the program holds as a script object. They
+  // are looked up once, and are parameters of the user's on the meta device.
+  const std::vector<PackedTensor>& packed(const c10::IValue& object);
   // The CPU tensor with its values; only where identify() says they are known.
   at::Tensor value(const at::Tensor& tensor);
   // The same for a real tensor of the user's and its views whatever the limits are; undefined where
@@ -229,6 +240,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   AskCaller ask_caller;       // null: nobody answers
 
  private:
+  void mark_gradient(const at::Tensor& gradient);
   at::Tensor wrapped_number(c10::ScalarType dtype);
   at::Tensor shadow_of_own(const at::Tensor& tensor, const StorageTag& tag);
   bool is_written(const at::Tensor& tensor);
@@ -271,6 +283,11 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   std::map<uint64_t, Silence> waiting_;  // of threads that are not in turn
   uint64_t thread_ = 0;                  // that is
   MaskCounts masks_;
+  struct PackedObject {
+    c10::IValue object;  // keeps the identity
+    std::vector<PackedTensor> tensors;
+  };
+  std::unordered_map<const void*, PackedObject> packed_;
   at::Generator generator_;
   GraphRoots graph_roots_;
   AssignedData assigned_data_;

@@ -152,7 +152,10 @@ std::string why_not_materialized(const Operator& op, const OpSignature& signatur
       if (spec.defined && c10::isQIntType(spec.dtype)) return "a quantized tensor has a scale";
       if (spec.defined && end_of(spec) > kLargestStorage) return "a tensor that is not strided";
     }
-    if (signature.arguments[i].kind == Argument::Kind::opaque && !is_made_up(schema[i])) {
+    const bool object =
+        std::find(op.objects.begin(), op.objects.end(), static_cast<int>(i)) != op.objects.end();
+    if (object ||
+        (signature.arguments[i].kind == Argument::Kind::opaque && !is_made_up(schema[i]))) {
       return "its argument " + schema[i].name() + " is of type " + schema[i].real_type()->str();
     }
   }

@@ -103,8 +103,10 @@ at::Tensor embedding_bag_backward(const at::Tensor& gradient, const at::Tensor& 
   check_contiguous_indices(offsets, "offsets", 1);
   check_contiguous_indices(offset2bag, "offset2bag", 1);
   if (!sparse) return empty_like_dtype({num_weights, gradient.size(1)}, gradient);
+  // The indices that were looked up are those of the gradient.
+  const bool same = indices.scalar_type() == at::kLong;
   return at::_sparse_coo_tensor_unsafe(
-      empty_of({1, indices.numel()}, at::kLong),
+      same ? indices.view({1, indices.numel()}) : empty_of({1, indices.numel()}, at::kLong),
       empty_like_dtype({indices.numel(), gradient.size(1)}, gradient),
       {num_weights, gradient.size(1)});
 }

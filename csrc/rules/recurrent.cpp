@@ -1,7 +1,15 @@
 // Recurrent networks: whole layers, packed or not, and their cells.
 //
 // An RNN, LSTM or GRU is one operator here, as a model calls it, whatever a backend makes of it.
+#include <ATen/EmptyTensor.h>
+
+#include <algorithm>
+#include <functional>
+#include <numeric>
+#include <vector>
+
 #include "rules/families.h"
+#include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/recurrent_cells.h"
 #include "rules/rule.h"
@@ -160,6 +168,57 @@ void layers_cost(const OpSignature& op, Cost& cost) {
   cost.temporary_bytes += (rows * cell.gates * hidden + between) * output.element_size();
 }
 
+// Packed sequences --------------------------------------------------------------------------------
+
+void check_lengths(const int64_t* lengths, int64_t batch, int64_t steps) {
+  TORCH_CHECK(lengths[batch - 1] > 0,
+              "Length of all samples has to be greater than 0, but found an element in 'lengths' "
+              "that is <= 0");
+  TORCH_CHECK(std::is_sorted(lengths, lengths + batch, std::greater<>()),
+              "`lengths` array must be sorted in decreasing order when `enforce_sorted` is True. "
+              "You can pass `enforce_sorted=False` to pack_padded_sequence and/or pack_sequence to "
+              "sidestep this requirement if you do not need ONNX exportability.");
+  TORCH_CHECK(lengths[0] <= steps, "a sequence of ", lengths[0],
+              " steps is asked of an input that is padded to ", steps);
+}
+
+// The steps of all sequences, longest sequence first; and at each step, how many still go on. These
+// counts are real, for they steer what comes after: recurrent layers, and the padding again.
+std::tuple<at::Tensor, at::Tensor> packed_sequence(const at::Tensor& input,
+                                                   const at::Tensor& lengths, bool batch_first) {
+  TORCH_CHECK(input.numel() > 0, "Cannot pack empty tensors.");
+  const int64_t steps = input.size(batch_first ? 1 : 0);
+  const int64_t batch = input.size(batch_first ? 0 : 1);
+  TORCH_CHECK(lengths.dim() == 1 && lengths.scalar_type() == at::kLong,
+              "'lengths' argument should be a 1D CPU int64 tensor, but got ", lengths.dim(), "D ",
+              lengths.scalar_type(), " tensor");
+  TORCH_CHECK(lengths.size(0) == batch,
+              "Expected `len(lengths)` to be equal to batch_size, but got ", lengths.size(0),
+              " (batch_size=", batch, ")");
+  std::vector<int64_t> each(static_cast<size_t>(batch), steps);
+  if (lengths.is_meta()) {
+    note_guess();
+  } else {
+    const at::Tensor known = lengths.contiguous();
+    each.assign(known.const_data_ptr<int64_t>(), known.const_data_ptr<int64_t>() + batch);
+    check_lengths(each.data(), batch, steps);
+  }
+  c10::DimVector sizes = {std::accumulate(each.begin(), each.end(), int64_t{0})};
+  sizes.append(input.sizes().begin() + 2, input.sizes().end());
+  at::Tensor batch_sizes(at::detail::empty_cpu({each[0]}, at::TensorOptions().dtype(at::kLong)));
+  auto* going = batch_sizes.mutable_data_ptr<int64_t>();
+  for (int64_t step = 0, left = batch; step < each[0]; ++step) {
+    while (each[static_cast<size_t>(left - 1)] <= step) --left;
+    going[step] = left;
+  }
+  return {empty_like_dtype(sizes, input), batch_sizes};
+}
+
+// A copy of the steps that are no padding.
+void packed_sequence_cost(const OpSignature& op, Cost& cost) {
+  cost.bytes_read = op.output().distinct_bytes() + op.tensor(1).distinct_bytes();
+}
+
 // Cells -------------------------------------------------------------------------------------------
 
 void check_cell(const CellKind& cell, const at::Tensor& input, const at::Tensor& hx,
@@ -240,6 +299,13 @@ void fused_cell_cost(const OpSignature& op, Cost& cost) {
 }
 
 const Rule kTable[] = {
+    {"aten::_pack_padded_sequence(Tensor input, Tensor lengths, bool batch_first) -> (Tensor, "
+     "Tensor)",
+     boxed<&packed_sequence>,
+     packed_sequence_cost,
+     {},
+     kKnownIntegers | kNoOut,
+     "all sequences are taken to be of full length"},
     {"aten::_thnn_fused_gru_cell(Tensor input_gates, Tensor hidden_gates, Tensor hx, Tensor? "
      "input_bias=None, Tensor? hidden_bias=None) -> (Tensor, Tensor)",
      boxed<&fused_gru_cell>, fused_cell_cost<kGru>},

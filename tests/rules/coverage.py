@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from nnprof import _core
 from tests.rules.coverage_cases import NO_CPU_KERNEL, written_cases
 from tests.rules.differential import Arguments, arguments_of, copy_arguments
+from tests.rules.quantized_cases import ONEDNN_KERNELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -161,8 +162,9 @@ def operator_named(name: str) -> Any:
 def calls_of_rules() -> dict[str, Call]:
     """One call of every rule's operator: of op_db where it has one, then those written out, and
     those of in-place and out= siblings made from their functional ones."""
+    references = NO_CPU_KERNEL | ONEDNN_KERNELS
     calls = {
-        name: Call(operator_named(name), (args, kwargs), NO_CPU_KERNEL.get(name))
+        name: Call(operator_named(name), (args, kwargs), references.get(name))
         for name, args, kwargs in written_cases()
     }
     calls |= _witnessed_calls()

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from nnprof.models import import_torchvision
 from tests.rules.backward_cases import ON_META, WRITTEN, backward_cases
+from tests.rules.quantized_cases import quantized_cases
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,6 +170,7 @@ def written_cases() -> Iterator[Case]:
             yield name if "::" in name else f"aten::{name}", args, kwargs
     for name, args, kwargs in backward_cases():
         yield f"aten::{name}", args, kwargs
+    yield from quantized_cases()
     query, key = torch.randn(2, 3, 4, 16).transpose(1, 2), torch.randn(2, 2, 5, 16)
     value = torch.randn(2, 2, 5, 32)
     yield "nnprof::flex_attention", (query, key, value, -1, -1), {}
@@ -317,6 +319,7 @@ def _random() -> Iterator[Case]:
 
 
 def _recurrent() -> Iterator[Case]:
+    yield "_pack_padded_sequence", (torch.rand(4, 3, 2), torch.tensor([4, 2, 1]), False), {}
     x, h = torch.rand(5, 2, 3), torch.rand(1, 2, 4)
     packed = pack_sequence([torch.rand(5, 3), torch.rand(2, 3)])
     modules: dict[str, nn.RNNBase] = {

@@ -153,8 +153,11 @@ def _aliases(inputs: list[Tensor], handles: list[Tensor], outputs: list[Tensor])
 
 
 def _known_values(tensor: Tensor) -> list[Any] | None:
-    copy = tensor.clone()  # on the meta device, where what was written in place is not known
-    values: list[Any] | None = copy.flatten().tolist() if copy.device.type == "cpu" else None
+    copy = tensor.clone()  # has no values where what was written in place is not known
+    try:
+        values: list[Any] = copy.flatten().tolist()
+    except RuntimeError:
+        return None
     return values
 
 
@@ -175,7 +178,8 @@ class Output:
         """The picture of a tensor; all else stands for itself."""
         if not strided(value):
             return value
-        integers = value.device.type == "cpu" and not is_floating(value)
+        numbers = is_floating(value) or value.is_quantized
+        integers = value.device.type == "cpu" and not numbers
         return cls(
             tuple(value.shape),
             value.stride(),
