@@ -62,12 +62,12 @@ def _usual_dtype(model: nn.Module) -> torch.dtype:
     return next(floating, torch.float32)
 
 
-def _mark(parameter: nn.Parameter, stored: int) -> bool:
+def _mark(parameter: torch.Tensor, stored: int) -> bool:
     setattr(parameter, STORED_BYTES, stored)
     return True
 
 
-def _stored(model: nn.Module, scheme: Scheme) -> Iterator[tuple[nn.Parameter, int]]:
+def _stored(model: nn.Module, scheme: Scheme) -> Iterator[tuple[torch.Tensor, int]]:
     """Each weight that is quantized, and its bytes."""
     kept = list(scheme.kept or ())
     if scheme.kept is None or scheme.and_default:
@@ -86,7 +86,7 @@ def _stored(model: nn.Module, scheme: Scheme) -> Iterator[tuple[nn.Parameter, in
 
 def _weights(
     path: str, module: nn.Module, scheme: Scheme
-) -> Iterable[tuple[nn.Parameter, tuple[int, ...]]]:
+) -> Iterable[tuple[torch.Tensor, tuple[int, ...]]]:
     """A module's own weights that a scheme is for: (..., outputs, inputs)."""
     if isinstance(module, nn.Linear):
         return [(module.weight, tuple(module.weight.shape))] if scheme.linear else []

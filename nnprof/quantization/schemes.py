@@ -260,12 +260,13 @@ def _compressed_layout(weights: Config, element_bits: int, packed: str) -> Layou
         columns = _group(weights.get("group_size"))
     if strategy == "block" and weights.get("block_structure"):
         sizes = weights["block_structure"]
-        rows, columns = sizes.split("x") if isinstance(sizes, str) else sizes
+        sizes = sizes.split("x") if isinstance(sizes, str) else sizes
+        rows, columns = int(sizes[0]), int(sizes[1])
     mx = strategy == "group" and columns == 32 and "mx" in packed
     layout = Layout(
         bits,
-        int(rows) if rows else None,
-        int(columns) if columns else None,
+        rows,
+        columns,
         (8 if mx else element_bits) + zero,
     )
     if bits < 8 and not mx:  # packed into int32, and the shape beside it as two int64

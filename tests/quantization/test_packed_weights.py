@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.ao import quantization
 
 import nnprof
+
+quantization: Any = torch.ao.quantization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,7 +177,8 @@ def test_embeddings() -> None:
     for bits, config in zip((8, 4), configs, strict=True):
         bag: Any = nn.EmbeddingBag(100, 16, mode="sum")
         bag.qconfig = config
-        model = torch.ao.nn.quantized.EmbeddingBag.from_float(bag)
+        quantized: Any = torch.ao.nn.quantized
+        model = quantized.EmbeddingBag.from_float(bag)
         profile = nnprof.measure(model, inputs=(torch.arange(10), torch.tensor([0, 4])))
         assert profile.params == 1600
         assert profile.memory.parameters == 1600 * bits // 8 + 100 * 8  # scale and offset a row
@@ -189,7 +191,8 @@ def test_functions_of_a_quantized_tensor() -> None:
         q = torch.quantize_per_tensor(x, 0.25, 3, torch.quint8)
         assert q.is_quantized
         assert (q.q_scale(), q.q_zero_point()) == (0.25, 3)
-        pooled = torch.ao.nn.quantized.functional.avg_pool2d(q, 2)
+        functional: Any = torch.ao.nn.quantized.functional
+        pooled: Tensor = functional.avg_pool2d(q, 2)
         assert pooled.q_scale() == 0.25
         assert pooled.view(-1).is_quantized
         assert pooled.int_repr().dtype == torch.uint8

@@ -44,7 +44,9 @@ class Tagger(nn.Module):
         packed = pack_padded_sequence(
             self.embed(ids), lengths.cpu(), batch_first=self.batch_first, enforce_sorted=False
         )
-        return self.out(pad_packed_sequence(self.rnn(packed)[0], batch_first=self.batch_first)[0])
+        padded, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=self.batch_first)
+        out: Tensor = self.out(padded)
+        return out
 
 
 def ids_for(model: Tagger, batch: int = 3, steps: int = 8) -> Tensor:
@@ -53,13 +55,13 @@ def ids_for(model: Tagger, batch: int = 3, steps: int = 8) -> Tensor:
 
 def by_tokens(model: Tagger, lengths: list[int]) -> int:
     """Each token once through every matrix of the layer; all positions through the head."""
-    recurrent = sum(
+    recurrent: int = sum(
         parameter.numel()
         for _token in range(sum(lengths))
         for parameter in model.rnn.parameters()
         if parameter.dim() == 2
     )
-    return recurrent + len(lengths) * max(lengths) * model.out.weight.numel()
+    return recurrent + len(lengths) * max(lengths) * int(model.out.weight.numel())
 
 
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}], ids=str)
@@ -94,7 +96,8 @@ def test_sorted_sequences(lengths: Any) -> None:
     rnn = nn.GRU(4, 6)
 
     def run(x: Tensor) -> Tensor:
-        return rnn(pack_padded_sequence(x, lengths))[0].data
+        data: Tensor = rnn(pack_padded_sequence(x, lengths))[0].data
+        return data
 
     profile = nnprof.measure(run, inputs=torch.randn(8, 3, 4))
     assert profile.macs == 15 * (18 * 4 + 18 * 6)
