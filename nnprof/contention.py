@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TRUSTED_SHARE", "Disturbance", "observed"]
 
-#: Times are not trusted where threads were kept from running for more than this share of them. A
-#: quiet machine's own chores take 0.2 to 2 %, one competitor for a core some 50 %.
+#: Times are not trusted where threads together were kept from running for more than so many seconds
+#: of every second. A quiet machine's own chores take 0.002 to 0.02, a competitor for a core 0.5.
 TRUSTED_SHARE = 0.05
 
 #: What a switch away costs where the kernel does not tell how long threads waited.
@@ -29,7 +29,7 @@ _USUAL_SWITCHES = 50
 class Disturbance:
     """What others did while some code ran; complete when the `observed` block has ended."""
 
-    #: Share of the time in which threads of this process were ready to run and did not.
+    #: Seconds of every second that threads of this process, together, waited for a processor.
     lost: float = 0.0
     #: Processors that other processes kept busy, on average; None where the kernel does not say.
     others: float | None = None

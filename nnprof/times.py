@@ -374,7 +374,7 @@ def _doubts(times: Times) -> Iterator[str]:
     assert measurements is not None  # there is nothing to doubt otherwise
     lost = measurements.conditions.get("lost_share")
     if lost is not None and lost > TRUSTED_SHARE:
-        yield f"threads were ready to run and did not for {lost:.0%} of the time"
+        yield f"threads were ready to run and had to wait for {lost:.2f} s of every second"
     if real is not None and real.eager_s is not None and real.disturbed:
         yield "nearly every run of the real forward was disturbed"
     share = times.replayed_share

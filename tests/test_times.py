@@ -456,15 +456,15 @@ def test_a_quiet_machine_is_trusted() -> None:
     assert times.replayed_share == pytest.approx(0.95)
     text = verdict(times)
     assert text == (
-        "the times can be trusted: others kept threads from running for 1.0% of the time, other "
-        "programs kept 0.5 processors busy meanwhile"
+        "the times can be trusted: threads had to wait for others for 0.010 s of every second, "
+        "other programs kept 0.5 processors busy meanwhile"
     )
 
 
 @pytest.mark.parametrize(
     ("seen", "why"),
     [
-        ({"lost": 0.4}, "threads were ready to run and did not for 40% of the time"),
+        ({"lost": 0.4}, "threads were ready to run and had to wait for 0.40 s of every second"),
         ({"disturbed": True}, "nearly every run of the real forward was disturbed"),
         ({"sum_s": 4.6}, "the calls one by one take 4.60 times the real forward"),
         ({"sum_s": 0.5}, "the calls one by one take 0.50 times the real forward"),

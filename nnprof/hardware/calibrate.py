@@ -68,9 +68,9 @@ def calibrate(
         raise KeyboardInterrupt
     if disturbance.lost > TRUSTED_SHARE:
         raise DisturbedError(
-            "the calibration is not kept: other programs had the processors, threads were ready to "
-            f"run and did not for {disturbance.lost:.0%} of the time. Leave the machine alone "
-            "meanwhile, or calibrate with fewer threads (torch.set_num_threads)"
+            "the calibration is not kept: other programs had the processors, threads had to wait "
+            f"for {disturbance.lost:.2f} s of every second. Leave the machine alone meanwhile, or "
+            "calibrate with fewer threads (torch.set_num_threads)"
         )
     fitted = _fitted(start, probed, _signatures(result, probes), result, measured)
     residual = mean_residual(fitted)

@@ -62,7 +62,7 @@ def verdict(times: Times) -> str:
     lost = times.measurements.conditions.get("lost_share")
     if lost is None:
         return "how much others disturbed the times is not known"
-    kept = f"others kept threads from running for {lost:.1%} of the time"
+    kept = f"threads had to wait for others for {lost:.3f} s of every second"
     return ", ".join([f"the times can be trusted: {kept}", *busy])
 
 

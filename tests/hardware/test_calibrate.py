@@ -203,7 +203,7 @@ def test_what_a_busy_machine_says_is_not_kept(
     measuring: Callable[..., Measured], tmp_path: Path
 ) -> None:
     measuring(true_device())
-    with pytest.raises(DisturbedError, match=r"not kept: other programs had .* for 33%"):
+    with pytest.raises(DisturbedError, match=r"not kept: .* for 0\.33 s of every second"):
         calibrate("cpu")
     assert main(["hardware", "calibrate", "cpu"]) == 1
     assert list(tmp_path.iterdir()) == []
