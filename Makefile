@@ -29,7 +29,7 @@ sources := pyproject.toml CMakeLists.txt $(shell find csrc -name '*.cpp' -o -nam
 
 export CMAKE_BUILD_PARALLEL_LEVEL ?= $(shell nproc 2>/dev/null || echo 2)
 
-.PHONY: help build demo test bench bench-large bench-training bench-gpu lint format clean distclean
+.PHONY: help build demo test bench bench-large bench-training bench-third-party bench-gpu lint format clean distclean
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1: /p' Makefile
@@ -50,6 +50,9 @@ bench-large: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold full-size model
 
 bench-training: $(stamps)/built-$(WERROR) $(stamps)/models  ## hold training steps against real ones on the CPU, and time them
 	@$(python) benchmarks/training.py
+
+bench-third-party: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/third-party  ## hold models of other packages against real steps (give it an environment of its own: VENV=.venv-third-party)
+	@$(python) benchmarks/third_party.py
 
 bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate  ## estimates, replays, real forwards and training steps side by side on this machine's GPU (10 min)
 	@$(python) benchmarks/gpu.py
@@ -183,6 +186,12 @@ $(stamps)/models: $(stamps)/torchvision
 	@echo "Installing timm, transformers and diffusers"
 	@$(pip_install) transformers pyyaml huggingface_hub safetensors importlib_metadata requests
 	@$(pip_install) --no-deps timm diffusers
+	@touch $@
+
+$(stamps)/third-party: $(stamps)/models benchmarks/third_party.txt benchmarks/third_party_needs.txt
+	@echo "Installing other packages with models"
+	@$(pip_install) -r benchmarks/third_party_needs.txt
+	@$(pip_install) --no-deps -r benchmarks/third_party.txt
 	@touch $@
 
 $(stamps)/extra-%: $(stamps)/requirements
