@@ -18,6 +18,7 @@ _AUDIO_PARTS = (
     "audio_config",
     "audio_encoder_config",
     "encoder_config",
+    "asr_config",
     "speech_encoder",
     "encoder",
 )
@@ -33,7 +34,8 @@ def audio(call: Call) -> Any:
 
 
 def _first(call: Call, names: str) -> Any:
-    for part in (audio(call), call.config):
+    encoder = audio(call)
+    for part in (encoder, getattr(encoder, "asr_config", None), call.config):
         for name in names.split():
             value = getattr(part, name, None)
             if value:
