@@ -142,13 +142,6 @@ def monai_unetr() -> Made:
 
 
 @case("monai")
-def monai_swin_unetr() -> Made:
-    from monai.networks.nets import SwinUNETR
-
-    return SwinUNETR(1, 2, feature_size=12), (torch.randn(1, 1, 64, 64, 64),)
-
-
-@case("monai")
 def monai_densenet121() -> Made:
     from monai.networks.nets import DenseNet121
 
