@@ -216,71 +216,6 @@ def pyg_schnet() -> Made:
     return OnEdges(), (torch.randint(1, 9, (30,)), _graph()[1], torch.rand(120))
 
 
-# speechbrain
-
-
-@case("speechbrain")
-def speechbrain_ecapa() -> Made:
-    from speechbrain.lobes.models.ECAPA_TDNN import ECAPA_TDNN
-
-    return ECAPA_TDNN(40, channels=[64, 64, 64, 64, 192], lin_neurons=32), (torch.randn(2, 50, 40),)
-
-
-@case("speechbrain")
-def speechbrain_crdnn() -> Made:
-    from speechbrain.lobes.models.CRDNN import CRDNN
-
-    return CRDNN(input_shape=(None, None, 40), rnn_layers=1, rnn_neurons=32, dnn_neurons=32), (
-        torch.randn(2, 40, 40),
-    )
-
-
-@case("speechbrain")
-def speechbrain_conformer() -> Made:
-    from speechbrain.lobes.models.transformer.Conformer import ConformerEncoderLayer
-
-    class Layer(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.layer = ConformerEncoderLayer(
-                64, 64, 4, kernel_size=3, attention_type="regularMHA"
-            )
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.layer(x)[0]
-
-    return Layer(), (torch.randn(2, 30, 64),)
-
-
-# torchaudio
-
-
-@case("torchaudio")
-def torchaudio_conformer() -> Made:
-    from torchaudio.models import Conformer
-
-    return Conformer(40, 4, 64, 2, 7), (torch.randn(2, 50, 40), torch.tensor([50, 50]))
-
-
-@case("torchaudio")
-def torchaudio_tasnet() -> Made:
-    from torchaudio.models import ConvTasNet
-
-    return ConvTasNet(msk_num_feats=32, msk_num_hidden_feats=64, msk_num_layers=3), (
-        torch.randn(1, 1, 2000),
-    )
-
-
-@case("torchaudio")
-def torchaudio_emformer() -> Made:
-    from torchaudio.models import Emformer
-
-    return Emformer(64, 4, 64, 2, segment_length=4, right_context_length=1), (
-        torch.randn(2, 33, 64),
-        torch.tensor([33, 33]),
-    )
-
-
 # peft and transformers
 
 
@@ -636,7 +571,7 @@ def facenet() -> Made:
 def pytorchcv_seresnet() -> Made:
     from pytorchcv.model_provider import get_model
 
-    return get_model("seresnet18"), (_image(64),)
+    return get_model("seresnet18"), (_image(224, batch=1),)
 
 
 @case("pytorchcv")

@@ -276,7 +276,10 @@ class Call {
     const at::Tensor self = arguments()[0].toTensor(), other = arguments()[1].toTensor();
     if (!compute_if_known()) {
       run_shape_only();
-      if (outputs()[0].toBool() && running_composite.op != nullptr) {
+      if (outputs()[0].toBool() && are_the_same(self, other)) {
+        trace_.session()->assume("a tensor that is compared with itself " +
+                                 trace_.session()->describe_scope() + " has no NaN");
+      } else if (outputs()[0].toBool() && running_composite.op != nullptr) {
         trace_.session()->assume("a check inside of " + running_composite.op->name + " " +
                                  trace_.session()->describe_scope() + " is taken as passed");
         // It asks whether the windows leave a gap; others ask whether all is well.
@@ -287,6 +290,14 @@ class Call {
       }
     }
     record();
+  }
+
+  // The same elements of the same memory.
+  bool are_the_same(const at::Tensor& self, const at::Tensor& other) {
+    return self.has_storage() && other.has_storage() &&
+           trace_.identify(self).storage == trace_.identify(other).storage &&
+           self.sizes() == other.sizes() && self.strides() == other.strides() &&
+           self.storage_offset() == other.storage_offset() && self.dtype() == other.dtype();
   }
 
   bool whether_equal(const at::Tensor& self, const at::Tensor& other) {

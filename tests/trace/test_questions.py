@@ -228,3 +228,15 @@ def test_a_format_asks_for_the_value() -> None:
     assert texts == ["0.25|0.50"]
     with pytest.raises(DataDependentError, match="aten::mean"):
         nnprof.measure(told, (30, 30))
+
+
+def test_a_tensor_equals_itself() -> None:
+    weight = torch.ones(8, 8)
+
+    def compares(x: Tensor) -> Tensor:
+        y = x * 2
+        return y @ weight if torch.equal(y, y) else y
+
+    profile = nnprof.measure(compares, inputs=torch.empty(4, 8, device="meta"))
+    assert profile.macs == 4 * 8 * 8
+    assert any("compared with itself" in one for one in profile.assumptions)
