@@ -61,6 +61,7 @@ Values KnownCall::values_of_targets(const c10::IValue* arguments) {
 
 // Does what is written fill the memory, so that nothing is left of what was not known?
 bool KnownCall::overwrites_all_of(const at::Tensor& target) const {
+  if (target.is_meta() && !trace_.is_own(target)) return false;  // the user's: it has no memory
   const auto bytes = static_cast<size_t>(target.numel()) * target.element_size();
   return target.has_storage() && target.is_non_overlapping_and_dense() &&
          target.storage().nbytes() == bytes &&

@@ -152,12 +152,14 @@ def _aliases(inputs: list[Tensor], handles: list[Tensor], outputs: list[Tensor])
     return found
 
 
+def _is_computed(tensor: Tensor) -> bool:
+    """In a trace tensors show the model's device, and only their memory tells where they are."""
+    return bool(tensor.untyped_storage().device.type == "cpu")
+
+
 def _known_values(tensor: Tensor) -> list[Any] | None:
-    copy = tensor.clone()  # has no values where what was written in place is not known
-    try:
-        values: list[Any] = copy.flatten().tolist()
-    except RuntimeError:
-        return None
+    copy = tensor.clone()  # on the meta device, where what was written in place is not known
+    values: list[Any] | None = copy.flatten().tolist() if _is_computed(copy) else None
     return values
 
 
@@ -179,7 +181,7 @@ class Output:
         if not strided(value):
             return value
         numbers = is_floating(value) or value.is_quantized
-        integers = value.device.type == "cpu" and not numbers
+        integers = _is_computed(value) and not numbers
         return cls(
             tuple(value.shape),
             value.stride(),
