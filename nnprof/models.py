@@ -138,8 +138,10 @@ def _use_meta_kernels(torchvision: ModuleType, library: torch.library.Library) -
     for name in _TORCHVISION_SCHEMAS:
         if "nms" not in name:  # these it has registered
             library.impl(name, getattr(kernels, f"meta_{name}"), "Meta")  # type: ignore[no-untyped-call]
-    # Asked before each call of an operator.
-    torchvision.extension._has_ops = lambda: True
+    # Asked before each call of an operator, of each module under its own name.
+    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
+        if hasattr(sys.modules[name], "_has_ops"):
+            sys.modules[name]._has_ops = lambda: True  # type: ignore[attr-defined]
 
 
 def _forget(package: str) -> None:
