@@ -90,7 +90,9 @@ class Observed:
 class Network(nn.Module):
     """Runs its steps; `observed` is outside of what a trace puts back."""
 
-    def __init__(self, steps: list[Step], layers: list[nn.Module], observe: list[Observed]) -> None:
+    def __init__(
+        self, steps: list[Step], layers: list[nn.Module], observe: Callable[[], Observed]
+    ) -> None:
         super().__init__()
         self.first = nn.Parameter(torch.zeros(1))  # says that the model is on the CPU
         self.layers = nn.ModuleList(layers)
@@ -100,7 +102,7 @@ class Network(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         pool = list(inputs)
-        observed = self._observe[-1]
+        observed = self._observe()
         observed.clear()  # a measure runs the forward again where a value is asked for
         for step in self._steps:
             outputs = step.run(pool)
@@ -140,7 +142,7 @@ class Case:
         printer.text(repr(self))
 
     def network(self, observed: Observed) -> Network:
-        network = Network(self.steps, self.layers, [observed]).train(self.training)
+        network = Network(self.steps, self.layers, lambda: observed).train(self.training)
         network.known = [] if self.error else self.known
         return network
 

@@ -78,7 +78,10 @@ def test_models_in_a_pool_of_processes() -> None:
         assert same(profile, measured(width))
 
 
-@pytest.mark.parametrize("name", errors.__all__)
+ERRORS = [name for name in errors.__all__ if isinstance(getattr(errors, name), type)]
+
+
+@pytest.mark.parametrize("name", ERRORS)
 def test_errors(name: str) -> None:
     """They come back from another process."""
     error = getattr(errors, name)("what is wrong")

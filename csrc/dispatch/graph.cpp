@@ -184,7 +184,7 @@ Count run_in_graph(const Operator& op, Stack& stack, c10::function_ref<void(Stac
     held.of_storage = storage_count(held.tensor);
   }
   Running* const outer = running;
-  Running own{op, kernel};
+  Running own{.op = op, .kernel = kernel, .cloned_bytes = 0};
   running = &own;
   struct Restore {
     Running* outer;

@@ -185,6 +185,7 @@ void convolution_cost(const OpSignature& op, Cost& cost) {
 // Rows are kept in bytes with their scale and offset, and looked up in floats.
 Tensor packed_embedding(TensorList packed, const Tensor& indices, bool) {
   TORCH_CHECK(!packed.empty() && packed[0].dim() == 2, "packed weights without a table");
+  TORCH_CHECK(indices.is_contiguous(), "Expect weight, indices, and offsets to be contiguous.");
   c10::DimVector sizes(indices.sizes());
   sizes.push_back(packed[0].size(1));
   return empty_of(sizes, at::kFloat);
@@ -194,6 +195,7 @@ Tensor packed_bag(TensorList packed, const Tensor& indices, const std::optional<
                   bool, int64_t, bool, const std::optional<Tensor>&, const std::optional<Tensor>&,
                   bool include_last_offset) {
   TORCH_CHECK(!packed.empty() && packed[0].dim() == 2, "packed weights without a table");
+  TORCH_CHECK(indices.is_contiguous(), "Expect weight, indices, and offsets to be contiguous.");
   const bool matrix = indices.dim() == 2;
   TORCH_CHECK(matrix || (offsets && offsets->defined()),
               "embedding_bag: indices of one dimension need offsets");

@@ -32,7 +32,7 @@ def rules(pattern: str, check: bool) -> int:
     """
     from nnprof import _core
 
-    every = _core.rules()
+    every = _of_this_torch(_core.rules())
     shown = [rule for rule in every if pattern in rule["op"]]
     if check:
         shown = [rule for rule in shown if rule["status"] == _LEFT_OUT]
@@ -40,6 +40,12 @@ def rules(pattern: str, check: bool) -> int:
         options.print_table(_table(shown))
     click.echo(_totals(every))
     return 1 if check and shown else 0
+
+
+def _of_this_torch(every: list[Rule]) -> list[Rule]:
+    """Without the rules for other schemas of an operator that has one for its own."""
+    ruled = {rule["op"] for rule in every if rule["status"] != _LEFT_OUT}
+    return [rule for rule in every if rule["status"] != _LEFT_OUT or rule["op"] not in ruled]
 
 
 def _table(shown: list[Rule]) -> Table:
