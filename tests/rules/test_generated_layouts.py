@@ -67,6 +67,11 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
         "CUDA's kernel makes it contiguous; the meta kernel is made of pointwise operators",
     ),
     "nnprof::flex_attention": ({"strides"}, "PyTorch copies an expanded query before it looks"),
+    "aten::quantized_lstm.data": (
+        {"accepts"},
+        "its CPU kernel reads the batch sizes as contiguous, whatever their strides",
+    ),
+    "aten::quantized_gru.data": ({"accepts"}, "as of quantized_lstm"),
     "aten::linalg_cholesky_ex": ({"accepts"}, "as of cholesky"),
     "aten::_int_mm": ({"value"}, "the CPU's library computes nonsense of expanded matrices"),
     "aten::_int_mm.out": ({"value"}, "the CPU's library computes nonsense of expanded matrices"),
