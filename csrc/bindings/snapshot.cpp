@@ -356,6 +356,7 @@ void Snapshot::remember_tensor(PyObject* object) {
                     0,
                     tensor.dtype(),
                     tensor.key_set(),
+                    tensor.is_quantized() ? tensor.variable_data() : at::Tensor(),
                     tensor.requires_grad(),
                     object,
                     Py_TYPE(object),
@@ -476,6 +477,15 @@ void Snapshot::restore_module(size_t number) const {
   }
 }
 
+at::Tensor Snapshot::data_of(const TensorState& state) const {
+  at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(state.storage),
+                                                             state.keys, state.dtype);
+  const auto dim = static_cast<size_t>(state.dim);
+  const int64_t* sizes = geometry_.data() + state.geometry;
+  data.unsafeGetTensorImpl()->set_sizes_and_strides({sizes, dim}, {sizes + dim, dim}, state.offset);
+  return data;
+}
+
 void Snapshot::restore_tensor(const TensorState& state) const {
   at::Tensor tensor = state.tensor;
   if (Py_TYPE(state.object) != state.type) {
@@ -483,13 +493,7 @@ void Snapshot::restore_tensor(const TensorState& state) const {
         py::handle(reinterpret_cast<PyObject*>(state.type));
   }
   if (state.storage && !tensor.storage().is_alias_of(state.storage)) {
-    at::Tensor data = at::detail::make_tensor<c10::TensorImpl>(c10::Storage(state.storage),
-                                                               state.keys, state.dtype);
-    const auto dim = static_cast<size_t>(state.dim);
-    const int64_t* sizes = geometry_.data() + state.geometry;
-    data.unsafeGetTensorImpl()->set_sizes_and_strides({sizes, dim}, {sizes + dim, dim},
-                                                      state.offset);
-    tensor.set_data(data);
+    tensor.set_data(state.quantized.defined() ? state.quantized : data_of(state));
   }
   if (tensor.requires_grad() != state.requires_grad && tensor.is_leaf()) {
     tensor.set_requires_grad(state.requires_grad);

@@ -62,6 +62,7 @@ class Snapshot {
     int64_t offset;
     caffe2::TypeMeta dtype;
     c10::DispatchKeySet keys;
+    at::Tensor quantized;  // the same data, where its scales stand beside it
     bool requires_grad;
     PyObject* object;      // Python's tensor
     PyTypeObject* type;    // of which it was: a lazy parameter becomes another
@@ -89,6 +90,7 @@ class Snapshot {
   bool unchanged(const ContainerState& state) const;
   void refill(const ContainerState& state) const;
   PyObject* value_before(const ContainerState& state, PyObject* key, PyObject* remembered) const;
+  at::Tensor data_of(const TensorState& state) const;
   void restore_tensor(const TensorState& state) const;
 
   std::shared_ptr<Trace> trace_;

@@ -48,29 +48,29 @@ struct ExternalStorage;
 
 // Hangs on every storage that the trace makes, through its DataPtr's context.
 struct StorageTag {
-  std::shared_ptr<Session> session;
+  std::shared_ptr<Session> session = {};
   uint32_t id = 0;
   Role role = Role::activation;
   Values values = Values::unknown;
-  at::DataPtr memory;          // the real memory, where there is some
-  std::optional<Reads> reads;  // what a training loop reads where values are not known
-  bool is_shadow = false;      // it stands for another storage, and is no memory of its own
+  at::DataPtr memory = {};          // the real memory, where there is some
+  std::optional<Reads> reads = {};  // what a training loop reads where values are not known
+  bool is_shadow = false;           // it stands for another storage, and is no memory of its own
   // Of a shadow: the real storage of the trace's own that it stands for and keeps alive, or that of
   // the user's.
-  c10::Storage original;
+  c10::Storage original = {};
   // A real one: the program has put it on its device, where it would be, rather than on the CPU.
   bool placed = false;
   bool guessed = false;  // its values are known, but were made up: indices of an unknown maximum
   ExternalStorage* external = nullptr;
   // Of shape-only memory whose values are known all the same: the values, laid out alike. They are
   // no memory of the model's.
-  c10::Storage computed;
+  c10::Storage computed = {};
   // How to make them, where nobody has asked yet.
-  std::unique_ptr<std::function<c10::Storage()>> compute_later;
+  std::unique_ptr<std::function<c10::Storage()>> compute_later = {};
   // Nobody has written to all of it yet. Each write is made twice, to what was in it and to `other`
   // garbage: an element is known once the two agree.
   bool uninitialised = false;
-  c10::Storage other;
+  c10::Storage other = {};
   std::optional<MaskCount> mask = {};  // of all its elements, where they mask attention
 };
 

@@ -22,8 +22,13 @@ namespace nnprof {
 
 at::Tensor view_of(const at::Tensor& self, at::IntArrayRef sizes, at::IntArrayRef strides,
                    int64_t storage_offset) {
+  c10::DispatchKeySet keys = self.key_set();
+  // A quantized tensor has a class of its own: the dispatcher's side makes one of this plain one.
+  if (keys.has(c10::DispatchKey::Quantized)) {
+    keys = keys.remove(c10::DispatchKey::Quantized).add(c10::DispatchKey::Dense);
+  }
   at::Tensor view = at::detail::make_tensor<c10::TensorImpl>(
-      c10::TensorImpl::VIEW, c10::Storage(self.storage()), self.key_set(), self.dtype());
+      c10::TensorImpl::VIEW, c10::Storage(self.storage()), keys, self.dtype());
   view.unsafeGetTensorImpl()->set_sizes_and_strides(sizes, strides, storage_offset);
   return view;
 }
