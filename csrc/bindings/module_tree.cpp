@@ -133,7 +133,9 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
   add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
 
-  const py::object modules = as_dict(root, attribute(dict, kModules), "named_children");
+  const py::object own = attribute(dict, kModules);
+  const py::object modules = as_dict(root, own, "named_children");
+  if (modules.is(own)) snapshot_.note_walked(root.ptr());
   Py_ssize_t position = 0;
   PyObject *key = nullptr, *child = nullptr;
   while (PyDict_Next(modules.ptr(), &position, &key, &child)) {

@@ -135,6 +135,8 @@ void Snapshot::reserve() {
   states_.reserve(2 * kUsualModules);
   tensors_.reserve(kUsualModules);
   geometry_.reserve(4 * kUsualModules);
+  modules_seen_.reserve(kUsualModules);
+  trees_seen_.reserve(kUsualModules);
 }
 
 void Snapshot::own(PyObject* object) {
@@ -156,8 +158,10 @@ PyObject** Snapshot::room_for(size_t count) {
 // --- remembering ---------------------------------------------------------------------------------
 
 void Snapshot::remember_module(PyObject* module) {
-  if (modules_seen_.empty() || modules_seen_.count(module) == 0) take(module);
+  if (modules_seen_.insert(module).second) take(module);
 }
+
+void Snapshot::note_walked(PyObject* root) { trees_seen_.insert(root); }
 
 void Snapshot::take(PyObject* module) {
   static PyObject* const kModules = interned("_modules");

@@ -25,6 +25,8 @@ class Snapshot {
   void remember_module(PyObject* module);
   // And all below it.
   void remember_tree(PyObject* root);
+  // Whoever tells of this module tells of all below it, too.
+  void note_walked(PyObject* root);
   void remember_tensor(PyObject* object);
   // Anything else that may hold state: an object, a list, a tensor, a scripted method's module.
   void remember(PyObject* value) { remember_value(value, 0); }
@@ -96,7 +98,6 @@ class Snapshot {
   std::shared_ptr<Trace> trace_;
   std::vector<PyObject*> modules_;    // owned
   std::vector<PyTypeObject*> types_;  // of each, owned: a forward may give it another class
-  // Those that were remembered by themselves, before the tree was asked for them.
   ska::flat_hash_set<PyObject*> modules_seen_;
   ska::flat_hash_set<PyObject*> trees_seen_;
   ska::flat_hash_set<PyObject*> born_;

@@ -194,7 +194,8 @@ def test_functions_of_a_quantized_tensor() -> None:
         functional: Any = torch.ao.nn.quantized.functional
         pooled: Tensor = functional.avg_pool2d(q, 2)
         assert pooled.q_scale() == 0.25
-        assert pooled.view(-1).is_quantized
+        for view in (pooled.view(-1), pooled.mT.chunk(2)[0], pooled[0, 1:]):
+            assert (view.q_scale(), view.q_zero_point()) == (0.25, 3)
         assert pooled.int_repr().dtype == torch.uint8
         return pooled.dequantize()
 
