@@ -257,19 +257,22 @@ void ModuleTree::add_buffers(py::handle buffers) {
     if (value == Py_None || !THPVariable_Check(value)) continue;
     const at::Tensor& buffer = THPVariable_Unpack(value);
     if (!buffers_seen_.insert(buffer.unsafeGetTensorImpl()).second) continue;
-    if (!buffer_device_ || buffer_device_->is_meta()) buffer_device_ = buffer.device();
+    const bool given =
+        !trace_->has_own_storage(buffer) && (!buffer_device_ || buffer_device_->is_meta());
+    if (given) buffer_device_ = buffer.device();
     totals_.buffers += buffer.numel();
     totals_.buffer_bytes += note_storages(value, Role::buffer, buffer_storage_bytes_);
   }
 }
 
 std::optional<at::Device> ModuleTree::device() const {
-  const auto placed = std::find_if(
-      parameters_.begin(), parameters_.end(),
-      [](const at::Tensor& parameter) { return !parameter.key_set().has(c10::DispatchKey::Meta); });
-  if (placed != parameters_.end()) return placed->device();
-  if (parameters_.empty() || (buffer_device_ && !buffer_device_->is_meta())) return buffer_device_;
-  return at::kMeta;
+  std::optional<at::Device> device;
+  for (const at::Tensor& parameter : parameters_) {
+    if (trace_->has_own_storage(parameter)) continue;
+    device = parameter.device();
+    if (!device->is_meta()) return device;
+  }
+  return buffer_device_ && !buffer_device_->is_meta() ? buffer_device_ : device;
 }
 
 std::vector<int64_t> ModuleTree::parameter_storages() const {

@@ -48,7 +48,8 @@ class ModuleTree {
   std::vector<std::vector<int32_t>> take_children() { return std::move(children_); }
   // The Python module that defines each module's class, "torch.nn.modules.conv".
   TypeModules type_modules() const;
-  // Where the parameters are, or else the buffers: the first that is not on meta. None without any.
+  // Where the parameters are, or else the buffers: the first that is not on meta. None without any
+  // that the trace did not make.
   std::optional<at::Device> device() const;
   // Per parameter: the number of its storage, or -1 when no operator saw it.
   std::vector<int64_t> parameter_storages() const;

@@ -4,11 +4,13 @@
 // devices, or asks `h.is_cuda`, is to see one device: that of its parameters and inputs; and the
 // CPU where the program has made a tensor there, as optimizers do with their counts of steps. So
 // the getters of torch.Tensor answer with it, in threads that trace, and only to Python: PyTorch's
-// own C++ goes on to see where a tensor is.
+// own C++ goes on to see where a tensor is. Without weights that is the meta device, but for layers
+// of torch.nn that run fewer, larger kernels on a real one.
 #include <pybind11/pybind11.h>
 #include <torch/csrc/Device.h>
 #include <torch/csrc/autograd/python_variable.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -41,14 +43,34 @@ bool stands_for_another(const at::Tensor& tensor, const Trace& trace) {
   return tensor.is_meta() || trace.is_placed(tensor);
 }
 
+// Layers of torch.nn that look at devices to choose their kernels.
+constexpr std::array<std::string_view, 2> kChoosing = {"torch.nn.modules.activation",
+                                                       "torch.nn.modules.transformer"};
+
+bool chooses_kernels() {
+  static PyObject* const kName = PyUnicode_InternFromString("__name__");
+  PyObject* globals = PyEval_GetGlobals();  // of the Python function that asks
+  PyObject* name = globals == nullptr ? nullptr : PyDict_GetItem(globals, kName);
+  const char* text = name == nullptr || !PyUnicode_Check(name) ? nullptr : PyUnicode_AsUTF8(name);
+  return text != nullptr && std::find(kChoosing.begin(), kChoosing.end(), text) != kChoosing.end();
+}
+
+// Kernels are those of the device that is counted for, wherever the weights are.
+at::Device target(const Trace& trace) {
+  return trace.options().accelerator ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+}
+
 // The device that `self` shows, where it is to show another one than its own.
 std::optional<at::Device> shown_device(PyObject* self) {
   if (true_devices != 0) return std::nullopt;
   Tracer* tracer = tracer_of_program();
   if (tracer == nullptr || !THPVariable_Check(self)) return std::nullopt;
   const at::Tensor& tensor = THPVariable_Unpack(self);
-  if (!tensor.defined() || !stands_for_another(tensor, tracer->trace())) return std::nullopt;
-  const at::Device device = tracer->shown_device();
+  const Trace& trace = tracer->trace();
+  if (!tensor.defined() || !stands_for_another(tensor, trace)) return std::nullopt;
+  const bool of_its_own = !tracer->given_device() && !trace.is_own(tensor);
+  at::Device device = of_its_own ? tensor.device() : tracer->shown_device();
+  if (device.is_meta() && chooses_kernels()) device = target(trace);
   return device == tensor.device() ? std::nullopt : std::optional(device);
 }
 

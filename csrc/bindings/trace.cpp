@@ -61,16 +61,21 @@ void Tracer::note_failure() {
 }
 
 // One for the whole trace, found when it is first asked for.
-at::Device Tracer::shown_device() {
-  if (shown_device_) return *shown_device_;
-  shown_device_ = modules_.device();
-  if (shown_device_ && !shown_device_->is_meta()) return *shown_device_;
+std::optional<at::Device> Tracer::given_device() {
+  if (given_device_) return given_device_;
+  given_device_ = modules_.device();
+  if (given_device_ && !given_device_->is_meta()) return given_device_;
   if (has_inputs_) {
-    shown_device_ = input_device_.value_or(at::kMeta);
-  } else if (!shown_device_) {
-    shown_device_ = trace_->device_of_externals().value_or(at::kCPU);  // a function's
+    given_device_ = input_device_.value_or(at::kMeta);
+  } else if (!given_device_) {
+    given_device_ = trace_->device_of_externals();
   }
-  return *shown_device_;
+  return given_device_;
+}
+
+at::Device Tracer::shown_device() {
+  if (const auto given = given_device()) return *given;
+  return trace_->asked_device.value_or(at::kCPU);
 }
 
 void Tracer::mark_input(const at::Tensor& input, bool made) {

@@ -29,8 +29,11 @@ class Tracer {
   void note_failure();
   const std::string& failed_scope() const { return failed_scope_; }
   // The device that tensors of the trace show to Python: the model's; that of the inputs where the
-  // model has none or is on meta.
+  // model has none or is on meta. Of a program that was given neither: that of the first tensor it
+  // uses, else the first that it asks for.
   at::Device shown_device();
+  // The same, as far as it is decided by tensors that the trace did not make.
+  std::optional<at::Device> given_device();
   // The program's inputs: `made` ones were made for the model, where that is.
   void mark_input(const at::Tensor& input, bool made);
 
@@ -41,7 +44,7 @@ class Tracer {
   QuickAttributes quick_attributes_;
   const void* failed_exception_ = nullptr;
   std::string failed_scope_;
-  std::optional<at::Device> shown_device_;
+  std::optional<at::Device> given_device_;
   std::optional<at::Device> input_device_;
   bool has_inputs_ = false;
 };

@@ -145,6 +145,7 @@ class Call {
     walk_.arguments(arguments());
     in_graph_ = belongs_to_graph(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta();
+    if (!op_.devices.empty() && !trace_.asked_device) note_asked_device();
     computable_ =
         !has(kNeverReal) && known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
     if (computable_ && makes_no_graph()) in_graph_ = false;
@@ -324,6 +325,12 @@ class Call {
              const c10::IValue& value = arguments()[device];
              return value.isDevice() && value.toDevice().is_meta();
            });
+  }
+
+  void note_asked_device() {
+    if (running_composite.op != nullptr) return;  // PyTorch's own
+    const c10::IValue& value = arguments()[op_.devices.front()];
+    if (value.isDevice()) trace_.asked_device = value.toDevice();
   }
 
   // Its outputs are integers or truth values, whose number depends on values.

@@ -210,6 +210,10 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   bool is_own(const at::Tensor& tensor) const {
     return !tensor.has_storage() || tag_of(tensor) != nullptr;
   }
+  // The same of what has a storage.
+  bool has_own_storage(const at::Tensor& tensor) const {
+    return tensor.has_storage() && tag_of(tensor) != nullptr;
+  }
   // Tags a new storage as the trace's own.
   void adopt(const at::Tensor& output, Values values);
   // What a tensor of the user's is to the model; to be said before it is used.
@@ -236,8 +240,9 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>>& cast_cache() {
     return cast_cache_;
   }
-  void* companion = nullptr;  // what the bindings hang on a trace
-  AskCaller ask_caller;       // null: nobody answers
+  void* companion = nullptr;               // what the bindings hang on a trace
+  AskCaller ask_caller;                    // null: nobody answers
+  std::optional<at::Device> asked_device;  // by the first call of the program that names one
 
  private:
   void mark_gradient(const at::Tensor& gradient);

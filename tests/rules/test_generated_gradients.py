@@ -18,6 +18,8 @@ from tests.rules.costs import cost_of, macs
 from tests.rules.test_generated_macs import few, flags, geometries, small
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 aten = torch.ops.aten
@@ -147,7 +149,9 @@ def test_convolutions(
 # Attention ----------------------------------------------------------------------------------------
 
 
-def of_attention(tensors: list[Tensor], grad: Tensor, scale: float, causal: bool) -> list[int]:
+def of_attention(
+    tensors: list[Tensor], grad: Tensor, scale: float, last_seen: Callable[[int], int]
+) -> list[int]:
     """Products in all, and those that the mask leaves to do."""
     query, key, value = (numbers(tensor) for tensor in tensors)
     d_out = numbers(grad)
@@ -163,7 +167,10 @@ def of_attention(tensors: list[Tensor], grad: Tensor, scale: float, causal: bool
         )
         for i, row in enumerate(q):
             before = every.count
-            seen = [j for j in range(len(k)) if j <= i or not causal]
+            seen = [j for j in range(len(k)) if j <= last_seen(i)]
+            if not seen:
+                every.count += 5 * len(row) * len(k)
+                continue
             skipped = len(k) - len(seen)
             scores = np.array([sum(map(every, row, k[j])) * scale for j in seen])
             weights = np.exp(scores - scores.max())
@@ -187,16 +194,22 @@ def of_attention(tensors: list[Tensor], grad: Tensor, scale: float, causal: bool
 @few
 def test_attention(data: st.DataObject) -> None:
     batch, shared, repeated, queries, keys, width = (data.draw(small) for _ in range(6))
-    causal = data.draw(flags)
+    causal, from_end = data.draw(flags), data.draw(flags)
     heads = shared * repeated
     shapes = (batch, heads, queries, width), *[(batch, shared, keys, width)] * 2
     tensors = [torch.randn(shape, requires_grad=True) for shape in shapes]
+    shift = keys - queries if from_end else 0
+    options: Any = {"is_causal": causal, "enable_gqa": True}
+    if causal and from_end:  # which SDPA's own flag does not mean
+        mask = torch.ones(queries, keys, dtype=torch.bool).tril(shift)
+        options = {"attn_mask": mask, "enable_gqa": True}
     with torch.enable_grad():
-        options: Any = {"is_causal": causal, "enable_gqa": True}
         out = F.scaled_dot_product_attention(tensors[0], tensors[1], tensors[2], **options)
     grad = torch.randn(out.shape)
     torch.autograd.backward(out, grad)
-    every, needed = of_attention(tensors, grad, width**-0.5, causal)
+    every, needed = of_attention(
+        tensors, grad, width**-0.5, lambda i: i + shift if causal else keys
+    )
     given = on_meta(grad, *tensors, out, torch.empty(batch, heads, queries))
     cpu = aten._scaled_dot_product_flash_attention_for_cpu_backward
     seeds = on_meta(torch.empty(2), torch.empty(0))
@@ -211,8 +224,10 @@ def test_attention(data: st.DataObject) -> None:
     ):
         cost = cost_of(function, *arguments)
         assert cost.macs == every
-        # Flash attention's own kernel aligns the mask to the last key, not to the first.
-        if function is not aten._scaled_dot_product_flash_attention_backward or queries == keys:
+        # Flash attention's own kernel aligns the mask to the last query and key, not to the first
+        # ones (https://github.com/pytorch/pytorch/pull/111007): SDPA does not pick it there.
+        meant = from_end == (function is aten._scaled_dot_product_flash_attention_backward)
+        if meant or not causal or queries == keys:
             assert cost.flops_skipped == 2 * (every - needed)
     assert 2 * every == 5 * macs(
         F.scaled_dot_product_attention, *on_meta(*tensors), enable_gqa=True

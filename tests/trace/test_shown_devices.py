@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import nnprof
 from nnprof import measure
@@ -121,6 +122,83 @@ def test_functions_show_where_their_inputs_are() -> None:
         function(torch.randn(3))
         function(nn.Linear(3, 3)(torch.randn(3)))
     assert seen == ["cpu", "meta", "cpu", "cpu"]
+
+
+def test_what_is_on_meta_stays_there_without_a_model() -> None:
+    def seen(*tensors: Tensor) -> set[str]:
+        return {tensor.device.type for tensor in tensors}
+
+    with torch.device("meta"):
+        model, x = nn.Linear(3, 3), torch.randn(2, 3)
+    with nnprof.trace():
+        assert seen(x, model.weight) == {"meta"}  # before anything was computed
+        assert seen(x, model(x), x * 2) == {"meta"}
+    for device in "meta", "cpu", "cuda":
+        with nnprof.trace():
+            with torch.device(device):
+                model, x = nn.Linear(3, 3), torch.randn(2, 3)
+            assert seen(x, model.weight, model(x), x * 2) == {device}
+    with nnprof.trace():
+        model, x = nn.Linear(3, 3), torch.randn(2, 3)
+        assert seen(x, model.weight, model(x), x * 2) == {"cpu"}
+
+
+class Called(TorchDispatchMode):
+    """The operators of a real run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        self.names.append(function._schema.name)
+        return function(*args, **(kwargs or {}))
+
+
+class SelfAttention(nn.Module):
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, batch_first=True, **options)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.attention(x, x, x)[0]  # type: ignore[no-any-return]
+
+
+def encoder_layer(**options: Any) -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, **options)
+
+
+LAYERS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "attention": (lambda: SelfAttention(num_heads=2), 1),
+    "odd heads": (lambda: SelfAttention(num_heads=1), 0),
+    "encoder layer": (encoder_layer, 1),
+    "norm first, gelu": (lambda: encoder_layer(norm_first=True, activation="gelu"), 1),
+    "other activation": (lambda: encoder_layer(activation=nn.SiLU()), 1),  # attention alone
+    "encoder": (lambda: nn.TransformerEncoder(encoder_layer(), 3), 3),
+}
+FUSED = {"aten::_native_multi_head_attention", "aten::_transformer_encoder_layer_fwd"}
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_fused_layers_are_those_of_a_real_run(layer: str, training: bool) -> None:
+    build, fused = LAYERS[layer]
+    found = []
+    for device in "cpu", "meta":
+        with torch.device(device):
+            model = build().train(training)
+        if device == "cpu":
+            with torch.no_grad(), Called() as real:
+                model(torch.randn(2, 5, 8))
+        for target in "cpu", "cuda":
+            with torch.no_grad(), nnprof.trace(model, target=target) as running:
+                model(torch.randn(2, 5, 8, device=device))
+            found.append([name for name in running.profile().ops["op"].tolist() if name in FUSED])
+    in_fact = [name for name in real.names if name in FUSED]
+    assert len(in_fact) == (0 if training else fused)
+    assert found == [in_fact] * 4
 
 
 def test_only_in_the_thread_that_traces_and_only_while_it_does() -> None:
