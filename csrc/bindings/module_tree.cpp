@@ -128,14 +128,16 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   session.modules.push_back({std::string(name), parent, type_name(Py_TYPE(root.ptr())), {}});
   const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
   modules_.push_back(root.ptr());
-  snapshot_.remember_module(root.ptr());
-  add_packed(dict, number);
-  add_parameters(as_dict(root, attribute(dict, kParameters), "named_parameters"), number);
+  add_packed(snapshot_.remember_module(root.ptr()), number);
+  const py::object own_parameters = attribute(dict, kParameters);
+  const py::object parameters = as_dict(root, own_parameters, "named_parameters");
+  if (!parameters.is(own_parameters)) snapshot_.remember_tensors(parameters.ptr());
+  add_parameters(parameters, number);
   add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
 
-  const py::object own = attribute(dict, kModules);
-  const py::object modules = as_dict(root, own, "named_children");
-  if (modules.is(own)) snapshot_.note_walked(root.ptr());
+  const py::object own_children = attribute(dict, kModules);
+  const py::object modules = as_dict(root, own_children, "named_children");
+  if (modules.is(own_children)) snapshot_.note_walked(root.ptr());
   Py_ssize_t position = 0;
   PyObject *key = nullptr, *child = nullptr;
   while (PyDict_Next(modules.ptr(), &position, &key, &child)) {
@@ -153,13 +155,11 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   return number;
 }
 
-void ModuleTree::add_packed(py::handle attributes, int32_t module) {
-  Py_ssize_t position = 0;
-  PyObject *key = nullptr, *value = nullptr;
-  while (PyDict_Next(attributes.ptr(), &position, &key, &value)) {
-    const std::optional<c10::IValue> object = as_script_object(value);
-    if (!object) continue;
-    for (const PackedTensor& packed : trace_->packed(*object)) {
+void ModuleTree::add_packed(const Snapshot::Attributes& attributes, int32_t module) {
+  for (size_t i = 0; i < attributes.count; ++i) {
+    PyObject* value = attributes.items[2 * i + 1];
+    if (!is_script_object(value)) continue;
+    for (const PackedTensor& packed : trace_->packed(as_script_object(value))) {
       const at::Tensor& meta = packed.meta;
       if (!meta.is_meta()) continue;
       const uint32_t number = enter_parameter(meta, [&](uint32_t) {
@@ -243,7 +243,6 @@ void ModuleTree::add_parameters(py::handle parameters, int32_t module) {
                 session.module_path(module) +
                 "' has no shape yet (a lazy module): run the model once, then measure it");
     }
-    snapshot_.remember_tensor(value);
     PyObject* owner = modules_[static_cast<size_t>(module)];
     const uint32_t number = parameter_number(value, owner);
     session.modules[static_cast<size_t>(module)].parameters.push_back(number);

@@ -63,7 +63,7 @@ class ModuleTree {
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
   // The weights that a module holds packed in a script object.
-  void add_packed(pybind11::handle attributes, int32_t module);
+  void add_packed(const Snapshot::Attributes& attributes, int32_t module);
   uint32_t parameter_number(PyObject* parameter, PyObject* module);
   // The number of a parameter; of a new one with the size that `stored(number)` tells.
   template <class Stored>

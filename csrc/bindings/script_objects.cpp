@@ -6,10 +6,12 @@ namespace py = pybind11;
 
 namespace nnprof {
 
-std::optional<c10::IValue> as_script_object(PyObject* value) {
-  static PyObject* const type =
-      py::object(py::module_::import("torch._C").attr("ScriptObject")).release().ptr();
-  if (reinterpret_cast<PyObject*>(Py_TYPE(value)) != type) return std::nullopt;
+PyTypeObject* script_object_type() {
+  const py::object type = py::module_::import("torch._C").attr("ScriptObject");
+  return reinterpret_cast<PyTypeObject*>(py::object(type).release().ptr());  // kept for good
+}
+
+c10::IValue as_script_object(PyObject* value) {
   return c10::IValue(py::handle(value).cast<const torch::jit::Object&>()._ivalue());
 }
 

@@ -1,6 +1,7 @@
 #include "bindings/snapshot.h"
 
 #include <torch/csrc/autograd/python_variable.h>
+#include <torch/csrc/autograd/variable.h>
 #include <torch/csrc/jit/api/object.h>
 
 #include "core/errors.h"
@@ -25,15 +26,16 @@ PyTypeObject* type_of(const char* module, const char* name) {
   return reinterpret_cast<PyTypeObject*>(attribute_of(module, name));
 }
 
-// Asked for every attribute of every module.
-bool is_container(PyObject* value) {
-  static PyTypeObject* const kDeque = type_of("collections", "deque");
-  return PyDict_Check(value) || PyList_Check(value) || Py_IS_TYPE(value, &PySet_Type) ||
-         Py_IS_TYPE(value, kDeque);
+// Asked for every attribute of every module, like the two below.
+inline bool is_container(PyObject* value) {
+  const PyTypeObject* type = Py_TYPE(value);
+  if (type->tp_flags & (Py_TPFLAGS_DICT_SUBCLASS | Py_TPFLAGS_LIST_SUBCLASS)) return true;
+  static const PyTypeObject* const kDeque = type_of("collections", "deque");
+  return type == &PySet_Type || type == kDeque;
 }
 
 // A number that is another one after every change of a dict; 0 where Python keeps none.
-uint64_t version_of(PyObject* container) {
+inline uint64_t version_of(PyObject* container) {
 #if PY_VERSION_HEX < 0x030D0000
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
@@ -43,7 +45,7 @@ uint64_t version_of(PyObject* container) {
   return 0;
 }
 
-size_t size_of(PyObject* container) {
+inline size_t size_of(PyObject* container) {
   if (PyDict_Check(container)) return static_cast<size_t>(PyDict_GET_SIZE(container));
   if (PyList_Check(container)) return static_cast<size_t>(PyList_GET_SIZE(container));
   if (PySet_Check(container)) return static_cast<size_t>(PySet_GET_SIZE(container));
@@ -51,7 +53,7 @@ size_t size_of(PyObject* container) {
 }
 
 // Numbers, strings and None, which most attributes are, hold nothing.
-bool may_hold(PyObject* value) {
+inline bool may_hold(PyObject* value) {
   const PyTypeObject* type = Py_TYPE(value);
   if (type->tp_flags & (Py_TPFLAGS_LONG_SUBCLASS | Py_TPFLAGS_UNICODE_SUBCLASS)) return false;
   return value != Py_None && type != &PyFloat_Type;
@@ -87,9 +89,11 @@ PyObject* attributes_of(PyObject* tensor) {
   return attributes == nullptr ? nullptr : *attributes;
 }
 
-// Of a tensor with a history there is none, and asking for it warns.
+// Not by the tensor's own method, which warns where there is a history.
 at::Tensor gradient_of(const at::Tensor& tensor) {
-  return tensor.is_leaf() ? tensor.grad() : at::Tensor();
+  const auto* autograd = static_cast<const torch::autograd::AutogradMeta*>(
+      tensor.unsafeGetTensorImpl()->autograd_meta());
+  return autograd == nullptr ? at::Tensor() : autograd->grad_;
 }
 
 void restore_hooks(PyObject* tensor, const char* name, PyObject* now, PyObject* before) {
@@ -157,16 +161,21 @@ PyObject** Snapshot::room_for(size_t count) {
 
 // --- remembering ---------------------------------------------------------------------------------
 
-void Snapshot::remember_module(PyObject* module) {
-  if (modules_seen_.insert(module).second) take(module);
+Snapshot::Attributes Snapshot::remember_module(PyObject* module) {
+  if (modules_seen_.insert(module).second) {
+    take(module);
+    const ContainerState& state = states_[module_starts_.back()];
+    return {state.items, state.count};
+  }
+  const auto dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(module, nullptr));
+  if (!dict) throw py::error_already_set();
+  const ContainerState state = state_of(dict.ptr(), true);
+  return {state.items, state.count};
 }
 
 void Snapshot::note_walked(PyObject* root) { trees_seen_.insert(root); }
 
 void Snapshot::take(PyObject* module) {
-  static PyObject* const kModules = interned("_modules");
-  static PyObject* const kParameters = interned("_parameters");
-  static PyObject* const kBuffers = interned("_buffers");
   static PyObject* const kScript = interned("_c");
   PyObject* dict = PyObject_GenericGetDict(module, nullptr);
   if (dict == nullptr) throw py::error_already_set();
@@ -177,27 +186,47 @@ void Snapshot::take(PyObject* module) {
   types_.push_back(Py_TYPE(module));
   const ContainerState state = state_of(dict, true);
   Py_DECREF(dict);  // the module holds it
-  module_starts_.push_back(states_.size());
+  const size_t start = states_.size();
+  module_starts_.push_back(start);
   states_.push_back(state);
-  const size_t first = states_.size();
-  const PyObject *parameters = nullptr, *buffers = nullptr, *children = nullptr;
+  c10::SmallVector<PyObject*, 32> others;
   for (size_t i = 0; i < state.count; ++i) {
-    const PyObject* name = state.items[2 * i];
     PyObject* value = state.items[2 * i + 1];
-    if (!may_hold(value) || !is_container(value)) continue;
-    if (name == kParameters) parameters = value;
-    if (name == kBuffers) buffers = value;
-    if (name == kModules) children = value;
-    const ContainerState* before = loose(value);
-    if (before != nullptr) {
-      states_.push_back(*before);
-    } else if (size_of(value) != 0) {
-      states_.push_back(state_of(value, false));
+    if (!may_hold(value)) continue;
+    if (is_container(value)) {
+      take_container(value);
+    } else {
+      if (state.items[2 * i] == kScript) script_.remember(value);
+      others.push_back(value);
     }
   }
-  const size_t last = states_.size();
   // Modules that are found further inside add states of their own.
-  for (size_t i = first; i < last; ++i) {
+  take_inside(module, state, start + 1, states_.size());
+  for (PyObject* value : others) remember_value(value, 0);
+}
+
+void Snapshot::take_container(PyObject* container) {
+  const ContainerState* before = loose(container);
+  if (before != nullptr) {
+    states_.push_back(*before);
+  } else if (size_of(container) != 0) {
+    states_.push_back(state_of(container, false));
+  }
+}
+
+// What the containers of a module hold, which are those from the one state to the other.
+void Snapshot::take_inside(PyObject* module, const ContainerState& attributes, size_t from,
+                           size_t to) {
+  static PyObject* const kModules = interned("_modules");
+  static PyObject* const kParameters = interned("_parameters");
+  static PyObject* const kBuffers = interned("_buffers");
+  const auto named = [&](PyObject* name) {
+    return PyDict_GetItemWithError(attributes.container, name);
+  };
+  const PyObject* const children = named(kModules);
+  const PyObject* const parameters = named(kParameters);
+  const PyObject* const buffers = named(kBuffers);
+  for (size_t i = from; i < to; ++i) {
     const ContainerState held = states_[i];
     if (held.container == parameters) {
       remember_tensors(held.container);
@@ -206,12 +235,6 @@ void Snapshot::take(PyObject* module) {
     } else if (held.container != children) {
       remember_inside(held, 1);
     }
-  }
-  for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = state.items[2 * i + 1];
-    if (!may_hold(value) || is_container(value)) continue;
-    if (state.items[2 * i] == kScript) script_.remember(value);
-    remember_value(value, 0);
   }
 }
 

@@ -21,13 +21,20 @@ class Snapshot {
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
+  // Names and values in turn, as they were when they were asked for.
+  struct Attributes {
+    PyObject* const* items;
+    size_t count;
+  };
   // A module: its attributes, what is in them, its tensors. The first time counts.
-  void remember_module(PyObject* module);
+  Attributes remember_module(PyObject* module);
   // And all below it.
   void remember_tree(PyObject* root);
   // Whoever tells of this module tells of all below it, too.
   void note_walked(PyObject* root);
   void remember_tensor(PyObject* object);
+  // Those in a dict.
+  void remember_tensors(PyObject* tensors);
   // Anything else that may hold state: an object, a list, a tensor, a scripted method's module.
   void remember(PyObject* value) { remember_value(value, 0); }
   // A list or dict as it is now, or was when it was first told. Where a module that is met later
@@ -75,11 +82,12 @@ class Snapshot {
 
   void reserve();
   void take(PyObject* module);
+  void take_container(PyObject* container);
+  void take_inside(PyObject* module, const ContainerState& attributes, size_t from, size_t to);
   void remember_value(PyObject* value, int depth);
   void remember_inside(const ContainerState& state, int depth);
   void remember_container(PyObject* container, int depth);
   void remember_object(PyObject* object, int depth);
-  void remember_tensors(PyObject* tensors);
   void remember_attributes_of(TensorState& state);
   ContainerState state_of(PyObject* container, bool of_module);
   const ContainerState* loose(PyObject* container) const;

@@ -6,46 +6,33 @@ threads without a trace the functions do what they always do.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
-
-from nnprof.patches import (
-    autocast,
-    backward,
-    beam_search,
-    bitsandbytes,
-    changes,
-    constants,
-    devices,
-    flex_attention,
-    functional,
-    lazy_parameters,
-    library_caches,
-    numbers,
-    optimizer_phase,
-    threads,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["switch_on"]
 
-_PATCHES = (
-    autocast,
-    backward,
-    beam_search,
-    bitsandbytes,
-    changes,
-    constants,
-    devices,
-    flex_attention,
-    functional,
-    lazy_parameters,
-    library_caches,
-    numbers,
-    optimizer_phase,
-    threads,
-)
+_PATCHES = [
+    import_module(f"nnprof.patches.{name}")
+    for name in (
+        "autocast",
+        "backward",
+        "beam_search",
+        "bitsandbytes",
+        "constants",
+        "devices",
+        "flex_attention",
+        "functional",
+        "lazy_parameters",
+        "library_caches",
+        "numbers",
+        "optimizer_phase",
+        "threads",
+        "changes",  # last, and so undone first: what undoes the others are no changes
+    )
+]
 
 
 def switch_on() -> list[Callable[[], object]]:

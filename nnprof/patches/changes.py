@@ -7,7 +7,7 @@ then: `eval()`, a hook. Torch's own functions get other code for the time, as `s
 from __future__ import annotations
 
 import functools
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from torch import Tensor, nn
@@ -47,15 +47,30 @@ def switch_on() -> list[Callable[[], object]]:
     """Tells the core of each change; returns what undoes it."""
     global _first_handle
     _first_handle = RemovableHandle.next_id
-    return [change() for change in _changes()]
+    functions = _functions()
+    # The default first: another thread may call between the two lines.
+    for function, _, (code, needed) in functions:
+        function.__kwdefaults__ = needed
+        function.__code__ = code
+    return [_put_back]
+
+
+def _put_back() -> None:
+    for function, (code, keywords), _ in _functions():
+        function.__code__ = code
+        function.__kwdefaults__ = keywords
 
 
 #: Of the hooks that were registered while no trace ran.
 _first_handle = 0
 
 
+_Code = tuple[CodeType, dict[str, Any] | None]
+
+
 @functools.cache
-def _changes() -> list[Callable[[], Callable[[], object]]]:
+def _functions() -> list[tuple[FunctionType, _Code, _Code]]:
+    """Functions of torch, with their own code and that which tells of each call."""
     told: list[tuple[Mapping[str, Any], str, Callable[..., object]]] = []
     told += [(vars(nn.Module), name, _core.keep_module) for name in _OF_MODULES]
     told += [(vars(nn.Module), name, _core.keep_tree) for name in _OF_TREES]
@@ -64,7 +79,14 @@ def _changes() -> list[Callable[[], Callable[[], object]]]:
     told += [(vars(RemovableHandle), "remove", _before_removal)]
     in_file = vars(torch_module)
     told += [(in_file, n, _before_global_hook) for n in in_file if n.startswith("register_module_")]
-    return [_telling(functions[name], before) for functions, name, before in told]
+    return [
+        (
+            functions[n],
+            (functions[n].__code__, functions[n].__kwdefaults__),
+            _telling(functions[n], before),
+        )
+        for functions, n, before in told
+    ]
 
 
 def _before_global_hook(*_: Any) -> None:
@@ -90,29 +112,15 @@ def _remember(container: Any) -> None:
 # --- functions of torch with other code ----------------------------------------------------------
 
 
-def _telling(
-    function: FunctionType, before: Callable[..., object]
-) -> Callable[[], Callable[[], object]]:
-    """What makes `function` tell `before` its first argument; it returns what undoes it."""
-    code, keywords = function.__code__, function.__kwdefaults__
+def _telling(function: FunctionType, before: Callable[..., object]) -> _Code:
+    """The code with which `function` tells `before` its first argument."""
+    code = function.__code__
     own = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
-    own.__kwdefaults__ = keywords
+    own.__kwdefaults__ = function.__kwdefaults__  # type: ignore[assignment]
     through = (_through_with_a_cell() if code.co_freevars else _through).__code__
-    needed = {"nnprof_before": before, "nnprof_own": own}
-
-    def undo() -> None:
-        function.__code__ = code
-        function.__kwdefaults__ = keywords
-
-    def switch() -> Callable[[], object]:
-        # The default first: another thread may call between the two lines.
-        function.__kwdefaults__ = needed
-        function.__code__ = through
-        return undo
-
-    return switch
+    return through, {"nnprof_before": before, "nnprof_own": own}
 
 
 def _through(*args: Any, nnprof_before: Any, nnprof_own: Any, **kwargs: Any) -> Any:

@@ -30,11 +30,17 @@ def switch_on() -> list[Callable[[], object]]:
         # Methods get other code: to set them would make Python forget what it knows of the class.
         method.__kwdefaults__ = defaults
         method.__code__ = _THROUGH_NNPROF
-    undo: list[Callable[[], object]] = [_put_back]
     fakes: Any = sys.modules.get("torch._subclasses.fake_tensor")
-    if fakes is not None:
-        undo += [_replace(owner, name, _knowing_method(owner, name)) for owner, name in _of(fakes)]
-    return undo
+    methods = () if fakes is None else _methods_of(fakes)
+    for owner, name, _, knowing in methods:
+        setattr(owner, name, knowing)
+
+    def put_back() -> None:
+        for owner, name, own, _ in methods:
+            setattr(owner, name, own)
+        _put_back()
+
+    return [put_back]
 
 
 def _put_back() -> None:
@@ -44,19 +50,16 @@ def _put_back() -> None:
         method.__kwdefaults__ = None
 
 
-def _of(fakes: Any) -> tuple[tuple[type, str], ...]:
-    return (
+@functools.cache
+def _methods_of(fakes: Any) -> tuple[tuple[type, str, Any, Any], ...]:
+    """Owner, name, the method itself, and the one that knows."""
+    methods = (
         (fakes.FakeTensor, "__new__"),
         (fakes.FakeTensor, "__torch_dispatch__"),
         (fakes.FakeTensorConverter, "from_real_tensor"),
         (fakes.FakeTensorMode, "__torch_dispatch__"),
     )
-
-
-def _replace(owner: Any, name: str, by: Any) -> Callable[[], object]:
-    before = vars(owner)[name]
-    setattr(owner, name, by)
-    return functools.partial(setattr, owner, name, before)
+    return tuple((o, name, vars(o)[name], _knowing_method(vars(o)[name])) for o, name in methods)
 
 
 @functools.cache
@@ -68,8 +71,7 @@ def _knowing(function: Callable[..., Any]) -> Callable[..., Any]:
     return knowing
 
 
-def _knowing_method(owner: type, name: str) -> Any:
-    own = vars(owner)[name]
+def _knowing_method(own: Any) -> Any:
     kind = type(own)
     return kind(_knowing(own.__func__)) if kind in (classmethod, staticmethod) else _knowing(own)
 
