@@ -53,8 +53,7 @@ void CallWalk::arguments(const c10::IValue* arguments) {
   for (size_t i = 0; i < op_.arguments; ++i) {
     const bool out = i >= op_.arguments - op_.outs;
     skip_values_ = out || (op_.rule != nullptr && !op_.rule->reads_values_of(i));
-    is_written_ = op_.writes(i);
-    is_mask_ = op_.rule != nullptr && op_.rule->mask == static_cast<int>(i);
+    argument_ = i;
     argument(arguments[i]);
   }
 }
@@ -173,9 +172,12 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
     // Of what nobody has written to yet, a part is viewed to be written, and then known.
     const bool views = op_.view || (op_.rule != nullptr && op_.rule->has(kView));
-    if (!(is_written_ || views) || !trace_.is_uninitialised(tensor)) values_ = identity.values;
+    if (!(views || op_.writes(argument_)) || !trace_.is_uninitialised(tensor)) {
+      values_ = identity.values;
+    }
   }
-  if (is_mask_ && !wrapped) return mask(tensor, identity.values);
+  const bool is_mask = op_.rule != nullptr && op_.rule->mask == static_cast<int>(argument_);
+  if (is_mask && !wrapped) return mask(tensor, identity.values);
   const bool matter = op_.rule != nullptr && op_.rule->has(kKnownIntegers);
   if (matter && !wrapped && identity.values == Values::known) {
     known_values(tensor);

@@ -98,8 +98,7 @@ class CallWalk {
   bool guessed_ = false;
   at::Tensor quantized_;
   bool skip_values_ = false;
-  bool is_written_ = false;
-  bool is_mask_ = false;
+  size_t argument_ = 0;  // which one is being walked
   Values mask_values_ = Values::known;
 };
 
