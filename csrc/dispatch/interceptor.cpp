@@ -119,8 +119,12 @@ bool run_located_sparse(const Operator& op, Stack& stack, Trace& trace) {
 void shadow_beside_meta(const Operator& op, Stack& stack, Trace& trace) {
   bool any_meta = false;
   const bool all = op.known == Known::same_device;
+  // Where floats may not be real, what a check compares an argument with is made on meta.
+  const bool floats_on_meta = all && !trace.floats_may_be_real();
   for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
-    for_each_tensor(stack[i], [&](const at::Tensor& tensor) { any_meta |= tensor.is_meta(); });
+    for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
+      any_meta |= tensor.is_meta() || (floats_on_meta && tensor.is_floating_point());
+    });
   }
   if (!any_meta) return;
   for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {

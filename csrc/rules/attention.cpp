@@ -239,7 +239,7 @@ FlashOutputs overrideable(const at::Tensor& query, const at::Tensor& key, const 
 at::Tensor triton(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                   double /*dropout_p*/) {
   check_heads("_triton_scaled_dot_attention", q, k, v);
-  return empty_like_dtype(q.sizes(), q);
+  return empty_preserving(q);
 }
 
 FlashOutputs cudnn(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,

@@ -285,6 +285,15 @@ at::Tensor ctc_gradient(const at::Tensor& /*grad*/, const at::Tensor& log_probs,
   return empty_like_dtype(log_probs.sizes(), log_probs);
 }
 
+at::Tensor ctc_gradient_of_unknown_lengths(const at::Tensor& grad, const at::Tensor& log_probs,
+                                           const at::Tensor& targets,
+                                           const at::Tensor& /*input_lengths*/,
+                                           const at::Tensor& /*target_lengths*/,
+                                           const at::Tensor& loss, const at::Tensor& log_alpha,
+                                           int64_t blank, bool zero_infinity) {
+  return ctc_gradient(grad, log_probs, targets, {}, {}, loss, log_alpha, blank, zero_infinity);
+}
+
 // Every step of every sequence has a state for each target label, and for the blanks around them.
 Count ctc_states(const std::vector<int64_t>& steps, const std::vector<int64_t>& labels) {
   Count states;
@@ -302,20 +311,30 @@ void ctc_cost(const OpSignature& op, Cost& cost) {
 }
 
 // Lengths that nobody knows are taken as full.
+Count ctc_states(const TensorSpec& steps, const TensorSpec& labels, const TensorSpec& alpha) {
+  const bool known = !steps.values.empty() && !labels.values.empty();
+  return known ? ctc_states(steps.values, labels.values) : alpha.numel();
+}
+
 void ctc_of_unknown_lengths_cost(const OpSignature& op, Cost& cost) {
-  const auto &steps = op.tensor(2).values, &labels = op.tensor(3).values;
-  const bool known = !steps.empty() && !labels.empty();
-  cost.add(kCtcState, known ? ctc_states(steps, labels) : op.output(1).numel());
+  cost.add(kCtcState, ctc_states(op.tensor(2), op.tensor(3), op.output(1)));
 }
 
 // The same backwards in time; each state's alpha + beta is added to its class in logarithms; and
 // (e^log_prob - e^(collected + loss - log_prob)) * grad for each class and step.
-void ctc_gradient_cost(const OpSignature& op, Cost& cost) {
-  const Count states = ctc_states(op.integers(3), op.integers(4));
+void add_ctc_gradient(const OpSignature& op, const Count& states, Cost& cost) {
   cost.add(kCtcState, states);
   cost.add({.add = 3, .exp = 2, .compare = 2}, states);
   cost.add({.add = 3, .multiply = 1, .exp = 2}, op.output().numel());
   cost.temporary_bytes = op.tensor(6).numel() * op.tensor(6).element_size();
+}
+
+void ctc_gradient_cost(const OpSignature& op, Cost& cost) {
+  add_ctc_gradient(op, ctc_states(op.integers(3), op.integers(4)), cost);
+}
+
+void ctc_gradient_of_unknown_lengths_cost(const OpSignature& op, Cost& cost) {
+  add_ctc_gradient(op, ctc_states(op.tensor(3), op.tensor(4), op.tensor(6)), cost);
 }
 
 const Rule kTable[] = {
@@ -409,6 +428,13 @@ const Rule kTable[] = {
      "int[] target_lengths, Tensor neg_log_likelihood, Tensor log_alpha, int blank, bool "
      "zero_infinity=False) -> Tensor",
      boxed<&ctc_gradient>, ctc_gradient_cost},
+    {"aten::_ctc_loss_backward.Tensor(Tensor grad, Tensor log_probs, Tensor targets, Tensor "
+     "input_lengths, Tensor target_lengths, Tensor neg_log_likelihood, Tensor log_alpha, int "
+     "blank, bool zero_infinity=False) -> Tensor",
+     boxed<&ctc_gradient_of_unknown_lengths>,
+     ctc_gradient_of_unknown_lengths_cost,
+     {},
+     kKnownIntegers | kCostsByValue},
 };
 
 }  // namespace

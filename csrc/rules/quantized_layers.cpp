@@ -4,6 +4,8 @@
 // weight and bias of a linear layer; of a convolution its window as integers before these; of a
 // recurrent cell two biases, then the weights of input and state. Products count as those of
 // floats; activations that are quantized on the way, and sums that are scaled back, beside them.
+#include <ATen/ops/sub_meta_dispatch.h>
+
 #include <algorithm>
 
 #include "rules/convolution_sizes.h"
@@ -158,10 +160,13 @@ Tensor convolution_with_window(const Tensor& x, TensorList packed, at::IntArrayR
   return convolved(x, packed, x.scalar_type());
 }
 
-Tensor convolution_and_sum(const Tensor& x, const Tensor& /*sum*/, TensorList packed, double,
-                           int64_t) {
+// The sum is taken in the memory of what is added, or of its copy in the kernel's order.
+Tensor convolution_and_sum(const Tensor& x, const Tensor& sum, TensorList packed, double, int64_t) {
   check_quantized(x);
-  return convolved(x, packed, x.scalar_type());
+  const Tensor output = convolved(x, packed, x.scalar_type());
+  const bool in_place =
+      sum.sizes() == output.sizes() && sum.is_contiguous(at::MemoryFormat::ChannelsLast);
+  return in_place ? sum : output;
 }
 
 Tensor dynamic_convolution(const Tensor& x, TensorList packed, bool) {
@@ -195,7 +200,8 @@ Tensor packed_bag(TensorList packed, const Tensor& indices, const std::optional<
                   bool, int64_t, bool, const std::optional<Tensor>&, const std::optional<Tensor>&,
                   bool include_last_offset) {
   TORCH_CHECK(!packed.empty() && packed[0].dim() == 2, "packed weights without a table");
-  TORCH_CHECK(indices.is_contiguous(), "Expect weight, indices, and offsets to be contiguous.");
+  TORCH_CHECK(indices.is_contiguous() && (!offsets || offsets->is_contiguous()),
+              "Expect weight, indices, and offsets to be contiguous.");
   const bool matrix = indices.dim() == 2;
   TORCH_CHECK(matrix || (offsets && offsets->defined()),
               "embedding_bag: indices of one dimension need offsets");
@@ -268,6 +274,12 @@ std::tuple<Tensor, Tensor> lstm_cell(const Tensor&, TensorList hx, TensorList, T
 
 Tensor cell(const Tensor&, const Tensor& hx, TensorList, TensorList, const Tensor&, const Tensor&) {
   return empty_of(hx.sizes(), hx.scalar_type());
+}
+
+// (state - candidate) * update + candidate
+Tensor gru_cell(const Tensor&, const Tensor& hx, TensorList, TensorList, const Tensor&,
+                const Tensor&) {
+  return at::meta::sub(hx, empty_of(hx.sizes(), hx.scalar_type()));
 }
 
 // Each row once through every weight, as those of floats; rows are quantized for both products.
@@ -369,10 +381,16 @@ const Rule kTable[] = {
     {CONV_OLD("quantized::conv3d", "3"), boxed<&convolution_with_window>, convolution_cost<kPlain>},
     {CONV_OLD("quantized::conv3d_relu", "3"), boxed<&convolution_with_window>,
      convolution_cost<kWithRelu>},
-    {CONV_SUM("quantized::conv2d_add"), boxed<&convolution_and_sum>,
-     convolution_cost<kWithSum, false, 2>},
-    {CONV_SUM("quantized::conv2d_add_relu"), boxed<&convolution_and_sum>,
-     convolution_cost<kWithSumRelu, false, 2>},
+    {CONV_SUM("quantized::conv2d_add"),
+     boxed<&convolution_and_sum>,
+     convolution_cost<kWithSum, false, 2>,
+     {},
+     kReturnsInput},
+    {CONV_SUM("quantized::conv2d_add_relu"),
+     boxed<&convolution_and_sum>,
+     convolution_cost<kWithSumRelu, false, 2>,
+     {},
+     kReturnsInput},
     {CONV_NEW("quantized::conv_transpose1d", "2"), boxed<&convolution>,
      convolution_cost<kPlain, true>},
     {CONV_NEW("quantized::conv_transpose2d", "2"), boxed<&convolution>,
@@ -422,7 +440,7 @@ const Rule kTable[] = {
      boxed<&lstm_cell>, cell_cost<kLstm>},
     {"quantized::quantized_gru_cell_dynamic(Tensor input, Tensor hx, " LINEAR_PACKED
      " w_ih, " LINEAR_PACKED " w_hh, Tensor b_ih, Tensor b_hh) -> Tensor",
-     boxed<&cell>, cell_cost<kGru>},
+     boxed<&gru_cell>, cell_cost<kGru>},
     {"quantized::quantized_rnn_tanh_cell_dynamic(Tensor input, Tensor hx, " LINEAR_PACKED
      " w_ih, " LINEAR_PACKED " w_hh, Tensor b_ih, Tensor b_hh) -> Tensor",
      boxed<&cell>, cell_cost<kTanh>},

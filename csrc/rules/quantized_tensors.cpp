@@ -18,6 +18,12 @@ using at::Tensor;
 
 // To and from floats ------------------------------------------------------------------------------
 
+// In the order of channels last, or contiguous, whatever other order the input is in: quantized
+// kernels keep no other.
+Tensor laid_out_anew(const Tensor& self, std::optional<c10::ScalarType> dtype = {}) {
+  return empty_preserving(self, dtype, self.suggest_memory_format());
+}
+
 void check_floats(const Tensor& self) {
   TORCH_CHECK(self.scalar_type() == at::kFloat, "Quantize only works on Float Tensor, got ",
               self.scalar_type());
@@ -30,7 +36,7 @@ void check_dtype(c10::ScalarType dtype) {
 Tensor quantized(const Tensor& self, c10::ScalarType dtype) {
   check_floats(self);
   check_dtype(dtype);
-  return empty_preserving(self, dtype);
+  return laid_out_anew(self, dtype);
 }
 
 Tensor quantize(const Tensor& self, double, int64_t, c10::ScalarType dtype) {
@@ -62,7 +68,7 @@ std::vector<Tensor> quantize_each(at::TensorList tensors, const Tensor&, const T
   return made;
 }
 
-Tensor dequantize(const Tensor& self) { return empty_preserving(self, at::kFloat); }
+Tensor dequantize(const Tensor& self) { return laid_out_anew(self, at::kFloat); }
 
 std::vector<Tensor> dequantize_each(at::TensorList tensors) {
   std::vector<Tensor> made;
@@ -73,16 +79,16 @@ std::vector<Tensor> dequantize_each(at::TensorList tensors) {
 c10::ScalarType underlying(c10::ScalarType dtype) { return c10::toUnderlying(dtype); }
 
 Tensor integers_of(const Tensor& self) {
-  return empty_preserving(self, underlying(self.scalar_type()));
+  return laid_out_anew(self, underlying(self.scalar_type()));
 }
 
 Tensor with_scale(const Tensor& self, double, int64_t) {
   const auto dtype = self.scalar_type();
   TORCH_CHECK(dtype == at::kByte || dtype == at::kChar || dtype == at::kInt,
               "no quantized dtype has elements of ", dtype);
-  return empty_preserving(self, dtype == at::kByte   ? at::kQUInt8
-                                : dtype == at::kChar ? at::kQInt8
-                                                     : at::kQInt32);
+  return laid_out_anew(self, dtype == at::kByte   ? at::kQUInt8
+                             : dtype == at::kChar ? at::kQInt8
+                                                  : at::kQInt32);
 }
 
 // What is asked of the scale ----------------------------------------------------------------------
@@ -138,7 +144,15 @@ void like_input(Stack& stack) {
   const Tensor input = stack[stack.size() - arity + self].toTensor();
   check_quantized(input);
   torch::jit::drop(stack, arity);
-  stack.emplace_back(empty_preserving(input));
+  stack.emplace_back(laid_out_anew(input));
+}
+
+// The same where the kernel knows no other order than the contiguous one.
+template <size_t arity>
+void contiguous_like_input(Stack& stack) {
+  like_input<arity>(stack);
+  const Tensor output = stack.back().toTensor();
+  stack.back() = empty_like_dtype(output.sizes(), output);
 }
 
 // Of images in the order that the kernels want: channels last.
@@ -148,14 +162,14 @@ void batch_normalized(Stack& stack) {
   check_quantized(input);
   const auto format = input.dim() == 4   ? at::MemoryFormat::ChannelsLast
                       : input.dim() == 5 ? at::MemoryFormat::ChannelsLast3d
-                                         : at::MemoryFormat::Preserve;
+                                         : at::MemoryFormat::Contiguous;
   torch::jit::drop(stack, kArity);
   stack.emplace_back(empty_preserving(input, std::nullopt, format));
 }
 
 Tensor dropped(const Tensor& self, double, int64_t, const at::Scalar&, bool training) {
   check_quantized(self);
-  return training ? empty_preserving(self) : self;
+  return training ? laid_out_anew(self) : self;
 }
 
 Tensor broadcast(const Tensor& a, const Tensor& b, double, int64_t) {
@@ -163,7 +177,7 @@ Tensor broadcast(const Tensor& a, const Tensor& b, double, int64_t) {
   check_quantized(b);
   TORCH_CHECK(a.scalar_type() == b.scalar_type(), "Add operands should have same data type.");
   const c10::DimVector sizes = at::infer_size_dimvector(a.sizes(), b.sizes());
-  return a.sizes() == c10::IntArrayRef(sizes) ? empty_preserving(a) : empty_like_dtype(sizes, a);
+  return a.sizes() == c10::IntArrayRef(sizes) ? laid_out_anew(a) : empty_like_dtype(sizes, a);
 }
 
 Tensor joined(at::TensorList tensors, int64_t dim, std::optional<double>, std::optional<int64_t>) {
@@ -180,7 +194,11 @@ Tensor joined(at::TensorList tensors, int64_t dim, std::optional<double>, std::o
     }
     sizes[axis] += tensors[i].size(static_cast<int64_t>(axis));
   }
-  return empty_like_dtype(sizes, tensors[0]);
+  auto format = tensors[0].suggest_memory_format();
+  for (const Tensor& tensor : tensors) {
+    if (tensor.suggest_memory_format() != format) format = at::MemoryFormat::Contiguous;
+  }
+  return empty_of(sizes, tensors[0].scalar_type(), format);
 }
 
 Tensor product(const Tensor& a, const Tensor& b, double, int64_t) {
@@ -363,16 +381,16 @@ const Rule kTable[] = {
      {.add = 1, .multiply = 1, .division = 1, .compare = 2}},
     {"quantized::elu(Tensor self, float output_scale, int output_zero_point, Scalar alpha=1, "
      "Scalar scale=1, Scalar input_scale=1) -> Tensor",
-     like_input<6>,
+     contiguous_like_input<6>,
      pointwise,
      {.multiply = 2, .exp = 1, .compare = 1}},
     {"quantized::celu(Tensor self, float output_scale, int output_zero_point, Scalar alpha=1) -> "
      "Tensor",
-     like_input<4>,
+     contiguous_like_input<4>,
      pointwise,
      {.multiply = 2, .exp = 1, .compare = 1}},
     {"quantized::softmax(Tensor qx, int dim, float output_scale, int output_zero_point) -> Tensor",
-     like_input<4>,
+     contiguous_like_input<4>,
      pointwise,
      {.add = 2, .division = 1, .exp = 1, .compare = 1}},
     {"quantized::dropout(Tensor self, float output_scale, int output_zero_point, Scalar p=0.5, "
@@ -399,7 +417,7 @@ const Rule kTable[] = {
      batch_normalized, norm_cost},
     {"quantized::layer_norm(Tensor input, int[] normalized_shape, Tensor? weight, Tensor? bias, "
      "float eps, float output_scale, int output_zero_point) -> Tensor",
-     like_input<7>, row_norm_cost},
+     contiguous_like_input<7>, row_norm_cost},
     {"quantized::group_norm(Tensor input, int num_groups, Tensor? weight, Tensor? bias, float eps, "
      "float output_scale, int output_zero_point) -> Tensor",
      like_input<7>, row_norm_cost},

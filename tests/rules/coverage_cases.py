@@ -396,6 +396,9 @@ def _others() -> Iterator[Case]:
     yield "soft_margin_loss_backward", (x, x, x, 0), {}
     lengths = torch.tensor([4, 5]), torch.tensor([2, 3])
     yield "_ctc_loss.Tensor", (torch.rand(5, 2, 4), torch.ones(2, 3).long(), *lengths), {}
+    kept = torch.ops.aten._ctc_loss.Tensor(torch.rand(5, 2, 4), torch.ones(2, 3).long(), *lengths)
+    given = torch.rand(2), torch.rand(5, 2, 4), torch.ones(2, 3).long(), *lengths, *kept
+    yield "_ctc_loss_backward.Tensor", (*given, 0), {}
     yield "norm.ScalarOpt_dtype", (x, 2), {"dtype": torch.float64}
     yield "norm.ScalarOpt_dim_dtype", (x, 2, [1], True), {"dtype": torch.float64}
     yield "scatter.value_reduce", (x, 1, integers % 3, 2.0), {"reduce": "add"}

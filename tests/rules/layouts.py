@@ -36,6 +36,13 @@ def transposed_ones(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     return x.transpose(0, 1) if x.dim() > 1 else x
 
 
+def zeros_like(tensor: Tensor, size: Sequence[int]) -> Tensor:
+    if not tensor.is_quantized:
+        return torch.zeros(size, dtype=tensor.dtype)
+    scale = tensor.q_scale(), tensor.q_zero_point()
+    return torch.quantize_per_tensor(torch.zeros(size), *scale, tensor.dtype)
+
+
 @st.composite
 def laid_out(draw: st.DrawFn, tensor: Tensor, kinds: Sequence[str] = KINDS) -> Tensor:
     """A tensor of the same shape, and of the same values unless it is expanded."""
@@ -52,12 +59,12 @@ def laid_out(draw: st.DrawFn, tensor: Tensor, kinds: Sequence[str] = KINDS) -> T
         step = draw(st.sampled_from([2, 1]))
         size = list(tensor.shape)
         size[dim] = step * size[dim] + 1
-        part = torch.zeros(size, dtype=tensor.dtype).narrow(dim, 1, size[dim] - 1)
+        part = zeros_like(tensor, size).narrow(dim, 1, size[dim] - 1)
         part = part[(slice(None),) * dim + (slice(None, None, step),)]
         return part.copy_(tensor)
     if kind == "offset":
         start = draw(st.integers(1, 3))
-        storage = torch.zeros(start + tensor.numel(), dtype=tensor.dtype)
+        storage = zeros_like(tensor, [start + tensor.numel()])
         return storage[start:].view(tensor.shape).copy_(tensor)
     if kind == "expanded" and tensor.shape[dim] > 0:
         return tensor.narrow(dim, 0, 1).contiguous().expand(tensor.shape)
@@ -83,8 +90,10 @@ def arguments_laid_out(draw: st.DrawFn, operator: Any, arguments: Arguments) -> 
     """
 
     def other(value: Any, kinds: Sequence[str]) -> Any:
-        if not strided(value) or value.is_quantized or value.is_conj() or value.is_neg():
+        if not strided(value) or value.is_conj() or value.is_neg():
             return value
+        if value.is_quantized and value.qscheme() != torch.per_tensor_affine:
+            return value  # its scales go with a dimension
         return draw(laid_out(value, kinds))
 
     def others(tree: Any, number: int) -> Any:

@@ -268,3 +268,12 @@ def test_ctc_cost_of_lengths_in_tensors() -> None:
     lengths = torch.tensor(steps), torch.tensor(labels)
     cost = cost_of(aten._ctc_loss.Tensor, meta(10, 100, 5), targets, *lengths)
     assert cost.kinds == tally.kinds
+    # The gradient as of lengths in lists; of unknown ones as if all were full.
+    kept = meta(100), meta(10, 100, 5), targets
+    found = meta(100), meta(10, 100, 9)
+    gradient = aten._ctc_loss_backward
+    by_tensors = cost_of(gradient.Tensor, *kept, *lengths, *found, 0)
+    by_lists = cost_of(gradient, *kept, steps, labels, *found, 0)
+    assert by_tensors.kinds == by_lists.kinds
+    unknown = cost_of(gradient.Tensor, *kept, *(t.to("meta") for t in lengths), *found, 0)
+    assert unknown.kinds == cost_of(gradient, *kept, [10] * 100, [4] * 100, *found, 0).kinds
