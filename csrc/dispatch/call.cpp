@@ -474,10 +474,13 @@ class Call {
     }
   }
 
-  // What a training loop will read of an answer that nobody knows: see truth.h.
+  // What a training loop will read of an answer that nobody knows, and a forward where it asks
+  // whether numbers are finite: see truth.h.
   void foresee_answer() {
     const bool constant = op_.truth >= Truth::zeros;
-    if (!trace_.options().backward || (walk_.values() == Values::known && !constant)) return;
+    if (walk_.values() == Values::known && !constant) return;
+    trace_.asked_finite |= asks_if_finite(op_, arguments());
+    if (!trace_.options().backward && (constant || !trace_.asked_finite)) return;
     reads_ = reads_of_result(op_, arguments(), trace_);
     if (constant) return;
     for_each_tensor(arguments()[0], [&](const at::Tensor& t) { elements_read_ += t.numel(); });
@@ -490,7 +493,7 @@ class Call {
     if (op_.truth == Truth::sum || op_.truth == Truth::nonzeros) {
       const auto times = static_cast<double>(elements_read_) /
                          static_cast<double>(std::max<int64_t>(answer.numel(), 1));
-      reads_ = Reads{times * reads_->low, times * reads_->high};
+      reads_ = Reads{times * reads_->low, times * reads_->high, reads_->finite};
     }
     trace_.assume_reads(answer, reads_);
   }

@@ -102,8 +102,14 @@ void run_named_composite(const Operator& op, c10::DispatchKeySet below, Stack& s
   const Origin asked =
       known ? Origin()
             : describe_call(*trace.session(), op, walk.without_outputs(), walk.storages());
+  const bool finite = !known && op.truth == Truth::finite;
+  trace.asked_finite |= finite;
+  const auto reads = finite
+                         ? reads_of_result(op, stack.data() + (stack.size() - op.arguments), trace)
+                         : std::nullopt;
   op.handle.redispatchBoxed(below, &stack);
   if (known || !stack.back().isTensor() || !stack.back().toTensor().defined()) return;
+  if (reads) trace.assume_reads(stack.back().toTensor(), reads);
   const Identity result = trace.identify(stack.back().toTensor());
   trace.session()->named_values[result.storage] = {asked.text, trace.session()->records().size()};
 }
@@ -185,7 +191,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
     if (in_parts) {
       const InsideComposite inside(op, op.known == Known::same_device);
       if (op.known == Known::same_device) shadow_beside_meta(op, stack, trace);
-      if (op.truth == Truth::question) return run_named_composite(op, below, stack, trace);
+      if (asks(op.truth)) return run_named_composite(op, below, stack, trace);
       const OutOfTurn out(trace);  // it may be Python's
       op.handle.redispatchBoxed(below, &stack);
     } else if (!op.composite || (op.fused && trace.options().accelerator) ||

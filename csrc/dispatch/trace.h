@@ -242,6 +242,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   }
   void* companion = nullptr;               // what the bindings hang on a trace
   AskCaller ask_caller;                    // null: nobody answers
+  bool asked_finite = false;               // the program has asked whether numbers are
   std::optional<at::Device> asked_device;  // by the first call of the program that names one
 
  private:

@@ -4,6 +4,7 @@
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <algorithm>
+#include <cmath>
 #include <unordered_map>
 
 #include "dispatch/key.h"
@@ -21,11 +22,11 @@ const std::unordered_map<std::string_view, Truth> kTruths = {
     {"aten::le", Truth::question},
     {"aten::gt", Truth::question},
     {"aten::ge", Truth::question},
-    {"aten::isnan", Truth::question},
-    {"aten::isinf", Truth::question},
-    {"aten::isfinite", Truth::question},
-    {"aten::isposinf", Truth::question},
-    {"aten::isneginf", Truth::question},
+    {"aten::isnan", Truth::finite},
+    {"aten::isinf", Truth::finite},
+    {"aten::isfinite", Truth::finite},
+    {"aten::isposinf", Truth::finite},
+    {"aten::isneginf", Truth::finite},
     {"aten::isreal", Truth::question},
     {"aten::isclose", Truth::question},
     {"aten::signbit", Truth::question},
@@ -58,6 +59,7 @@ const std::unordered_map<std::string_view, Truth> kTruths = {
 
     {"aten::all", Truth::every},
     {"aten::_is_all_true", Truth::every},
+    {"aten::prod", Truth::every},  // of truth values
     {"aten::any", Truth::some},
     {"aten::_is_any_true", Truth::some},
     {"aten::max", Truth::greatest},
@@ -134,11 +136,14 @@ std::optional<Reads> reads_of_all(const c10::IValue& argument, Trace& trace,
   return complete ? all : std::nullopt;
 }
 
-bool every_unknown_is_an_answer(const Operator& op, const c10::IValue* arguments, Trace& trace) {
+bool every_unknown_is_an_answer(const Operator& op, const c10::IValue* arguments, Trace& trace,
+                                bool of_finite_checks) {
   bool all = true;
   for (size_t i = 0; i < op.arguments; ++i) {
     for_each_tensor(arguments[i], [&](const at::Tensor& tensor) {
-      all = all && (is_known(tensor, trace) || trace.assumed_reads(tensor).has_value());
+      if (!all || is_known(tensor, trace)) return;
+      const auto reads = trace.assumed_reads(tensor);
+      all = reads && (reads->finite || !of_finite_checks);
     });
   }
   return all;
@@ -254,15 +259,31 @@ Truth truth_of(std::string_view name) {
   return found == kTruths.end() ? Truth::none : found->second;
 }
 
+bool asks_if_finite(const Operator& op, const c10::IValue* arguments) {
+  if (op.truth != Truth::question || op.arguments != 2) return op.truth == Truth::finite;
+  if (!arguments[0].isTensor()) return false;
+  if (arguments[1].isTensor()) {
+    return arguments[0].toTensor().is_same(arguments[1].toTensor()) &&
+           !is_number(arguments[1].toTensor());
+  }
+  return arguments[1].isDouble() && std::isinf(arguments[1].toDouble());
+}
+
 std::optional<Reads> reads_of_result(const Operator& op, const c10::IValue* arguments,
                                      Trace& trace) {
   if (op.truth == Truth::none) return std::nullopt;
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
-  if (op.truth == Truth::question) return computed(op, arguments, trace);
   if (op.truth >= Truth::zeros) return constant(op, arguments, trace);
-  if (op.truth != Truth::logic) return reduced(op, arguments, trace);
-  if (!every_unknown_is_an_answer(op, arguments, trace)) return std::nullopt;
-  return computed(op, arguments, trace);
+  const bool element_wise = asks(op.truth) || op.truth == Truth::logic;
+  if (op.truth == Truth::logic && !every_unknown_is_an_answer(op, arguments, trace, false)) {
+    return std::nullopt;
+  }
+  auto reads = element_wise ? computed(op, arguments, trace) : reduced(op, arguments, trace);
+  if (reads) {
+    reads->finite =
+        asks_if_finite(op, arguments) || every_unknown_is_an_answer(op, arguments, trace, true);
+  }
+  return reads;
 }
 
 std::optional<bool> decided(const Operator& op, const c10::IValue* arguments, Trace& trace) {

@@ -244,7 +244,7 @@ c10::IValue assumed_scalar(const Question& question, const at::Tensor& tensor, T
   std::string place;
   if (const auto answer = callers_answer(question, tensor, trace, place)) return *answer;
   const c10::ScalarType dtype = tensor.scalar_type();
-  if (in_training_loop(trace)) {
+  if (in_training_loop(trace) || (reads && reads->finite)) {
     const double value = reads.value_or(Reads{}).low;
     session.assume(question.text + ", asked " + session.describe_scope() + ", is taken to be " +
                    value_text(dtype, value));

@@ -1,7 +1,8 @@
 """`tolist()` and `numpy()` in a trace read values that are known.
 
 They go past the dispatcher, straight to a tensor's memory. A shape-only tensor has none, its values
-may be known all the same; and what was written to a real one may not be.
+may be known all the same; and what was written to a real one may not be. Where nobody knows them,
+each number is asked for, as `item()` asks for one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import _C, Tensor
 from torch._C import TensorBase
 
@@ -39,7 +41,7 @@ def switch_on() -> list[Callable[[], object]]:
 def _tolist_known(self: Tensor) -> Any:
     known = _core.known_values(self, False) if _core.tracing() else None
     if known is None:
-        return _tolist(self)
+        return _asked(self) if _core.tracing() and _lacks_memory(self) else _tolist(self)
     with _apart():
         return _tolist(known)
 
@@ -49,7 +51,23 @@ def _numpy_known(self: Tensor, *, force: bool = False) -> Any:
     # An array shares memory with its tensor: what is written to it is not written to the user's.
     known = _core.known_values(self, True) if _core.tracing() else None
     if known is None:
-        return _numpy(self, force=force)
+        if not (_core.tracing() and _lacks_memory(self)) or (self.requires_grad and not force):
+            return _numpy(self, force=force)
+        with _apart():
+            array = _numpy(torch.empty(self.shape, dtype=self.dtype, device="cpu"))
+        array[...] = _asked(self)
+        return array
     with _apart():
         # Torch refuses it for what needs a gradient.
         return _numpy(known.requires_grad_() if self.requires_grad else known, force=force)
+
+
+def _lacks_memory(tensor: Tensor) -> bool:
+    return bool(_core.with_true_devices(lambda: tensor.is_meta))
+
+
+def _asked(tensor: Tensor) -> Any:
+    """Its numbers, in lists in lists, as the caller or the training loop answers for each."""
+    if tensor.dim() == 0:
+        return tensor.detach().item()
+    return [_asked(part) for part in tensor.detach().unbind()]

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
 from nnprof.errors import DataDependentError, NnprofError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from nnprof.questions import Question
 
 
@@ -26,7 +29,7 @@ class Asks(nn.Module):
         h = self.layer(x)
         if h.sum() > 3:
             x = x @ h.T @ x
-        if torch.isfinite(h).all():
+        if (h < 100).all():
             x = x @ h.T @ x
         return x
 
@@ -74,7 +77,7 @@ def test_a_function_is_told_of_each_question() -> None:
     assert first.file == __file__
     assert second.n == 2
     assert second.line == first.line + 2
-    assert second.text == "aten::all of aten::isfinite of an activation (4, 8)"
+    assert second.text == "aten::all of aten::lt of an activation (4, 8) with 100"
     assert second.shape == (4, 8)
 
 
@@ -240,3 +243,75 @@ def test_a_tensor_equals_itself() -> None:
     profile = nnprof.measure(compares, inputs=torch.empty(4, 8, device="meta"))
     assert profile.macs == 4 * 8 * 8
     assert any("compared with itself" in one for one in profile.assumptions)
+
+
+FINITE: dict[str, Callable[[Tensor], Any]] = {
+    "isfinite": lambda h: torch.isfinite(h).all(),
+    "isnan": lambda h: not torch.isnan(h).any().item(),
+    "isinf": lambda h: not (h.isposinf() | torch.isneginf(h)).any(),
+    "norm": lambda h: torch.isfinite(h.norm()),
+    "inverted": lambda h: not (~torch.isfinite(h)).any(),
+    "counted": lambda h: torch.isfinite(h).sum() == h.numel(),
+    "none counted": lambda h: torch.count_nonzero(h.isnan()) == 0,
+    "product": lambda h: torch.isfinite(h).prod(),
+    "unequal to itself": lambda h: not (h != h).any(),
+    "below infinity": lambda h: (h.abs() < float("inf")).all(),
+}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("asked", FINITE)
+def test_numbers_are_taken_as_finite(asked: str, backward: bool) -> None:
+    class Checks(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h: Tensor = self.first(x)
+            return self.second(h) if FINITE[asked](h) else h
+
+    model = Checks()
+    with FlopCounterMode(display=False) as counter, torch.set_grad_enabled(backward):
+        loss = model(torch.randn(4, 8)).sum()
+        if backward:
+            loss.backward()
+    profile = nnprof.measure(model, (4, 8), backward=backward)
+    assert 2 * profile.macs == counter.get_total_flops()
+    assert profile.assumptions
+    other = nnprof.measure(model, (4, 8), assume=asked.startswith(("isnan", "isinf", "in", "un")))
+    assert other.macs == 4 * 8 * 8  # who calls may say otherwise
+
+
+def test_half_precision_is_clamped_where_it_overflows() -> None:
+    """As transformers has it."""
+
+    class Clamps(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            h = super().forward(x)
+            if h.dtype == torch.float16 and torch.isinf(h).any():
+                h = h.clamp(-65504, 65504)
+            return h
+
+    profile = nnprof.measure(Clamps(8, 8).half(), (4, 8))
+    assert "aten::clamp" not in profile.coverage.ruled
+
+
+def test_numbers_read_at_once_are_asked_for_one_by_one() -> None:
+    class Reads(nn.Linear):
+        how = "tolist"
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = super().forward(x)
+            times = h[0, :2].tolist() if self.how == "tolist" else h[0, :2].detach().numpy()
+            for _ in range(int(sum(times))):
+                h = h @ h.mT
+            return h
+
+    for how in ("tolist", "numpy"):
+        model = Reads(4, 4)
+        model.how = how
+        base = 4 * 4 * 4
+        with pytest.raises(DataDependentError, match=r"test_questions\.py:\d+\. Pass assume="):
+            nnprof.measure(model, (4, 4))
+        assert nnprof.measure(model, (4, 4), assume=[1, 2]).macs == base * 4
