@@ -167,6 +167,8 @@ def _made(
     # A class of the model's may take other arguments than it keeps: it is not made anew.
     own_init = isinstance(joined.__init__, types.FunctionType)
     error = joined.__new__(joined, *args) if own_init else joined(*args)
+    if isinstance(error, OSError):
+        OSError.__init__(error, *args)  # hidden by that of another base, it fills in the file
     error.__dict__.update(state)
     return error
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnprof.contention import observed
-from nnprof.end_to_end import RealForward
+from nnprof.end_to_end import NO_SAMPLE, RealForward
 from nnprof.estimate import timeline
 from nnprof.progress import shown
 from nnprof.replay import check_time_budget, replay
@@ -99,7 +99,7 @@ def _taken(
     if measurements is None:
         measurements = _nothing_measured(result, estimates, device)
     end_to_end = real.result()
-    if end_to_end.eager_s is None:
+    if end_to_end.reason == NO_SAMPLE:  # another reason was there before
         end_to_end = replace(end_to_end, reason="interrupted")
     return measurements, end_to_end
 

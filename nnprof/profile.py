@@ -371,7 +371,8 @@ class Profile(PhaseCosts):
     def save(self, path: str | PathLike[str]) -> None:
         """Write a report, chosen by the suffix: .json (complete, see `load`) or .csv (layers).
 
-        Raises `InputError` for another suffix.
+        Raises `InputError` for another suffix, and for a file that cannot be written: that is an
+        `OSError`, too.
         """
         from nnprof.report import save
 

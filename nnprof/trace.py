@@ -369,10 +369,17 @@ def _note_guesses(tracer: _core.Tracer, error: BaseException) -> None:
             ". Where a guessed index led here, say what is read of it, with "
             f"assume={{{answers}}}, or a list or a function for several"
         )
+    if any(_ANSWERED in guess for guess in guesses):
+        note += (
+            ". Where one answer to several questions led here, answer each by itself, with "
+            "assume=lambda q: ANSWER if q.line == LINE else None: what is left open is told next"
+        )
     error.add_note(note)
 
 
 _GUESSES_SHOWN = 4
+#: How the core lists what `assume=` answered; a count may follow.
+_ANSWERED = "as the caller said"
 
 
 def _estimated(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:

@@ -253,6 +253,44 @@ def test_a_block_mask_that_nobody_knows_hides_nothing_and_is_listed() -> None:
     assert any("block mask" in text for text in profile.assumptions)
 
 
+@pytest.mark.parametrize("side", [4, 200])
+@pytest.mark.parametrize("backward", [False, True])
+def test_lists_of_blocks_that_a_model_computes_are_not_known(side: int, backward: bool) -> None:
+    """Also where they are more integers than are kept real, and batching rules move what is."""
+    weight = torch.ones(WIDTH, side)
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        wanted = (q[0, 0] @ weight > 0).int()
+        numbers = wanted.sum(-1, dtype=torch.int32)[None, None]
+        indices = torch.argsort(wanted, dim=-1, descending=True).to(torch.int32)[None, None]
+        blocks = flex.BlockMask.from_kv_blocks(numbers, indices, BLOCK_SIZE=16)
+        longer = (one.repeat(1, 1, 16, 1) for one in (q, k, v))
+        return flex.flex_attention(*longer, block_mask=blocks)
+
+    given = [one.requires_grad_(backward) for one in tensors(side, side)]
+    profile = nnprof.measure(attend, inputs=tuple(given), backward=backward)
+    pairs = BATCH * HEADS * (16 * side) ** 2
+    forward = profile.phase("forward") if backward else profile
+    assert forward.macs == side * WIDTH * side + 2 * WIDTH * pairs
+    assert forward.flops_needed == forward.flops
+    assert any("block mask" in text for text in profile.assumptions)
+
+
+def test_a_block_mask_without_a_function_hides_nothing() -> None:
+    length = 1000
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        every = flex.noop_mask
+        blocks = flex.create_block_mask(
+            every, None, None, length, length, device=q.device, BLOCK_SIZE=4
+        )
+        return flex.flex_attention(q, k, v, block_mask=blocks)
+
+    profile = nnprof.measure(attend, inputs=tensors(length, length))
+    assert hidden_of_flex(profile) == 0
+    assert not any("block mask" in text for text in profile.assumptions)
+
+
 def test_gradients_of_flex_attention() -> None:
     length = 64
     blocks = flex.create_block_mask(causal, None, None, length, length, device="cpu", BLOCK_SIZE=16)

@@ -339,6 +339,15 @@ def test_ctrl_c_while_replaying_keeps_what_was_measured() -> None:
     check_interrupted(profile)
 
 
+def test_ctrl_c_does_not_hide_why_the_forward_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nnprof.end_to_end.forward.room.why_not", lambda *_: "no room for a copy")
+    profile = measure(Tiny(), (4, 16), progress=stop_after(1))
+    end_to_end = times_of(profile).end_to_end
+    assert times_of(profile).interrupted
+    assert end_to_end is not None
+    assert end_to_end.reason == "no room for a copy"
+
+
 def test_ctrl_c_in_the_real_forward() -> None:
     x = torch.randn(4, 16)
     state = State(nn.ReLU(), [x])

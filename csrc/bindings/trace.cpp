@@ -9,6 +9,7 @@
 #include "bindings/tracer.h"
 #include "bindings/wrappers.h"
 #include "core/errors.h"
+#include "dispatch/call.h"
 #include "dispatch/carried.h"
 #include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
@@ -305,6 +306,7 @@ void bind_trace(py::module_& m) {
   });
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });
+  m.def("enter_batching", [](int32_t levels) { batching_levels += levels; });
   m.def("assume", [](const std::string& text) { InTrace()->session()->assume(text); });
   m.def("tracing", [] { return current_trace() != nullptr; });
   m.def("traces_backward",

@@ -30,6 +30,10 @@ class InsideComposite {
   const Composite outer_;
 };
 
+// Levels of vmap in this thread. Batching rules want what they write on the device that it is
+// written to, and what is made like a shape-only tensor is on its.
+extern thread_local int32_t batching_levels;
+
 // Makes the outputs of a call, shape-only or really, and records it: arguments are on the stack,
 // outputs are left there. Raises PyTorch's own errors.
 void run_call(const Operator& op, Stack& stack, Trace& trace);

@@ -202,13 +202,18 @@ std::string value_text(c10::ScalarType dtype, double value) {
   return text.str();
 }
 
-std::string advice(const Question& question, c10::ScalarType dtype) {
+// `place` is "model.py:12", or empty.
+std::string advice(const Question& question, c10::ScalarType dtype, const std::string& place) {
   const char* value = dtype == at::kBool ? "True or False" : "VALUE";
+  const std::string number = std::to_string(question.number);
+  const std::string here =
+      place.empty() ? "q.n == " + number : "q.line == " + place.substr(place.rfind(':') + 1);
   return "Pass assume={\"" + question.path + "\": " + value +
-         "} to say what it reads. A list [first, second, ...] answers one question of this module "
-         "after the other (this is number " +
-         std::to_string(question.number) +
-         "), a function of the question each as it likes; assume=VALUE answers all.";
+         "} to say what it reads, and with it all that this module asks. A list [first, second, "
+         "...] answers one question after the other (this is number " +
+         number + "), a function such as lambda q: ANSWER if " + here +
+         " else None those alone that are asked here: the next one is then told in its turn. "
+         "assume=VALUE answers all modules.";
 }
 
 }  // namespace
@@ -257,7 +262,7 @@ c10::IValue assumed_scalar(const Question& question, const at::Tensor& tensor, T
             (by_inputs ? "It is made of the inputs alone: inputs= with real ones instead of shape= "
                          "tells it. "
                        : "") +
-            advice(question, dtype));
+            advice(question, dtype, place));
 }
 
 bool in_training_loop(const Trace& trace) {

@@ -6,7 +6,7 @@ inputs anew on the device, `process` puts the process back, `clock` and `acceler
 
 from __future__ import annotations
 
-from nnprof.end_to_end.forward import RealForward
+from nnprof.end_to_end.forward import NO_SAMPLE, RealForward
 from nnprof.end_to_end.record import EndToEnd
 
-__all__ = ["EndToEnd", "RealForward"]
+__all__ = ["NO_SAMPLE", "EndToEnd", "RealForward"]

@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from types import TracebackType
 
-__all__ = ["RealForward"]
+__all__ = ["NO_SAMPLE", "RealForward"]
+
+#: The reason where it was not run, and nothing spoke against it.
+NO_SAMPLE = "no sample was taken"
 
 #: The first runs make what later ones find: handles, primitives, pages, the choice of kernels.
 _WARM_UPS = {"cpu": 2}
@@ -164,7 +167,7 @@ class RealForward:
         self._time_otherwise()
         chosen = [run.seconds for run in undisturbed(self._runs)] if self._reason is None else []
         if not chosen:
-            reason = self._reason or "no sample was taken"
+            reason = self._reason or NO_SAMPLE
             return EndToEnd(str(self._device), reason=reason, notes=tuple(self._notes))
         median, low, high = median_with_interval(chosen)
         peak = None

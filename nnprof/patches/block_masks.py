@@ -3,10 +3,12 @@
 The kernel goes over the blocks that the mask lists and computes them whole; inside of those that
 are marked as partial the mask's function says for each pair whether it counts. Where the lists are
 not known, they were made in the trace, out of that very function: it is asked about every block.
+Lists that a model makes itself, of what it computes, come without a function: nobody knows them.
 """
 
 from __future__ import annotations
 
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-__all__ = ["UNKNOWN", "Pairs", "pairs_of"]
+__all__ = ["UNKNOWN", "Pairs", "note_made_of_function", "pairs_of"]
 
 #: Pairs that are asked about at once, and in all.
 _AT_ONCE = 4 * 1024 * 1024
@@ -35,8 +37,16 @@ class Pairs(NamedTuple):
 
 UNKNOWN = Pairs(-1, -1)
 
+#: Masks whose lists were made out of their functions.
+_of_functions: weakref.WeakSet[Any] = weakref.WeakSet()
+
 #: Masks are shared by layers. Each with the sizes that it was asked for.
 _known: weakref.WeakKeyDictionary[Any, tuple[tuple[int, ...], Pairs]] = weakref.WeakKeyDictionary()
+
+
+def note_made_of_function(mask: Any) -> None:
+    """Its blocks are those that its function lets through."""
+    _of_functions.add(mask)
 
 
 def pairs_of(mask: Any, batch: int, heads: int, queries: int, keys: int) -> Pairs:
@@ -67,6 +77,8 @@ def _counted(mask: Any, batch: int, heads: int, queries: int, keys: int) -> Pair
         whole = int(blocks.areas(full).sum())
         computed = whole + int(blocks.areas(partial).sum())
         needed = whole + int(blocks.needed(partial).sum())
+    elif _lists_are_its_own(mask):
+        return UNKNOWN
     else:
         every = torch.cartesian_prod(
             *map(torch.arange, (masked_batch, masked_heads, *blocks.counts))
@@ -74,6 +86,12 @@ def _counted(mask: Any, batch: int, heads: int, queries: int, keys: int) -> Pair
         each = blocks.needed(every)
         computed, needed = int(blocks.areas(every)[each > 0].sum()), int(each.sum())
     return Pairs(repeats * computed, repeats * needed)
+
+
+def _lists_are_its_own(mask: Any) -> bool:
+    """Whether the lists say more than the function, which is torch's for none."""
+    module = sys.modules[type(mask).__module__]
+    return mask.mask_mod is module.noop_mask and mask not in _of_functions
 
 
 def _is_real(tensor: Tensor) -> bool:

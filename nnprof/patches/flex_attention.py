@@ -16,7 +16,7 @@ import torch
 
 from nnprof import _core
 from nnprof.errors import BadValueError
-from nnprof.patches.block_masks import UNKNOWN, Pairs, pairs_of
+from nnprof.patches.block_masks import UNKNOWN, Pairs, note_made_of_function, pairs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,7 +67,9 @@ def _uncompiled(function: FunctionType) -> Callable[..., Any]:
     def make(*args: Any, **kwargs: Any) -> Any:
         if _core.tracing():
             kwargs["_compile"] = False
-        return original(*args, **kwargs)
+        mask = original(*args, **kwargs)
+        note_made_of_function(mask)
+        return mask
 
     return make
 

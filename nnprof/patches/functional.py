@@ -1,13 +1,15 @@
 """torch.func in a trace: what a transform differentiates by is shape-only from the start.
 
 Its levels wrap the tensors that they are given, and expect gradients on the device of these. Real
-ones would get gradients of what a trace computes, which are on meta.
+ones would get gradients of what a trace computes, which are on meta. The core is told how many
+levels of vmap it is in, which it cannot see where it is called.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torch.autograd import functional
@@ -17,7 +19,7 @@ from nnprof.errors import GraphNotRecordedError
 from nnprof.patches.backward import NO_GRAPH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import ModuleType
 
     from torch import Tensor
@@ -31,6 +33,9 @@ def switch_on() -> list[Callable[[], object]]:
     transforms = sys.modules.get("torch._functorch.eager_transforms")
     if transforms is not None:
         undo.append(_replace(transforms, "_wrap_for_grad", _of_stand_ins))
+    batching = sys.modules.get("torch._functorch.vmap")
+    if batching is not None:
+        undo.append(_replace(batching, "vmap_increment_nesting", _told_of))
     return undo
 
 
@@ -56,6 +61,21 @@ def _of_stand_ins(wrap: Callable[..., Any]) -> Callable[..., Any]:
         return wrap(tensor, level)
 
     return wrapping
+
+
+@functools.cache
+def _told_of(nesting: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(nesting)
+    @contextmanager
+    def telling(*args: Any, **kwargs: Any) -> Iterator[Any]:
+        _core.enter_batching(1)
+        try:
+            with nesting(*args, **kwargs) as level:
+                yield level
+        finally:
+            _core.enter_batching(-1)
+
+    return telling
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnprof.errors import InputError
+from nnprof.errors import InputError, raise_as_ours
 from nnprof.report import csv, html, memory, stored, summary, table, times
 from nnprof.report.options import TableOptions
 
@@ -61,4 +61,7 @@ def save(profile: Profile, path: str | PathLike[str]) -> None:
     """Write `profile` to `path` as its suffix says."""
     file = Path(path)
     text = report_for_suffix(file.suffix).render(profile, TableOptions())
-    file.write_text(text, encoding="utf-8", newline="\n")
+    try:
+        file.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise_as_ours(error, InputError)

@@ -190,3 +190,9 @@ def test_a_constant_is_a_number(value: Any) -> None:
 def test_every_device_knows_its_constants() -> None:
     for name in names():
         assert all(isinstance(v, float) for v in find(name).model_constants().values())
+
+
+def test_saving_where_nothing_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="missing") as caught:
+        find("h100").save(tmp_path / "missing" / "h100.json")
+    assert isinstance(caught.value, FileNotFoundError)

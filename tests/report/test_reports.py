@@ -112,3 +112,13 @@ def test_load_says_what_is_wrong_with_a_file(text: str, complaint: str, tmp_path
 def test_load_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.json"):
         Profile.load(tmp_path / "gone.json")
+
+
+@pytest.mark.parametrize("place", ["missing/out.json", "."])
+def test_save_to_where_nothing_can_be_written(place: str, cnn: Profile, tmp_path: Path) -> None:
+    (tmp_path / "taken.json").mkdir()
+    path = tmp_path / ("taken.json" if place == "." else place)
+    with pytest.raises(InputError, match=path.name) as caught:
+        cnn.save(path)
+    assert isinstance(caught.value, OSError)
+    assert caught.value.filename == str(path)
