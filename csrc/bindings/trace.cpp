@@ -309,6 +309,11 @@ void bind_trace(py::module_& m) {
   m.def("enter_batching", [](int32_t levels) { batching_levels += levels; });
   m.def("assume", [](const std::string& text) { InTrace()->session()->assume(text); });
   m.def("tracing", [] { return current_trace() != nullptr; });
+  // Returns what it was before.
+  m.def("set_only_tangents", [](bool only) {
+    const InTrace trace;
+    return std::exchange(trace->only_tangents, only);
+  });
   m.def("traces_backward",
         [] { return current_trace() != nullptr && current_trace()->options().backward; });
   m.def("enter_backward",

@@ -145,6 +145,7 @@ class Call {
   void run() {
     walk_.arguments(arguments());
     in_graph_ = belongs_to_graph(op_, arguments(), trace_);
+    unrecorded_ = trace_.only_tangents && has_dual(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta();
     if (!op_.devices.empty() && !trace_.asked_device) note_asked_device();
     computable_ =
@@ -757,6 +758,7 @@ class Call {
 
   void record() {
     if (trace_.options().backward && op_.returns == 1) note_clone(op_, outputs()[0]);
+    if (unrecorded_) return;
     record_call(op_, walk_, outputs(), saved_bytes_, trace_);
   }
 
@@ -764,7 +766,7 @@ class Call {
   Stack& stack_;
   Trace& trace_;
   CallWalk walk_;
-  bool in_graph_ = false;
+  bool in_graph_ = false, unrecorded_ = false;
   Count saved_bytes_;
   bool stays_on_meta_ = false;
   std::optional<Reads> reads_;  // see foresee_answer

@@ -192,6 +192,8 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   int32_t silent = 0;
   // The program has made dual tensors: forward-mode derivatives.
   bool has_duals = false;
+  // What dual tensors are made of was recorded before: only their tangents are.
+  bool only_tangents = false;
   // Of the tensors that autograd kept in there.
   Count silently_saved;
 

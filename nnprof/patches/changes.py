@@ -118,7 +118,7 @@ def _telling(function: FunctionType, before: Callable[..., object]) -> _Code:
     own = FunctionType(
         code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
-    own.__kwdefaults__ = function.__kwdefaults__  # type: ignore[assignment]
+    own.__kwdefaults__ = function.__kwdefaults__
     through = (_through_with_a_cell() if code.co_freevars else _through).__code__
     return through, {"nnprof_before": before, "nnprof_own": own}
 

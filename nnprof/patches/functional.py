@@ -10,9 +10,13 @@ from __future__ import annotations
 import functools
 import sys
 from contextlib import contextmanager
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from torch.autograd import functional
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad, functional
+from torch.utils._pytree import tree_map, tree_map_only
 
 from nnprof import _core
 from nnprof.errors import GraphNotRecordedError
@@ -21,8 +25,6 @@ from nnprof.patches.backward import NO_GRAPH
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import ModuleType
-
-    from torch import Tensor
 
 __all__ = ["switch_on"]
 
@@ -33,6 +35,7 @@ def switch_on() -> list[Callable[[], object]]:
     transforms = sys.modules.get("torch._functorch.eager_transforms")
     if transforms is not None:
         undo.append(_replace(transforms, "_wrap_for_grad", _of_stand_ins))
+        undo.append(_replace_code(transforms.linearize))
     batching = sys.modules.get("torch._functorch.vmap")
     if batching is not None:
         undo.append(_replace(batching, "vmap_increment_nesting", _told_of))
@@ -43,6 +46,49 @@ def _replace(module: ModuleType, name: str, by: Callable[[Any], Any]) -> Callabl
     own = getattr(module, name)
     setattr(module, name, by(own))
     return functools.partial(setattr, module, name, own)
+
+
+# --- linearize -----------------------------------------------------------------------------------
+
+
+def _replace_code(linearize: Any) -> Callable[[], object]:
+    """Whoever has imported the function gets ours too."""
+    own = linearize.__code__
+
+    def restore() -> None:
+        linearize.__code__, linearize.__kwdefaults__ = own, None
+
+    torchs = FunctionType(own, linearize.__globals__, linearize.__name__)
+    linearize.__kwdefaults__ = {"nnprof_linearize": functools.partial(_linearized, torchs)}
+    linearize.__code__ = _through_nnprof.__code__
+    return restore
+
+
+def _through_nnprof(*args: Any, nnprof_linearize: Any, **kwargs: Any) -> Any:
+    return nnprof_linearize(*args, **kwargs)
+
+
+def _linearized(torchs: Any, function: Any, *primals: Any) -> Any:
+    """Torch makes a graph of the tangents, in which all that is known before them is a number."""
+    if not _core.tracing():
+        return torchs(function, *primals)
+    _ask_for_graph()
+
+    def along(*tangents: Any) -> Any:
+        before = _core.set_only_tangents(True)
+        try:
+            with forward_ad.dual_level():
+                duals = tree_map(forward_ad.make_dual, primals, tangents)
+                return tree_map_only(Tensor, _tangent_of, function(*duals))
+        finally:
+            _core.set_only_tangents(before)
+
+    return function(*primals), along
+
+
+def _tangent_of(output: Tensor) -> Tensor:
+    tangent = forward_ad.unpack_dual(output).tangent  # type: ignore[no-untyped-call]
+    return torch.zeros_like(output) if tangent is None else tangent
 
 
 def _ask_for_graph() -> None:

@@ -13,7 +13,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, cast
 
 from torch.amp import GradScaler
-from torch.optim import lr_scheduler, optimizer
+from torch.optim import LBFGS, lr_scheduler, optimizer
 from torch.utils import _foreach_utils
 
 from nnprof import _core
@@ -64,6 +64,8 @@ def _enter(stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if running is None:
         return None
     running.keep(stepping, OptimizerState(stepping).restore)
+    if isinstance(stepping, LBFGS):
+        _go_on_to_the_end(stepping)
     _core.enter_optimizer()
     # `step(self, closure=None)`: it runs the forward and the backward again.
     if len(args) > 1 and callable(args[1]):
@@ -71,6 +73,15 @@ def _enter(stepping: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if callable(kwargs.get("closure")):
         return args, kwargs | {"closure": _as_training(kwargs["closure"])}
     return None
+
+
+def _go_on_to_the_end(stepping: LBFGS) -> None:
+    """It stops early where losses or directions change by less than a number, but none is known."""
+    for group in stepping.param_groups:
+        if group["max_iter"] > 1:
+            _core.assume(f"LBFGS makes all of its {group['max_iter']} iterations in a step")
+        # Less than what is compared with it, every number of which reads 1. Put back with the rest.
+        group["tolerance_change"] = -2.0
 
 
 def _as_training(closure: Callable[..., Any]) -> Callable[..., Any]:

@@ -116,6 +116,29 @@ def test_reverse_mode(case: str, device: str) -> None:
     assert measure(function, inputs=torch.randn(sizes, device=device)).macs == expected
 
 
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node")  # torch's own
+@pytest.mark.parametrize("tangents", [0, 1, 3])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_linearize(device: str, tangents: int) -> None:
+    """The function once, and once more for each tangent: what is known before it is not repeated.
+
+    Torch itself runs the function some times more, to make a graph of it.
+    """
+    layer = nn.Linear(4, 6, device=device)
+
+    def program(x: Tensor) -> Any:
+        output, along = torch.func.linearize(lambda v: torch.tanh(layer(v)), x)
+        return output, [along(torch.ones_like(x)) for _ in range(tangents)]
+
+    x = torch.randn(5, 4, device=device)
+    assert measure(program, inputs=x).macs == 5 * 4 * 6 * (1 + tangents)
+    if device == "cpu":  # as before outside of a trace
+        output, found = program(x)
+        expected = torch.func.jvp(lambda v: torch.tanh(layer(v)), (x,), (torch.ones_like(x),))
+        assert torch.allclose(output, expected[0])
+        assert all(torch.allclose(one, expected[1]) for one in found)
+
+
 def along(x: Tensor) -> Tensor:
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x, torch.ones_like(x))

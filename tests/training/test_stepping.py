@@ -213,6 +213,7 @@ MAKERS: dict[str, tuple[Any, dict[str, Any], int]] = {
     "closure alone": (Lookaround, {"first": False}, 2),
     "gradients of gradients": (Hutchinson, {"graph": True}, 1),
     "LBFGS": (lambda p: torch.optim.LBFGS(p, max_iter=1), {"first": False}, 1),
+    "LBFGS, iterating": (lambda p: torch.optim.LBFGS(p, max_iter=4), {"first": False}, 4),
 }
 
 
@@ -228,6 +229,7 @@ def test_a_step_counts_what_its_loop_really_does(name: str, stepped_before: bool
         loop(model, optimizer, **how)()
         model.zero_grad()
     before = [p.detach().clone() for p in model.parameters()], len(optimizer.state)
+    settings = repr(optimizer)
     profile = nnprof.measure(model, SHAPE, backward=True, optimizer=optimizer, loss=squares)
     # FlopCounterMode knows no dot product, which LBFGS has between its directions.
     assert profile.macs - profile.phase("optimizer").macs == expected
@@ -239,6 +241,7 @@ def test_a_step_counts_what_its_loop_really_does(name: str, stepped_before: bool
         assert torch.equal(parameter, value)
         assert parameter.grad is None
     assert len(optimizer.state) == before[1]
+    assert repr(optimizer) == settings
 
 
 def test_the_loss_of_a_closure_is_forward() -> None:
