@@ -68,6 +68,7 @@ _LAYER_INDICES = frozenset(
         "fullatt_block_indexes",
         "global_attn_indexes",
         "out_indices",
+        "backbone_out_indices",
         "global_attention_blocks",
         "vision_feature_layers",
     ]
@@ -104,6 +105,10 @@ _WHOLE = frozenset(
         "edgetam_video",
     ]
 )
+
+
+#: Small as they are here, built on the CPU: a part of them reads buffers.
+_SMALL_ON_CPU = frozenset(["apertus1p5"])
 
 
 def names() -> list[str]:
@@ -153,7 +158,7 @@ def build(name: str, *, narrow: bool = False) -> Any:
     if name not in _WHOLE:
         shrink(config, _LAYERS.get(name, 2))
     model_class = model_class_of(config)
-    return _constructed(model_class, config, on_cpu=name in ON_CPU).eval()
+    return _constructed(model_class, config, on_cpu=name in ON_CPU | _SMALL_ON_CPU).eval()
 
 
 def _constructed(model_class: Any, config: Any, on_cpu: bool) -> Any:

@@ -28,6 +28,8 @@ ON_CPU = frozenset(
         "pocket_tts_audio_tokenizer",
         "pocket_tts_audio_tokenizer_decoder",
         "pocket_tts_audio_tokenizer_encoder",
+        "wavtokenizer",
+        "wavtokenizer_encoder",
     ]
 )
 

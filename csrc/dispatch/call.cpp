@@ -246,6 +246,7 @@ class Call {
   void check_known_rows() {
     const at::Tensor& indices = arguments()[1].toTensor();
     if (!indices.defined() || trace_.identify(indices).values != Values::known) return;
+    if (walk_.guessed()) return;  // the program is not to blame for what the trace made up
     check_rows(arguments()[0].toTensor(), trace_.value(indices));
   }
 
@@ -505,7 +506,8 @@ class Call {
   // asked for as such: the loads of experts.
   void keep_guess() {
     const std::string_view family = op_.family;
-    if (family != "pointwise" && family != "copy" && family != "comparison") return;
+    const bool chooses = op_.known == Known::mask_maker;  // where, masked_fill
+    if (family != "pointwise" && family != "copy" && family != "comparison" && !chooses) return;
     for (size_t i = 0; i < op_.returns; ++i) {
       for_each_tensor(outputs()[i], [&](const at::Tensor& tensor) { trace_.mark_guessed(tensor); });
     }

@@ -178,6 +178,29 @@ def test_an_error_tells_of_the_guesses_before_it() -> None:
     assert nnprof.measure(model, (4, 8), assume={"0": 3}).macs == 4 * 8 * 8
 
 
+class LooksUp(nn.Module):
+    """Looks up what is the most likely in a table that has fewer rows, but for a special one."""
+
+    def __init__(self, masked: bool) -> None:
+        super().__init__()
+        self.layer, self.table, self.masked = nn.Linear(8, 64), nn.Embedding(4, 8), masked
+
+    def forward(self, x: Tensor) -> Tensor:
+        codes = self.layer(x).argmax(-1)
+        if self.masked:
+            codes = torch.where(codes == 63, 0, codes.masked_fill(codes == 62, 1))
+        return self.layer(self.table(codes + 100))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_guessed_index_that_leaves_a_table_is_no_error(masked: bool) -> None:
+    profile = nnprof.measure(LooksUp(masked), (5, 8))
+    assert profile.macs == 2 * 5 * 8 * 64
+    assert any("spread evenly" in line for line in profile.assumptions)
+    with pytest.raises(nnprof.errors.OutOfRangeError, match="row 100"):
+        nnprof.measure(nn.Embedding(4, 8), inputs=torch.tensor([100]))
+
+
 class Routes(nn.Module):
     """Sends each token through its expert by sorting them, without asking for a value."""
 

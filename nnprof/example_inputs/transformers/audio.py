@@ -125,6 +125,8 @@ _CODECS = (
     "xcodec",
     "xcodec2",
     "neucodec",
+    "wavtokenizer",
+    "wavtokenizer_encoder",
     "pocket_tts_audio_tokenizer",
     "pocket_tts_audio_tokenizer_encoder",
     "vibevoice_acoustic_tokenizer",
