@@ -209,6 +209,9 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
   if (tensor.unsafeGetTensorImpl()->is_wrapped_number())
     return wrapped_number(tensor.scalar_type());
   if (!tensor.has_storage()) {
+    if (tensor.layout() != at::kStrided && tensor.layout() != at::kMkldnn) {
+      session_->assume("a sparse tensor " + session_->describe_scope() + " is taken as a dense one");
+    }
     return at::Tensor(at::detail::empty_meta(tensor.sizes(), tensor.scalar_type()));
   }
   // The trace's own real tensors come and go: no entry is kept for them.
