@@ -17,18 +17,6 @@ using c10::DimVector;
 using c10::IntArrayRef;
 using OptionalTensor = std::optional<at::Tensor>;
 
-at::Tensor convolve(const Batched& input, const at::Tensor& weight, const OptionalTensor& bias,
-                    const Window& window) {
-  check_window(window);
-  check_shapes(input, weight.sizes(), bias, window);
-  const DimVector sizes = convolved_sizes(input, weight.sizes(), window);
-  const IntArrayRef shown = IntArrayRef(sizes).slice(input.is_batched ? 0 : 1);
-  if (!runs_channels_last(input, weight)) return empty_of(shown, weight.scalar_type());
-  const DimVector strides = channels_last_strides(sizes);
-  return empty_strided_of(shown, IntArrayRef(strides).slice(input.is_batched ? 0 : 1),
-                          weight.scalar_type());
-}
-
 at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight,
                        const OptionalTensor& bias, IntArrayRef stride, IntArrayRef padding,
                        IntArrayRef dilation, bool transposed, IntArrayRef output_padding,
@@ -259,6 +247,10 @@ const Rule kTable[] = {
      "padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups) -> "
      "Tensor",
      boxed<&convolution>, either_cost},
+    {"aten::convolution_overrideable(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, "
+     "SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt "
+     "groups) -> Tensor",
+     boxed<&convolution>, either_cost},
     {"aten::_convolution(Tensor input, Tensor weight, Tensor? bias, SymInt[] stride, SymInt[] "
      "padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups, bool "
      "benchmark, bool deterministic, bool cudnn_enabled, bool allow_tf32) -> Tensor",
@@ -275,6 +267,18 @@ const Rule kTable[] = {
 };
 
 }  // namespace
+
+at::Tensor convolve(const Batched& input, const at::Tensor& weight, const OptionalTensor& bias,
+                    const Window& window) {
+  check_window(window);
+  check_shapes(input, weight.sizes(), bias, window);
+  const DimVector sizes = convolved_sizes(input, weight.sizes(), window);
+  const IntArrayRef shown = IntArrayRef(sizes).slice(input.is_batched ? 0 : 1);
+  if (!runs_channels_last(input, weight)) return empty_of(shown, weight.scalar_type());
+  const DimVector strides = channels_last_strides(sizes);
+  return empty_strided_of(shown, IntArrayRef(strides).slice(input.is_batched ? 0 : 1),
+                          weight.scalar_type());
+}
 
 const RuleFamily kConvolutionRules = {"convolution", kTable};
 

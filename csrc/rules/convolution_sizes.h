@@ -54,4 +54,8 @@ c10::DimVector channels_last_strides(c10::IntArrayRef sizes);
 // float64, and in 3d too, where oneDNN on the CPU has a special case for small batches.
 bool runs_channels_last(Batched input, const at::Tensor& weight);
 
+// The output, on meta; raises where PyTorch does.
+at::Tensor convolve(const Batched& input, const at::Tensor& weight,
+                    const std::optional<at::Tensor>& bias, const Window& window);
+
 }  // namespace nnprof

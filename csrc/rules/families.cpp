@@ -15,6 +15,7 @@ std::span<const RuleFamily> rule_families() {
       kBitsandbytesRules,
       kComparisonRules,
       kConvolutionBackwardRules,
+      kConvolutionKernelRules,
       kConvolutionRules,
       kCopyRules,
       kDetectionRules,

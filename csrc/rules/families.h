@@ -13,6 +13,7 @@ extern const RuleFamily kBitsandbytesRules;
 extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kConvolutionBackwardRules;
+extern const RuleFamily kConvolutionKernelRules;
 extern const RuleFamily kCopyRules;
 extern const RuleFamily kDetectionRules;
 extern const RuleFamily kDistanceRules;

@@ -123,6 +123,46 @@ _ATTENTION = (
 _VARLEN = ("_varlen_attn", "_varlen_attn_backward", "_varlen_attn_out")
 
 
+def _convolutions() -> dict[str, Callable[..., Any]]:
+    """By the operator that has all their arguments."""
+
+    def plain(x: Any, weight: Any, bias: Any, padding: Any, stride: Any, *rest: Any) -> Any:
+        return torch.ops.aten.convolution(
+            x, weight, bias, stride, padding, rest[0], False, [0], rest[1]
+        )
+
+    def transposed(x: Any, weight: Any, bias: Any, padding: Any, out: Any, *rest: Any) -> Any:
+        stride, dilation, groups = rest[:3]
+        return torch.ops.aten.convolution(
+            x, weight, bias, stride, padding, dilation, True, out, groups
+        )
+
+    def depthwise(x: Any, weight: Any, _: Any, bias: Any, *window: Any) -> Any:
+        return torch.ops.aten.convolution(x, weight, bias, *window, False, [0], x.shape[1])
+
+    def rectified(x: Any, weight: Any, bias: Any, stride: Any, padding: Any, *rest: Any) -> Any:
+        return plain(x, weight, bias, padding, stride, *rest).relu()
+
+    def added(x: Any, weight: Any, z: Any, alpha: Any, *rest: Any) -> Any:
+        return rectified(x, weight, *rest)
+
+    return {
+        "convolution_overrideable": torch.ops.aten.convolution,
+        "cudnn_convolution": lambda x, weight, *rest: plain(x, weight, None, *rest),
+        "cudnn_convolution_transpose": lambda x, weight, *rest: transposed(x, weight, None, *rest),
+        "cudnn_convolution_relu": rectified,
+        "cudnn_convolution_add_relu": added,
+        "miopen_convolution": plain,
+        "miopen_convolution_transpose": transposed,
+        "miopen_depthwise_convolution": plain,
+        "miopen_convolution_relu": rectified,
+        "miopen_convolution_add_relu": added,
+        "mkldnn_convolution": plain,
+        "_conv_depthwise2d": depthwise,
+        "conv_depthwise3d": depthwise,
+    }
+
+
 #: PyTorch has no CPU kernel: what they are held against, its meta kernel where that works.
 NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_dot_product_cudnn_attention": _on_meta("_scaled_dot_product_cudnn_attention"),
@@ -146,6 +186,7 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_dot_product_attention_math_for_mps": (
         torch.ops.aten._scaled_dot_product_attention_math
     ),
+    **{f"aten::{name}": kernel for name, kernel in _convolutions().items()},
     **{f"aten::{name}": _on_meta(name) for name in _ATTENTION},
     **{f"torch_attn::{name}": _on_meta(name, "torch_attn") for name in _VARLEN},
     "aten::_scaled_grouped_mm": _on_meta("_scaled_grouped_mm"),
@@ -256,7 +297,41 @@ def _convolution() -> Iterator[Case]:
     yield "conv2d.padding", (x, weight, bias, [1, 1], "same", [2, 1], 2), {}
     geometry = [1, 2], [1, 0], [1, 1], False, [0, 0], 2
     yield "_convolution.deprecated", (x, weight, bias, *geometry, False, False, True), {}
+    yield "convolution_overrideable", (x, weight, bias, *geometry), {}
+    yield from _convolution_kernels()
     yield "conv_tbc", (torch.rand(5, 2, 3), torch.rand(3, 3, 4), torch.rand(4), 1), {}
+
+
+def _convolution_kernels() -> Iterator[Case]:
+    """Strides of 2 along the first dimension alone; groups where a kernel has them."""
+    flags = False, False
+    for dims, kind in ((2, "2d"), (3, "3d")):
+        x, bias = torch.rand(2, 4, *(7, 6, 5)[:dims]), torch.rand(6)
+        kernel = [3, 2, 2][:dims]
+        whole, by_two = torch.rand(6, 4, *kernel), torch.rand(6, 2, *kernel)
+        back, back_by_two = torch.rand(4, 6, *kernel), torch.rand(4, 3, *kernel)
+        stride, padding, one = [2, 1, 1][:dims], [1, 0, 0][:dims], [1, 1, 1][:dims]
+        slow = "_slow_conv2d_forward" if dims == 2 else "slow_conv3d_forward"
+        yield slow, (x, whole, kernel, bias, stride, padding), {}
+        yield f"slow_conv_dilated{kind}", (x, whole, kernel, bias, stride, padding, one), {}
+        yield f"slow_conv_transpose{kind}", (x, back, kernel, bias, stride, padding), {}
+        name = "_conv_depthwise2d" if dims == 2 else "conv_depthwise3d"
+        each = torch.rand(8, 1, *kernel), kernel, torch.rand(8)
+        yield name, (x, *each, stride, padding, one), {}
+        if dims == 3:
+            continue
+        yield "cudnn_convolution", (x, by_two, padding, stride, one, 2, *flags, False), {}
+        extra = padding, [1, 0], stride, one, 2
+        yield "cudnn_convolution_transpose", (x, back_by_two, *extra, *flags, False), {}
+        yield "miopen_convolution_transpose", (x, back_by_two, bias, *extra, *flags), {}
+        yield "mkldnn_convolution", (x, by_two, bias, padding, stride, one, 2), {}
+        for name in ("miopen_convolution", "miopen_depthwise_convolution"):
+            yield name, (x, by_two, bias, padding, stride, one, 2, *flags), {}
+        for library in ("cudnn", "miopen"):
+            yield f"{library}_convolution_relu", (x, by_two, bias, stride, padding, one, 2), {}
+            z = torch.rand(2, 6, 4, 5)
+            given = x, by_two, z, 2.0, bias, stride, padding, one, 2
+            yield f"{library}_convolution_add_relu", given, {}
 
 
 def _matmul() -> Iterator[Case]:

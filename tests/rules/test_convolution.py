@@ -9,10 +9,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
 from tests import oracles
 from tests.rules.costs import cost_of, meta
+from tests.rules.coverage import operator_named
+from tests.rules.coverage_cases import NO_CPU_KERNEL, written_cases
 from tests.rules.differential import compare
 
 PLAIN = (F.conv1d, F.conv2d, F.conv3d)
@@ -178,3 +181,32 @@ def test_conv_tbc_cost() -> None:
     cost = cost_of(torch.conv_tbc, meta(7, 2, 3), meta(3, 3, 5), meta(5), 1)
     as_conv1d = oracles.convolution((2, 3, 7), (5, 3, 3), padding=(1,))
     assert (cost.macs, cost.kinds) == (as_conv1d, {"add": oracles.count(7, 2, 5)})
+
+
+KERNELS = {
+    name: args
+    for name, args, _ in written_cases()
+    if name.removeprefix("aten::").startswith(("cudnn_conv", "miopen_", "mkldnn_conv"))
+    or "slow_conv" in name
+    or "conv_depthwise" in name
+}
+
+
+@pytest.mark.parametrize("name", KERNELS)
+def test_kernels_count_as_the_convolutions_that_they_are(name: str) -> None:
+    args: tuple[Any, ...] = KERNELS[name]
+    cost = cost_of(operator_named(name), *args)
+    x, weight = args[:2]
+    kernel = NO_CPU_KERNEL.get(name)
+    if kernel is not None:
+        with FlopCounterMode(display=False) as real:
+            out = kernel(*args)
+        assert 2 * cost.macs == real.get_total_flops()
+    else:  # which it does not know, or (_slow_conv2d_forward) fails on
+        out = operator_named(name)(*args)
+        positions = x if "transpose" in name else out
+        assert cost.macs == positions.numel() * weight[0].numel()
+    has_bias = any(isinstance(arg, Tensor) and arg.dim() == 1 for arg in args)
+    added = ("add_relu" in name) * out.numel()
+    assert cost.kinds.get("add", 0) == has_bias * out.numel() + added
+    assert cost.kinds.get("compare", 0) == ("relu" in name) * out.numel()

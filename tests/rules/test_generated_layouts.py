@@ -40,6 +40,8 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
     "aten::max_unpool2d.out": RESTRIDES,
     "aten::max_unpool3d.out": ({"accepts", "strides"}, CONTIGUOUS[1]),
     "aten::adaptive_avg_pool2d.out": RESTRIDES,
+    "aten::_slow_conv2d_forward.output": RESTRIDES,
+    "aten::slow_conv3d_forward.output": CONTIGUOUS,
     "aten::nll_loss2d_backward": CONTIGUOUS,
     "aten::nll_loss2d_backward.grad_input": CONTIGUOUS,
     "aten::gru.data": BATCH_SIZES,
