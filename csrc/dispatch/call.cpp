@@ -322,7 +322,7 @@ class Call {
   // does one that a FakeTensor's operator calls, to see its sizes.
   bool stays_on_meta() {
     if (running_composite.shape_only) return true;
-    if (batching_levels != 0 && has(kSizesOnly) && arguments()[0].toTensor().is_meta()) return true;
+    if (has(kSizesOnly) && batching_levels != 0 && arguments()[0].toTensor().is_meta()) return true;
     const bool asked = running_composite.same_device ||
                        c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Meta);
     return asked && std::any_of(op_.devices.begin(), op_.devices.end(), [&](int device) {
