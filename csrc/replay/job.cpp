@@ -30,7 +30,9 @@ Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
   if (is_collective(job.signature.op)) {
     return {ReplayStatus::not_replayable, "it talks to other processes"};
   }
-  if (!job.op->has_kernel_for(device)) {
+  // What is registered for every device may call what a CPU has no kernel for.
+  const bool never_on_cpu = rule != nullptr && rule->has(kNeverReal) && device.is_cpu();
+  if (never_on_cpu || !job.op->has_kernel_for(device)) {
     return {ReplayStatus::not_replayable, "it has no kernel for " + device.str()};
   }
   const std::string reason = why_not_materialized(*job.op, job.signature);

@@ -22,9 +22,6 @@ import_torchvision()
 
 #: By operator: why its replayed outputs may differ from the recorded ones.
 EXCEPTIONS: dict[str, str] = {
-    "torch_attn::_varlen_attn": "it has a kernel, but what that calls has none on the CPU",
-    "torch_attn::_varlen_attn_out": "as of _varlen_attn",
-    "torch_attn::_varlen_attn_backward": "as of _varlen_attn",
     "aten::_embedding_bag": "what is kept for backward is recorded as on CUDA",
     "aten::_embedding_bag_forward_only": "what is kept for backward is recorded as on CUDA",
     "aten::cudnn_batch_norm_backward.out": "it has a kernel, but what that calls has none here",
