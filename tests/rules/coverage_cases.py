@@ -157,7 +157,6 @@ def _convolutions() -> dict[str, Callable[..., Any]]:
         "miopen_depthwise_convolution": plain,
         "miopen_convolution_relu": rectified,
         "miopen_convolution_add_relu": added,
-        "mkldnn_convolution": plain,
         "_conv_depthwise2d": depthwise,
         "conv_depthwise3d": depthwise,
     }
