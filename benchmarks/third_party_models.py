@@ -660,39 +660,6 @@ def tabnet() -> Made:
     return Net(), (torch.randn(256, 12),)
 
 
-@case("neuralforecast")
-def forecast_itransformer() -> Made:
-    from neuralforecast.common._modules import (
-        AttentionLayer,
-        FullAttention,
-        TransEncoder,
-        TransEncoderLayer,
-    )
-
-    class Encoder(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            layer = TransEncoderLayer(
-                AttentionLayer(FullAttention(False, attention_dropout=0.0), 32, 4), 32, 64
-            )
-            self.encoder = TransEncoder([layer], norm_layer=nn.LayerNorm(32))
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.encoder(x)[0]
-
-    return Encoder(), (torch.randn(2, 10, 32),)
-
-
-@case("encodec")
-def encodec_seanet() -> Made:
-    from encodec.modules.seanet import SEANetDecoder, SEANetEncoder
-
-    return nn.Sequential(
-        SEANetEncoder(n_filters=4, dimension=16, ratios=[4, 2]),
-        SEANetDecoder(n_filters=4, dimension=16, ratios=[4, 2]),
-    ), (torch.randn(1, 1, 320),)
-
-
 @case("sentence_transformers")
 def sentence_embedding() -> Made:
     from sentence_transformers.models import Pooling

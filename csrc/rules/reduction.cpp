@@ -89,6 +89,13 @@ void trace_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.add = 1}, diagonal);
 }
 
+// What the checks of torch.distributions ask.
+at::Tensor truth_of_all(const at::Tensor& self) {
+  TORCH_CHECK(self.scalar_type() == at::kBool, "expected a tensor of truth values, but got one of ",
+              self.scalar_type());
+  return empty_of({}, at::kBool);
+}
+
 at::Tensor count_nonzero_dims(const at::Tensor& self, at::IntArrayRef dims) {
   return empty_of(reduced_sizes(self, dims, false), at::kLong);
 }
@@ -366,6 +373,8 @@ const Rule kTable[] = {
      boxed<overload<at::Tensor(const at::Tensor&)>(&at::meta::all)>,
      reduction,
      {.compare = 1}},
+    {"aten::_is_all_true(Tensor self) -> Tensor", boxed<&truth_of_all>, reduction, {.compare = 1}},
+    {"aten::_is_any_true(Tensor self) -> Tensor", boxed<&truth_of_all>, reduction, {.compare = 1}},
     {"aten::all.dim(Tensor self, int dim, bool keepdim=False) -> Tensor",
      boxed<overload<at::Tensor(const at::Tensor&, int64_t, bool)>(&at::meta::all)>,
      reduction,

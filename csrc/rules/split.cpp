@@ -60,12 +60,6 @@ Tensors split_with_sizes(const at::Tensor& self, at::IntArrayRef sizes, int64_t 
   return parts(self, sizes, dim);
 }
 
-Tensors split_copied(const at::Tensor& self, at::IntArrayRef sizes, int64_t dim) {
-  Tensors copies = split_with_sizes(self, sizes, dim);
-  for (at::Tensor& part : copies) part = empty_like_dtype(part.sizes(), part);
-  return copies;
-}
-
 Tensors chunk(const at::Tensor& self, int64_t chunks, int64_t dim) {
   TORCH_CHECK(self.dim() > 0, "chunk expects at least a 1-dimensional tensor");
   TORCH_CHECK(chunks > 0, "chunk expects `chunks` to be greater than 0, got: ", chunks);
@@ -102,6 +96,20 @@ Tensors unbind(const at::Tensor& self, int64_t dim) {
   return views;
 }
 
+// Copies of the parts.
+template <auto Function>
+struct Copied;
+template <class... Args, Tensors (*Function)(const at::Tensor&, Args...)>
+struct Copied<Function> {
+  static Tensors call(const at::Tensor& self, Args... args) {
+    Tensors copies = Function(self, args...);
+    for (at::Tensor& part : copies) part = empty_like_dtype(part.sizes(), part);
+    return copies;
+  }
+};
+template <auto Function>
+constexpr auto copied = boxed<&Copied<Function>::call>;
+
 const Rule kTable[] = {
     free_view(
         "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]",
@@ -118,7 +126,10 @@ const Rule kTable[] = {
         "aten::unsafe_split_with_sizes(Tensor self, SymInt[] split_sizes, int dim=0) -> Tensor[]",
         boxed<&split_with_sizes>),
     {"aten::split_with_sizes_copy(Tensor self, SymInt[] split_sizes, int dim=0) -> Tensor[]",
-     boxed<&split_copied>},
+     copied<&split_with_sizes>},
+    {"aten::split_copy.Tensor(Tensor self, SymInt split_size, int dim=0) -> Tensor[]",
+     copied<&split>},
+    {"aten::unbind_copy.int(Tensor self, int dim=0) -> Tensor[]", copied<&unbind>},
     free_view("aten::chunk(Tensor(a -> *) self, int chunks, int dim=0) -> Tensor(a)[]",
               boxed<&chunk>),
     free_view("aten::unsafe_chunk(Tensor self, int chunks, int dim=0) -> Tensor[]", boxed<&chunk>),

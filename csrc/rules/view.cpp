@@ -325,6 +325,28 @@ struct InPlace<Function> {
 template <auto Function>
 constexpr auto in_place = boxed<&InPlace<Function>::call>;
 
+// Copies of views (torch.diag of a matrix makes one): what the view shows, in memory of its own
+// -----
+
+template <auto Function>
+struct Copied;
+template <class... Args, at::Tensor (*Function)(const at::Tensor&, Args...)>
+struct Copied<Function> {
+  static at::Tensor call(const at::Tensor& self, Args... args) {
+    const at::Tensor view = Function(self, args...);
+    return empty_like_dtype(view.sizes(), view);
+  }
+};
+// Of a part no more is read than the copy holds; of what is expanded, each element once.
+void copy_what_is_seen(const OpSignature& /*op*/, Cost& cost) {
+  cost.bytes_read = std::min(cost.bytes_read, cost.bytes_written);
+}
+
+template <auto Function>
+constexpr Rule view_copy(const char* schema) {
+  return {schema, boxed<&Copied<Function>::call>, copy_what_is_seen};
+}
+
 // Other sizes, and more storage where it takes more. The same sizes keep their strides.
 at::Tensor resized(const at::Tensor& self, at::IntArrayRef sizes,
                    std::optional<c10::MemoryFormat> format) {
@@ -437,6 +459,33 @@ const Rule kTable[] = {
     free_view("aten::set_.source_Tensor(Tensor(a!) self, Tensor source) -> Tensor(a!)",
               boxed<&set_to>),
     free_view("aten::detach_(Tensor(a!) self) -> Tensor(a!)", in_place<&alias_of>),
+    view_copy<&reshaped>("aten::view_copy(Tensor self, SymInt[] size) -> Tensor"),
+    view_copy<&at::native::view_dtype>(
+        "aten::view_copy.dtype(Tensor self, ScalarType dtype) -> Tensor"),
+    view_copy<&transposed>("aten::transpose_copy.int(Tensor self, int dim0, int dim1) -> Tensor"),
+    view_copy<&t>("aten::t_copy(Tensor self) -> Tensor"),
+    view_copy<&permuted>("aten::permute_copy(Tensor self, int[] dims) -> Tensor"),
+    view_copy<&expanded>(
+        "aten::expand_copy(Tensor self, SymInt[] size, *, bool implicit=False) -> Tensor"),
+    view_copy<&squeezed>("aten::squeeze_copy(Tensor self) -> Tensor"),
+    view_copy<&squeezed_dim>("aten::squeeze_copy.dim(Tensor self, int dim) -> Tensor"),
+    view_copy<&squeezed_dims>("aten::squeeze_copy.dims(Tensor self, int[] dim) -> Tensor"),
+    view_copy<&unsqueezed>("aten::unsqueeze_copy(Tensor self, int dim) -> Tensor"),
+    view_copy<&selected>("aten::select_copy.int(Tensor self, int dim, SymInt index) -> Tensor"),
+    view_copy<&sliced>("aten::slice_copy.Tensor(Tensor self, int dim=0, SymInt? start=None, "
+                       "SymInt? end=None, SymInt step=1) -> Tensor"),
+    view_copy<&narrowed>(
+        "aten::narrow_copy(Tensor self, int dim, SymInt start, SymInt length) -> Tensor"),
+    view_copy<&diagonal_of>(
+        "aten::diagonal_copy(Tensor self, int offset=0, int dim1=0, int dim2=1) -> Tensor"),
+    view_copy<&windows>(
+        "aten::unfold_copy(Tensor self, int dimension, int size, int step) -> Tensor"),
+    view_copy<&strided>("aten::as_strided_copy(Tensor self, SymInt[] size, SymInt[] stride, "
+                        "SymInt? storage_offset=None) -> Tensor"),
+    view_copy<&alias_of>("aten::alias_copy(Tensor self) -> Tensor"),
+    view_copy<&alias_of>("aten::detach_copy(Tensor self) -> Tensor"),
+    view_copy<&at::meta::view_as_real>("aten::view_as_real_copy(Tensor self) -> Tensor"),
+    view_copy<&at::meta::view_as_complex>("aten::view_as_complex_copy(Tensor self) -> Tensor"),
 };
 
 }  // namespace

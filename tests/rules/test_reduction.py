@@ -34,6 +34,8 @@ SAMPLES: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
     (torch.linalg.vector_norm, (2, (0, 1), True)),
     (aten.norm.Scalar, (3,)),
     (aten.norm.ScalarOpt_dim, (None, [0], True)),
+    (torch._is_all_true, ()),
+    (torch._is_any_true, ()),
     (torch.aminmax, ()),
     (torch.trace, ()),
     (torch.renorm, (2, 0, 1.0)),

@@ -53,3 +53,15 @@ def test_all_are_free() -> None:
     for split in (torch.chunk, torch.split, torch.tensor_split):
         assert cost_of(split, meta(6, 4), 3) == free
     assert cost_of(torch.unbind, meta(6, 4)) == free
+
+
+def test_copies_of_parts() -> None:
+    for x in (torch.randn(3, 7), torch.randn(7, 3).t(), torch.randn(3, 9)[:, 2:]):
+        for copy in (
+            lambda x: torch.split_copy(x, 3, 1),
+            lambda x: torch.split_with_sizes_copy(x, (3, 4), 1),
+            lambda x: torch.unbind_copy(x, 1),
+        ):
+            assert not compare("copies", copy, ((x,), {}))
+    cost = cost_of(torch.unbind_copy, meta(6, 4))
+    assert (cost.bytes_read, cost.bytes_written) == (96, 96)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import nnprof
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
 
@@ -122,3 +123,61 @@ def test_a_reshape_that_copies_moves_bytes() -> None:
     cost = cost_of(lambda x: x.expand(5, 3).flatten(), meta(1, 3))
     assert (cost.bytes_read, cost.bytes_written) == (12, 60)
     assert not cost.kinds
+
+
+# Copies of views, as functionalized graphs and torch.diag of a matrix make them.
+COPIES: dict[str, Callable[[Tensor], Any]] = {
+    "diag": lambda x: torch.diag(x[0, 0], 1),
+    "diagonal": lambda x: torch.diagonal_copy(x, -1, 1, -1),
+    "alias": torch.alias_copy,
+    "as_strided": lambda x: torch.as_strided_copy(x, (2, 2), (1, 2)),
+    "detach": torch.detach_copy,
+    "expand": lambda x: torch.expand_copy(x, (2, *x.shape)),
+    "narrow": lambda x: torch.narrow_copy(x, 1, 0, 2),
+    "permute": lambda x: torch.permute_copy(x, (0, 3, 2, 1)),
+    "select": lambda x: torch.select_copy(x, 2, 1),
+    "slice": lambda x: torch.slice_copy(x, 1, 1, 9, 2),
+    "squeeze": torch.squeeze_copy,
+    "squeeze one": lambda x: torch.squeeze_copy(x, 0),
+    "squeeze some": lambda x: torch.squeeze_copy(x, (0, 2)),
+    "t": lambda x: torch.t_copy(x[0, 0]),
+    "transpose": lambda x: torch.transpose_copy(x, 1, 3),
+    "unfold": lambda x: torch.unfold_copy(x, 3, 2, 1),
+    "unsqueeze": lambda x: torch.unsqueeze_copy(x, -1),
+    "view": lambda x: torch.view_copy(x, (-1, x.shape[-1])),
+    "view dtype": lambda x: torch.view_copy(x, torch.int16),
+}
+
+
+@pytest.mark.parametrize("x", INPUTS.values(), ids=INPUTS.keys())
+def test_copies(x: Tensor) -> None:
+    found = [m for name, copy in COPIES.items() for m in compare(name, copy, ((x,), {}))]
+    assert not found, "\n".join(map(str, found))
+
+
+def test_complex_copies() -> None:
+    x = torch.randn(3, 4, 2)
+    for copy in (
+        torch.view_as_complex_copy,
+        lambda x: torch.view_as_real_copy(torch.view_as_complex(x)),
+    ):
+        assert not compare("complex", copy, ((x,), {}))
+
+
+def test_a_copy_reads_what_is_seen() -> None:
+    for copy, read, written in (
+        (torch.diag, 3 * 4, 3 * 4),
+        (lambda x: torch.select_copy(x, 1, 0), 3 * 4, 3 * 4),
+        (torch.t_copy, 15 * 4, 15 * 4),
+        (lambda x: torch.expand_copy(x, (2, 3, 5)), 15 * 4, 30 * 4),
+    ):
+        cost = cost_of(copy, meta(3, 5))
+        assert (cost.bytes_read, cost.bytes_written) == (read, written)
+        assert not cost.kinds
+
+
+def test_the_gradient_of_a_diagonal() -> None:
+    weight = torch.randn(4, 4, requires_grad=True)
+    profile = nnprof.measure(lambda x: torch.diag(x @ weight), (4, 4), backward=True)
+    assert not profile.coverage.generic
+    assert profile.phase("backward").macs == profile.phase("forward").macs == 4**3

@@ -138,6 +138,15 @@ def test_a_check_of_unknown_values_is_taken_as_passed() -> None:
     assert profile.assumptions == ["a check in module the model itself (Reads) is taken as passed"]
 
 
+def test_what_distributions_check_has_a_rule() -> None:
+    def log_likelihood(x: torch.Tensor) -> torch.Tensor:
+        return torch.distributions.Normal(x, x.exp(), validate_args=True).log_prob(x)
+
+    _, profile = result_of(log_likelihood)
+    assert profile.coverage.ruled["aten::_is_all_true"] == 3
+    assert not profile.coverage.generic
+
+
 def test_a_check_of_known_values_can_fail() -> None:
     def checked(x: torch.Tensor) -> None:
         torch._check_tensor_all(torch.arange(4) > 0, lambda: "must be positive")
