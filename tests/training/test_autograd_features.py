@@ -1274,20 +1274,6 @@ MODULES: dict[str, Callable[[], Any]] = {
 }
 
 
-BUGS = {
-    "ctc": "there is no meta kernel of the backward where lengths are tensors",
-}
-
-
-def names_of(cases: dict[str, Any]) -> list[Any]:
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=BUGS[name]))
-        if name in BUGS
-        else name
-        for name in cases
-    ]
-
-
 @pytest.mark.parametrize("made_before", [True, False])
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_train_as_in_a_real_run(name: str, made_before: bool) -> None:
@@ -1364,7 +1350,7 @@ LOSSES: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("made_before", [True, False])
-@pytest.mark.parametrize("name", names_of(LOSSES))
+@pytest.mark.parametrize("name", LOSSES)
 def test_losses_as_in_a_real_run(name: str, made_before: bool) -> None:
     assert_as_in_a_real_run(LOSSES[name], made_before)
 
@@ -1410,7 +1396,7 @@ INDEXING: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 @pytest.mark.parametrize("made_before", [True, False])
-@pytest.mark.parametrize("name", names_of(INDEXING))
+@pytest.mark.parametrize("name", INDEXING)
 def test_gradients_through_indices(name: str, made_before: bool) -> None:
     step = of_logits(lambda x: INDEXING[name](x).sum(), 2, 3)
     assert_as_in_a_real_run(step, made_before)
