@@ -167,6 +167,7 @@ class Call {
     if (walk_.guessed()) keep_guess();
     if (op_.known == Known::assertion) take_as_passed();
     if (op_.known == Known::finite_check) say_finite();
+    if (op_.known == Known::factorization) take_as_succeeded();
     record();
   }
 
@@ -186,6 +187,14 @@ class Call {
     place_outputs();
     trace_.session()->assume("a check " + trace_.session()->describe_scope() +
                              " is taken as passed");
+  }
+
+  // A matrix that is not known has a factorization: `info`, the last output, is zero to who asks.
+  void take_as_succeeded() {
+    const at::Tensor& info = outputs()[op_.returns - 1].toTensor();
+    if (trace_.identify(info).values == Values::known) return;
+    trace_.assume_reads(info, Reads{0, 0, true});
+    trace_.asked_finite = true;
   }
 
   // What is found in gradients whose values no one knows: nothing.

@@ -33,6 +33,7 @@ enum class Known : uint8_t {
   makes_nested,    // aten::_nested_tensor_from_tensor_list: the strided layout
   same_device,     // aten::quantile, aten::meshgrid: check that their tensors are on one device
   finite_check,   // aten::_amp_foreach_non_finite_check_and_unscale_: GradScaler asks what it found
+  factorization,  // aten::linalg_cholesky_ex: tells in `info` whether it succeeded
   profiler_mark,  // profiler::_record_function_enter_new: is no work
   forward_mode,   // aten::_make_dual: is autograd's own
   uninitialised,  // aten::empty: what is in it is not known

@@ -3,7 +3,8 @@
 // One model of the unknown gives all answers: an unknown number reads 1, an unknown truth value
 // true, and what is asked about them is answered as for these. So gradients are finite, no loss is
 // NaN, and tensors compare as ones do. Answers stay answers through logic, casts and sums. Whether
-// numbers are finite is answered in a forward, too. See docs/conventions.md.
+// numbers are finite, and matrices have a factorization, is answered in a forward, too. See
+// docs/conventions.md.
 #pragma once
 
 #include <ATen/core/stack.h>
@@ -21,7 +22,7 @@ struct Operator;
 struct Reads {
   double low = 1;
   double high = 1;
-  bool finite = false;  // the answer of nothing but checks whether numbers are finite
+  bool finite = false;  // the answer of nothing but such checks
   bool uniform() const { return low == high; }
 };
 

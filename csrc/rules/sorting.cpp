@@ -1,6 +1,8 @@
 // Sorting, selecting, searching and counting into bins.
 #include <ATen/ScalarOps.h>
 #include <ATen/WrapDimUtils.h>
+#include <ATen/ops/_convert_indices_from_coo_to_csr_meta_dispatch.h>
+#include <ATen/ops/_convert_indices_from_csr_to_coo_meta_dispatch.h>
 #include <ATen/ops/sort_meta_dispatch.h>
 #include <ATen/ops/topk_meta_dispatch.h>
 
@@ -415,6 +417,12 @@ const Rule kTable[] = {
     {"aten::searchsorted.Scalar(Tensor sorted_sequence, Scalar self, *, bool out_int32=False, bool "
      "right=False, str? side=None, Tensor? sorter=None) -> Tensor",
      boxed<&searchsorted_number>, searchsorted_cost},
+    {"aten::_convert_indices_from_coo_to_csr(Tensor self, int size, *, bool out_int32=False) -> "
+     "Tensor",
+     boxed<&at::meta::_convert_indices_from_coo_to_csr>},
+    {"aten::_convert_indices_from_csr_to_coo(Tensor crow_indices, Tensor col_indices, *, bool "
+     "out_int32=False, bool transpose=False) -> Tensor",
+     boxed<&at::meta::_convert_indices_from_csr_to_coo>},
     {"aten::bucketize.Tensor(Tensor self, Tensor boundaries, *, bool out_int32=False, bool "
      "right=False) -> Tensor",
      boxed<&bucketize>, bucketize_cost},

@@ -146,3 +146,17 @@ def test_indices_are_spread_evenly() -> None:
         assert pairs.argmax(-1).tolist() == [0, 1, 0, 1]
         _, order = pairs.t().sort()
         assert order.stride() == (1, 2)
+
+
+def test_rows_and_their_offsets() -> None:
+    rows, columns = torch.tensor([0, 0, 1, 3]), torch.tensor([1, 2, 0, 3])
+    for small in (False, True):
+        options = {"out_int32": small}
+        to_offsets = torch._convert_indices_from_coo_to_csr
+        assert not compare("coo to csr", to_offsets, ((rows, 5), options))
+        arguments = (to_offsets(rows, 5), columns)
+        assert not compare(
+            "csr to coo", torch._convert_indices_from_csr_to_coo, (arguments, options)
+        )
+    cost = cost_of(to_offsets, meta(40, dtype=torch.int64), 5)
+    assert (cost.bytes_read, cost.bytes_written) == (40 * 8, 6 * 8)

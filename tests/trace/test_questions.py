@@ -338,3 +338,32 @@ def test_numbers_read_at_once_are_asked_for_one_by_one() -> None:
         with pytest.raises(DataDependentError, match=r"test_questions\.py:\d+\. Pass assume="):
             nnprof.measure(model, (4, 4))
         assert nnprof.measure(model, (4, 4), assume=[1, 2]).macs == base * 4
+
+
+FACTORIZED: dict[str, Callable[[Tensor], Any]] = {
+    "cholesky": lambda a: not torch.linalg.cholesky_ex(a).info.any(),
+    "lu": lambda a: torch.linalg.lu_factor_ex(a).info == 0,
+    "inverse": lambda a: torch.linalg.inv_ex(a).info.eq(0).all(),
+    "solution": lambda a: int(torch.linalg.solve_ex(a, a).info) == 0,
+    "ldl": lambda a: not torch.linalg.ldl_factor_ex(a).info,
+}
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("asked", FACTORIZED)
+def test_matrices_are_taken_to_have_their_factorization(asked: str, backward: bool) -> None:
+    """As Gaussian processes ask, which try again with more on the diagonal."""
+
+    class Tries(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            h = super().forward(x)
+            a = h.mT @ h + 10 * torch.eye(8)
+            return h if FACTORIZED[asked](a) else h @ h.mT @ h
+
+    model = Tries(8, 8)
+    profile = nnprof.measure(model, (6, 8), backward=backward)
+    linear, product = 6 * 8 * 8, 8 * 6 * 8
+    calls = [one for one in profile.ops.to_pandas().itertuples() if one.phase == "forward"]
+    products = sum(one.macs for one in calls if one.op in ("aten::linear", "aten::matmul"))
+    assert products == linear + product
+    assert any("linalg_" in one for one in profile.assumptions)
