@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import conditions
+import third_party_small  # noqa: F401  (adds its cases)
 import torch
 import zoo_oracle
 from children import child
