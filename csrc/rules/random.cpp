@@ -154,6 +154,17 @@ Tensor draw_categories_out(const Tensor& self, int64_t samples, bool replacement
   return out;
 }
 
+// How a draw follows its parameters: one function of them and the draw, an element each.
+constexpr FlopMix kDrawGradient = {.special = 1};
+
+Tensor gamma_gradient(const Tensor& self, const Tensor& /*output*/) {
+  return empty_like_dtype(self.sizes(), self);
+}
+
+Tensor dirichlet_gradient(const Tensor& x, const Tensor& /*alpha*/, const Tensor& /*total*/) {
+  return empty_like_dtype(x.sizes(), x);
+}
+
 // poisson, binomial and gamma: contiguous, of the size of what they are given.
 Tensor draw_of(const Tensor& self, const GeneratorOption&) {
   return empty_like_dtype(self.sizes(), self);
@@ -333,6 +344,10 @@ const Rule kTable[] = {
      pointwise,
      {.special = 1},
      kRandom},
+    {"aten::_standard_gamma_grad(Tensor self, Tensor output) -> Tensor", boxed<&gamma_gradient>,
+     pointwise, kDrawGradient},
+    {"aten::_dirichlet_grad(Tensor x, Tensor alpha, Tensor total) -> Tensor",
+     boxed<&dirichlet_gradient>, pointwise, kDrawGradient},
     {"aten::_sample_dirichlet(Tensor self, " DEFAULT_GENERATOR ") -> Tensor",
      boxed<&draw_of>,
      pointwise,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import nnprof
 from tests.rules.costs import cost_of, meta
@@ -126,3 +127,25 @@ def test_costs(
     cost = cost_of(function, *args)
     assert cost.kinds == kinds
     assert (cost.bytes_read, cost.bytes_written) == bytes_
+
+
+@pytest.mark.parametrize("name", ["Gamma", "Beta", "Dirichlet", "Chi2", "StudentT"])
+def test_draws_of_gammas_can_be_trained(name: str) -> None:
+    """`_standard_gamma_grad` and `_dirichlet_grad` have no kernel for meta."""
+    made = getattr(torch.distributions, name)
+
+    def drawn(h: Tensor) -> Tensor:
+        both = name in ("Gamma", "Beta")
+        sample: Tensor = made(h.exp(), h.exp()).rsample() if both else made(h.exp()).rsample()
+        return sample
+
+    weight = torch.randn(8, 8, requires_grad=True)
+    profile = nnprof.measure(lambda x: drawn(x @ weight), (4, 8), backward=True)
+    assert profile.phase("backward").macs == 4 * 8 * 8
+    assert not profile.coverage.generic
+
+
+def test_gradients_of_draws() -> None:
+    for x in (torch.rand(3, 4) + 0.1, torch.rand(4, 3).t() + 0.1):
+        assert not compare("gamma", torch._standard_gamma_grad, ((x, x), {}))
+        assert not compare("dirichlet", torch._dirichlet_grad, ((x / 8, x, x + 1), {}))
