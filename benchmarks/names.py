@@ -98,6 +98,14 @@ def cause(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:200]}"
 
 
+def directly(build: Callable[[str], torch.nn.Module], name: str) -> torch.nn.Module:
+    try:
+        with torch.device("meta"):
+            return build(name)
+    except NotImplementedError:  # it computes sizes with tensors, as torchvision's RegNet does
+        return build(name)
+
+
 def result_of(source: str, name: str, build: Callable[[str], torch.nn.Module]) -> Result:
     result: Result = {"source": source, "name": name}
     try:
@@ -106,8 +114,7 @@ def result_of(source: str, name: str, build: Callable[[str], torch.nn.Module]) -
         return result | {"not_built": cause(error)}
     result |= {"class": type(model).__name__, "params": parameters(model)}
     try:
-        with torch.device("meta"):
-            direct = build(name)
+        direct = directly(build, name)
     except Exception as error:
         return result | {"not_direct": cause(error)}
     return result | {"direct_class": type(direct).__name__, "direct_params": parameters(direct)}
