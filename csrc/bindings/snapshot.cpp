@@ -137,6 +137,8 @@ void Snapshot::reserve() {
   types_.reserve(kUsualModules);
   module_starts_.reserve(kUsualModules);
   states_.reserve(2 * kUsualModules);
+  empty_.reserve(16 * kUsualModules);
+  empty_of_module_.reserve(kUsualModules);
   tensors_.reserve(kUsualModules);
   geometry_.reserve(4 * kUsualModules);
   modules_seen_.reserve(kUsualModules);
@@ -186,7 +188,7 @@ void Snapshot::take(PyObject* module) {
   types_.push_back(Py_TYPE(module));
   const ContainerState state = state_of(dict, true);
   Py_DECREF(dict);  // the module holds it
-  const size_t start = states_.size();
+  const size_t start = states_.size(), first_empty = empty_.size();
   module_starts_.push_back(start);
   states_.push_back(state);
   c10::SmallVector<PyObject*, 32> others;
@@ -200,6 +202,7 @@ void Snapshot::take(PyObject* module) {
       others.push_back(value);
     }
   }
+  empty_of_module_.push_back({first_empty, empty_.size()});
   // Modules that are found further inside add states of their own.
   take_inside(module, state, start + 1, states_.size());
   for (PyObject* value : others) remember_value(value, 0);
@@ -211,6 +214,8 @@ void Snapshot::take_container(PyObject* container) {
     states_.push_back(*before);
   } else if (size_of(container) != 0) {
     states_.push_back(state_of(container, false));
+  } else {
+    empty_.push_back(container);  // the state of the module holds it
   }
 }
 
@@ -487,20 +492,14 @@ void Snapshot::restore_module(size_t number) const {
     py::handle(modules_[number]).attr("__class__") = type;
   }
   size_t i = module_starts_[number];
-  const ContainerState& module = states_[i++];
-  prefetch(module.items, 2 * module.count);
+  const ContainerState& module = states_[i];
   if (!unchanged(module)) refill(module);
-  for (size_t entry = 0; entry < module.count; ++entry) {
-    PyObject* value = module.items[2 * entry + 1];
-    if (!may_hold(value) || !is_container(value)) continue;
-    const bool remembered =
-        i < states_.size() && !states_[i].of_module && states_[i].container == value;
-    if (!remembered) {
-      if (size_of(value) != 0) refill({value, nullptr, 0, 0, false, false});
-      continue;
-    }
+  for (++i; i < states_.size() && !states_[i].of_module; ++i) {
     if (!unchanged(states_[i])) refill(states_[i]);
-    ++i;
+  }
+  const auto [first, end] = empty_of_module_[number];
+  for (size_t entry = first; entry < end; ++entry) {
+    if (size_of(empty_[entry]) != 0) refill({empty_[entry], nullptr, 0, 0, false, false});
   }
 }
 

@@ -112,6 +112,9 @@ class Snapshot {
   // Of each module its __dict__, then those of the containers in it that were not empty.
   std::vector<ContainerState> states_;
   std::vector<size_t> module_starts_;
+  // And those that were empty, all of them and which are whose.
+  std::vector<PyObject*> empty_;
+  std::vector<std::pair<size_t, size_t>> empty_of_module_;
   // Of what lies deeper: objects' attributes, and containers in objects and containers.
   std::vector<ContainerState> inner_states_;
   std::vector<ContainerState> loose_states_;
