@@ -210,7 +210,8 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
     return wrapped_number(tensor.scalar_type());
   if (!tensor.has_storage()) {
     if (tensor.layout() != at::kStrided && tensor.layout() != at::kMkldnn) {
-      session_->assume("a sparse tensor " + session_->describe_scope() + " is taken as a dense one");
+      session_->assume("a sparse tensor " + session_->describe_scope() +
+                       " is taken as a dense one");
     }
     return at::Tensor(at::detail::empty_meta(tensor.sizes(), tensor.scalar_type()));
   }
