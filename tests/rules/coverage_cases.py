@@ -203,7 +203,7 @@ def written_cases() -> Iterator[Case]:
     for part in (
         _pointwise, _attention, _convolution, _matmul, _factories, _random, _recurrent,
         _transformer, _normalization, _pad, _vision, _others, _quantized, _detection,
-        _foreach, _optimizers,
+        _foreach, _optimizers, _copies_of_views, _draws,
     ):  # fmt: skip
         torch.manual_seed(0)
         for name, args, kwargs in part():
@@ -250,6 +250,26 @@ POLYNOMIALS = (
     "shifted_chebyshev_polynomial_u", "shifted_chebyshev_polynomial_v",
     "shifted_chebyshev_polynomial_w",
 )  # fmt: skip
+
+
+def _copies_of_views() -> Iterator[Case]:
+    x = torch.rand(4, 3)
+    yield "detach_copy", (x,), {}
+    yield "select_copy.int", (x, 0, 1), {}
+    yield "slice_copy.Tensor", (x, 0, 1, 3), {}
+    yield "split_copy.Tensor", (x, 2), {}
+    yield "squeeze_copy.dims", (x[None, :, None], [0, 2]), {}
+    yield "view_copy.dtype", (x, torch.int32), {}
+    yield "view_as_real_copy", (torch.rand(3, dtype=torch.complex64),), {}
+    yield "view_as_complex_copy", (torch.rand(3, 2),), {}
+
+
+def _draws() -> Iterator[Case]:
+    x = torch.rand(4, 3) + 0.5
+    yield "_standard_gamma_grad", (x, torch.rand(4, 3)), {}
+    yield "_dirichlet_grad", (x / 3, x, x + 1), {}
+    yield "_is_all_true", (x > 1,), {}
+    yield "_is_any_true", (x > 1,), {}
 
 
 def _attention() -> Iterator[Case]:
