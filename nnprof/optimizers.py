@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nnprof import _core
 from nnprof.errors import InputError
-from nnprof.modules import parameters_of
+from nnprof.modules import modules_of, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -184,7 +184,7 @@ def _sparse_parameters(optimizer: torch.optim.Optimizer, model: object) -> set[i
     """Parameters, by id, whose gradients are sparse: of embeddings that ask for it."""
     if isinstance(optimizer, torch.optim.SparseAdam):
         return {id(parameter) for parameter in _parameters_of(optimizer)}
-    modules = model.modules() if isinstance(model, nn.Module) else ()
+    modules = modules_of(model) if isinstance(model, nn.Module) else ()
     embeddings = (m for m in modules if isinstance(m, (nn.Embedding, nn.EmbeddingBag)))
     return {id(module.weight) for module in embeddings if module.sparse}
 

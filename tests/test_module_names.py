@@ -1,5 +1,6 @@
 """Models whose attributes have the names of nn.Module's own methods."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnprof import measure
+from nnprof.quantization import store_as_config_says
 
 NAMES = (
     "modules",
@@ -83,3 +85,30 @@ def test_children_of_these_names() -> None:
     profile = measure(Holder(), (4, 8), backward=True, optimizer="sgd")
     assert profile.macs == 2 * 256 + 512 + 256
     assert profile.params == 144
+
+
+class Shadowed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.modules = [1]  # type: ignore[assignment]
+        self.parameters = {}  # type: ignore[assignment]
+        self.named_modules = "none"  # type: ignore[assignment]
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layer(x)  # type: ignore[no-any-return]
+
+
+def test_an_optimizer_that_makes_its_state() -> None:
+    model = Shadowed()
+    profile = measure(
+        model, (4, 8), backward=True, optimizer=torch.optim.AdamW(model.layer.parameters())
+    )
+    assert profile.memory.after("backward")["optimizer"] >= 2 * 72 * 4
+
+
+def test_a_quantized_checkpoint() -> None:
+    model = Shadowed()
+    config = {"quant_method": "bitsandbytes", "load_in_8bit": True, "llm_int8_skip_modules": []}
+    store_as_config_says(model, SimpleNamespace(quantization_config=config))
+    assert measure(model, (4, 8)).memory.parameters == 8 * 8 + 4 * 8 + 4 * 8

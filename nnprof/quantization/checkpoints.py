@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from nnprof.modules import modules_of, named_modules, parameters_of
 from nnprof.quantization.parameters import STORED_BYTES
-from nnprof.quantization.schemes import Scheme, matches, scheme_of
+from nnprof.quantization.schemes import Scheme, matches, method_of, scheme_of
 
 __all__ = ["notes_of", "store_as_config_says"]
 
@@ -26,7 +27,7 @@ def store_as_config_says(model: nn.Module, config: Any) -> None:
     found = _quantization_config(config)
     if found is None:
         return
-    method = str(getattr(found.get("quant_method"), "value", found.get("quant_method")))
+    method = method_of(found)
     scheme = scheme_of(found, element_bits=8 * _usual_dtype(model).itemsize)
     if scheme is None:
         note = f"the quantization_config ({method!r}) is not known: weights are counted unquantized"
@@ -58,7 +59,7 @@ def _quantization_config(config: Any) -> Mapping[str, Any] | None:
 
 
 def _usual_dtype(model: nn.Module) -> torch.dtype:
-    floating = (p.dtype for p in model.parameters() if p.is_floating_point())
+    floating = (p.dtype for p in parameters_of(model) if p.is_floating_point())
     return next(floating, torch.float32)
 
 
@@ -73,7 +74,7 @@ def _stored(model: nn.Module, scheme: Scheme) -> Iterator[tuple[torch.Tensor, in
     if scheme.kept is None or scheme.and_default:
         kept += _kept_by_default(model)
     tied = _tied_to_embeddings(model)
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         if any(matches(path, pattern) for pattern in kept):
             continue
         layout = scheme.layout_of(path)
@@ -95,7 +96,7 @@ def _weights(
         assert isinstance(weight, nn.Parameter)
         return [(weight, tuple(reversed(weight.shape)))] if scheme.linear else []
     if scheme.experts and path.rpartition(".")[2] == "experts":
-        own = module.parameters(recurse=False)
+        own = parameters_of(module, recurse=False)
         return [(weight, tuple(weight.shape)) for weight in own if weight.dim() == 3]
     return []
 
@@ -111,4 +112,4 @@ def _kept_by_default(model: nn.Module) -> list[str]:
 
 
 def _tied_to_embeddings(model: nn.Module) -> set[int]:
-    return {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
+    return {id(m.weight) for m in modules_of(model) if isinstance(m, nn.Embedding)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import ceil, prod
 from typing import Any
 
-__all__ = ["Layout", "Scheme", "scheme_of"]
+__all__ = ["Layout", "Scheme", "matches", "method_of", "scheme_of"]
 
 Config = Mapping[str, Any]
 
@@ -88,11 +88,12 @@ def scheme_of(config: Config, element_bits: int) -> Scheme | None:
 
     `element_bits` are those of the weights that are not quantized: scales are often stored alike.
     """
-    reader = _READERS.get(_method(config))
+    reader = _READERS.get(method_of(config))
     return reader(config, element_bits) if reader is not None else None
 
 
-def _method(config: Config) -> str:
+def method_of(config: Config) -> str:
+    """The `quant_method` that a `quantization_config` names, or means; "" where there is none."""
     method = config.get("quant_method")
     if method is None:  # bitsandbytes did not write it once
         known = config.get("load_in_4bit") or config.get("load_in_8bit")
