@@ -50,20 +50,20 @@ SECONDS = 180.0  # for one model, all that is done with it
 # In the children --------------------------------------------------------------------------------
 
 
-def run_as_child(family: str, names: list[str]) -> None:
+def run_as_child(family: str, names: list[str], runs: int) -> None:
     from zoo_run import run_model
 
     warnings.simplefilter("ignore")
     for name in names:
-        print(json.dumps(run_model(family, name)), flush=True)
+        print(json.dumps(run_model(family, name, runs)), flush=True)
 
 
 # In the parent ----------------------------------------------------------------------------------
 
 
-def run_batch(family: str, names: list[str]) -> list[Result]:
+def run_batch(family: str, names: list[str], runs: int) -> list[Result]:
     """The results of one child; where it dies or hangs, the model it was at failed."""
-    command = [sys.executable, __file__, "--child", family, *names]
+    command = [sys.executable, __file__, "--runs", str(runs), "--child", family, *names]
     results: list[Result] = []
     with (
         tempfile.TemporaryFile() as said,
@@ -99,7 +99,7 @@ def _lines(child: subprocess.Popen[bytes]) -> Iterator[bytes | None]:
             yield line
 
 
-def run(todo: list[Key], records: Path, jobs: int, console: Console) -> None:
+def run(todo: list[Key], records: Path, jobs: int, runs: int, console: Console) -> None:
     """Runs what is to be done and writes down each result as it comes."""
     records.parent.mkdir(exist_ok=True)
     with (
@@ -108,7 +108,7 @@ def run(todo: list[Key], records: Path, jobs: int, console: Console) -> None:
         ThreadPoolExecutor(jobs) as pool,
     ):
         task = progress.add_task("models", total=len(todo))
-        pending = {pool.submit(run_batch, *batch): batch for batch in _batches(todo)}
+        pending = {pool.submit(run_batch, *batch, runs): batch for batch in _batches(todo)}
         while pending:
             future = next(as_completed(pending))
             family, names = pending.pop(future)
@@ -118,7 +118,7 @@ def run(todo: list[Key], records: Path, jobs: int, console: Console) -> None:
             progress.advance(task, len(results))
             if len(results) < len(names):
                 rest = (family, names[len(results) :])
-                pending[pool.submit(run_batch, *rest)] = rest
+                pending[pool.submit(run_batch, *rest, runs)] = rest
 
 
 def _batches(todo: Iterable[Key]) -> Iterator[tuple[str, list[str]]]:
@@ -289,12 +289,15 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="of the draw")
     parser.add_argument("--again", nargs="+", choices=VERDICTS, default=[], help="run these again")
     parser.add_argument("--jobs", type=int, default=1, help="child processes at once")
+    parser.add_argument(
+        "--runs", type=int, default=5, help="timed calls; 1 where only counts matter"
+    )
     parser.add_argument("--records", type=Path, default=RECORDS, help="where results are kept")
     parser.add_argument("--report", action="store_true", help="run nothing, show what is known")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        run_as_child(options.child[0], options.child[1:])
+        run_as_child(options.child[0], options.child[1:], options.runs)
         return 0
 
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -306,7 +309,7 @@ def main() -> int:
         todo = chosen(options.families, before, options.again, options.fresh, seed)
         if options.names:
             todo = [key for key in todo if _named(key, options.names)]
-        run(todo, options.records, options.jobs, console)
+        run(todo, options.records, options.jobs, options.runs, console)
     results = [r for r in known(options.records).values() if r["family"] in options.families]
     show(console, results)
     if options.records == RECORDS and set(options.families) == set(FAMILIES):

@@ -23,12 +23,15 @@ if TYPE_CHECKING:
 
 Result = dict[str, Any]
 
-#: The fastest of so many calls is taken, as of the oracle: others work on the machine.
-RUNS = 5
+#: The oracle takes some fifty times as long: it need not run more often than this.
+ORACLE_RUNS = 3
 
 
-def run_model(family: str, name: str) -> Result:
-    """Everything that is to be known of one model."""
+def run_model(family: str, name: str, runs: int) -> Result:
+    """Everything that is to be known of one model.
+
+    Times are of the fastest of `runs` calls: others work on the machine.
+    """
     result: Result = {"family": family, "name": name}
     try:
         case = FAMILIES[family].case(name)
@@ -40,7 +43,7 @@ def run_model(family: str, name: str) -> Result:
     real = None if _is_meta(case.model) else case
     with torch.no_grad():
         try:
-            profile, seconds = _measured(case)
+            profile, seconds = _measured(case, runs)
         except Exception as error:
             result["failed"] = reason(error)
         else:
@@ -49,7 +52,7 @@ def run_model(family: str, name: str) -> Result:
         if "failed" not in result:
             bare = on_meta if real is None else _with_meta_parameters(real)
             result["differ"], result["not_run"] = _other_ways(bare, real, profile)
-        return result | _oracle(on_meta, real)
+        return result | _oracle(on_meta, real, min(runs, ORACLE_RUNS))
 
 
 def reason(error: BaseException) -> str:
@@ -93,10 +96,10 @@ def _measure(case: Case) -> nnprof.Profile:
     return nnprof.measure(case.model, inputs=case.args, kwargs=case.kwargs or None)
 
 
-def _measured(case: Case) -> tuple[nnprof.Profile, float]:
+def _measured(case: Case, runs: int) -> tuple[nnprof.Profile, float]:
     """The profile, and the seconds until its totals were known."""
     times = []
-    for _ in range(RUNS + 1):  # the first one warms up
+    for _ in range(runs + 1):  # the first one warms up
         start = time.perf_counter()
         profile = _measure(case)
         _ = profile.macs
@@ -167,7 +170,7 @@ def _other_ways(
 # The oracle -------------------------------------------------------------------------------------
 
 
-def _oracle(case: Case, real: Case | None) -> Result:
+def _oracle(case: Case, real: Case | None, runs: int) -> Result:
     """What the oracle counts, in the first of these ways in which the model runs."""
     ways: dict[str, Callable[[], Case | None]] = {
         "meta": lambda: _inputs_on_meta(case),
@@ -183,7 +186,7 @@ def _oracle(case: Case, real: Case | None) -> Result:
             if made is None:
                 notes.append(f"{on}: too big")
                 continue
-            counted = zoo_oracle.count(made, runs=1 if on == "cpu" else 3)
+            counted = zoo_oracle.count(made, 1 if on == "cpu" else runs)
         except Exception as error:  # whatever it raises: the next way is what is left
             notes.append(f"{on}: {reason(error)}")
             continue

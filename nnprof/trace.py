@@ -29,7 +29,6 @@ from nnprof.experts import idle_expert_params
 from nnprof.held import held_by
 from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
-from nnprof.patches import gradients, sparse
 from nnprof.patches.autocast import switch_on_region
 from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
 from nnprof.quantization import notes_of, stored_form
@@ -147,8 +146,6 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             for note in notes_of(self._model):
                 tracer.note(note)
             self._undo += [_scopes.switch_on(), _keep_flags()]
-            if self._options["backward"]:
-                self._undo += [_gradients.switch_on(), _sparse.switch_on()]
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
                 self._undo.append(switch_on_region(self._autocast, device))
@@ -599,8 +596,6 @@ def _switch_on_scopes() -> list[Undo]:
 
 
 _scopes = _Shared(_switch_on_scopes)
-_gradients = _Shared(gradients.switch_on)
-_sparse = _Shared(sparse.switch_on)
 
 
 def _keep_flags() -> Undo:

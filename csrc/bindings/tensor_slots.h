@@ -19,5 +19,6 @@ Tracer* tracer_of_program();
 getter replace_getter(const char* name, getter by);
 setter replace_setter(const char* name, setter by);
 PyCFunctionWithKeywords replace_method(const char* name, PyCFunctionWithKeywords by);
+PyCFunction replace_plain_method(const char* name, PyCFunction by);  // that takes no arguments
 
 }  // namespace nnprof

@@ -287,10 +287,6 @@ void bind_trace(py::module_& m) {
     fake_tensor_type = py::object(type).release().ptr();  // kept for the life of the process
     set_fake_test(&is_instance_of_fake);
   });
-  // Python's own setter wants a gradient on the parameter's device.
-  m.def("assign_gradient", [](const at::Tensor& leaf, const std::optional<at::Tensor>& gradient) {
-    return InTrace()->assign_gradient(leaf, gradient.value_or(at::Tensor()));
-  });
   m.def("shadow", [](const at::Tensor& tensor) { return InTrace()->shadow(tensor); });
   // None where Python is to read the tensor itself, or to be told that it cannot.
   m.def("known_values", [](const at::Tensor& tensor, bool to_be_written) {

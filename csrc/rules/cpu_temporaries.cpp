@@ -64,6 +64,21 @@ Count weight_gradient_scratch(const TensorSpec& input, const TensorSpec& weight)
   return weight.distinct_bytes() / weight.size(1) * block();
 }
 
+// Without AVX-512, images lower than the kernel go through a matrix product: patches, and where
+// threads share out the batch, a gradient of each, for which oneDNN asks four times what it needs.
+bool takes_product(const TensorSpec& input, const TensorSpec& weight) {
+  const bool grouped = weight.size(1) != input.size(1);
+  return block() == 8 && !grouped && input.dim() == 4 && input.size(2) < weight.size(2);
+}
+
+Count product_scratch(const TensorSpec& gradient, const TensorSpec& weight) {
+  const Count threads = std::min<Count>(at::get_num_threads(), gradient.size(0));
+  const Count patches =
+      elements_after(weight, 1) * elements_after(gradient, 2) * weight.element_size();
+  const Count gradients = threads > 1 ? 4 * threads * weight.distinct_bytes() : 0;
+  return threads * patches + gradients;
+}
+
 Count convolution_backward(const OpSignature& op) {
   const TensorSpec &gradient = op.tensor(0), &input = op.tensor(1), &weight = op.tensor(2);
   if (!is_reordered(input, weight)) return 0;
@@ -80,8 +95,10 @@ Count convolution_backward(const OpSignature& op) {
     const Count result = blocked_bytes(input);
     most = std::max(blocked_gradient + blocked_weight + result, result + input.distinct_bytes());
   }
-  if (wants_weight) {
-    const Count before = wants_input ? input.distinct_bytes() : 0;
+  const Count before = wants_input ? input.distinct_bytes() : 0;
+  if (wants_weight && takes_product(input, weight)) {
+    most = std::max(most, before + weight.distinct_bytes() + product_scratch(gradient, weight));
+  } else if (wants_weight) {
     most = std::max(most, before + blocked_gradient + blocked_input_bytes(input) + blocked_weight +
                               weight_gradient_scratch(input, weight));
     most = std::max(most, before + blocked_weight + weight.distinct_bytes());

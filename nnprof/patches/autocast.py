@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnprof import _core
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["switch_on", "switch_on_region"]
+__all__ = ["switch_on_region"]
 
 
 def switch_on_region(dtype: torch.dtype, device: str) -> Callable[[], object]:
@@ -31,25 +31,17 @@ def switch_on_region(dtype: torch.dtype, device: str) -> Callable[[], object]:
     return restore
 
 
-def switch_on() -> list[Callable[[], object]]:
-    """Lets `torch.autocast(x.device.type)` pass in a trace; returns what undoes it.
+_initialize = copy_of(torch.autocast.__init__)
+
+
+def _knowing_meta(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
+    """Lets `torch.autocast(x.device.type)` pass in a trace.
 
     The device that a forward reads off its tensors is meta, for which torch knows no autocast.
     """
-    before = torch.autocast.__init__
-    torch.autocast.__init__ = _knowing_meta(before)  # type: ignore[method-assign]
-    return [functools.partial(setattr, torch.autocast, "__init__", before)]
-
-
-@functools.cache
-def _knowing_meta(initialize: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(initialize)
-    def knowing(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
-        if device_type == "meta" and _core.tracing():
-            device_type = _device_cast_for()
-        initialize(self, device_type, *args, **kwargs)
-
-    return knowing
+    if device_type == "meta" and _core.tracing():
+        device_type = _device_cast_for()
+    _initialize(self, device_type, *args, **kwargs)
 
 
 def _device_cast_for() -> str:
@@ -57,3 +49,6 @@ def _device_cast_for() -> str:
     if torch.is_autocast_enabled("cpu"):
         return "cpu"
     return "cuda" if torch.is_autocast_enabled("cuda") or torch.cuda.is_available() else "cpu"
+
+
+replace(torch.autocast.__init__, _knowing_meta)

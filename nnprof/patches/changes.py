@@ -1,23 +1,22 @@
 """What changes modules, and hooks on tensors, while a trace runs: the core remembers them before.
 
 A module that the trace was not given is met when it is called, and a program may have changed it by
-then: `eval()`, a hook. Torch's own functions get other code for the time, as `scopes.py` has it.
+then: `eval()`, a hook.
 """
 
 from __future__ import annotations
 
-import functools
-from types import CodeType, FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
 from nnprof import _core
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable
 
 __all__ = ["switch_on"]
 
@@ -47,46 +46,11 @@ def switch_on() -> list[Callable[[], object]]:
     """Tells the core of each change; returns what undoes it."""
     global _first_handle
     _first_handle = RemovableHandle.next_id
-    functions = _functions()
-    # The default first: another thread may call between the two lines.
-    for function, _, (code, needed) in functions:
-        function.__kwdefaults__ = needed
-        function.__code__ = code
-    return [_put_back]
-
-
-def _put_back() -> None:
-    for function, (code, keywords), _ in _functions():
-        function.__code__ = code
-        function.__kwdefaults__ = keywords
+    return []
 
 
 #: Of the hooks that were registered while no trace ran.
 _first_handle = 0
-
-
-_Code = tuple[CodeType, dict[str, Any] | None]
-
-
-@functools.cache
-def _functions() -> list[tuple[FunctionType, _Code, _Code]]:
-    """Functions of torch, with their own code and that which tells of each call."""
-    told: list[tuple[Mapping[str, Any], str, Callable[..., object]]] = []
-    told += [(vars(nn.Module), name, _core.keep_module) for name in _OF_MODULES]
-    told += [(vars(nn.Module), name, _core.keep_tree) for name in _OF_TREES]
-    told += [(vars(nn.Module), name, _core.note_birth) for name in ("__init__", "__setstate__")]
-    told += [(vars(Tensor), name, _core.keep_tensor) for name in _OF_TENSORS]
-    told += [(vars(RemovableHandle), "remove", _before_removal)]
-    in_file = vars(torch_module)
-    told += [(in_file, n, _before_global_hook) for n in in_file if n.startswith("register_module_")]
-    return [
-        (
-            functions[n],
-            (functions[n].__code__, functions[n].__kwdefaults__),
-            _telling(functions[n], before),
-        )
-        for functions, n, before in told
-    ]
 
 
 def _before_global_hook(*_: Any) -> None:
@@ -109,32 +73,29 @@ def _remember(container: Any) -> None:
         running.tracer.remember_container(container)
 
 
-# --- functions of torch with other code ----------------------------------------------------------
+def _telling(before: Callable[..., object], function: Callable[..., Any]) -> None:
+    own = copy_of(function)
+
+    def telling(*args: Any, **kwargs: Any) -> Any:
+        before(*args[:1])
+        return own(*args, **kwargs)
+
+    replace(function, telling)
 
 
-def _telling(function: FunctionType, before: Callable[..., object]) -> _Code:
-    """The code with which `function` tells `before` its first argument."""
-    code = function.__code__
-    own = FunctionType(
-        code, function.__globals__, function.__name__, function.__defaults__, function.__closure__
-    )
-    own.__kwdefaults__ = function.__kwdefaults__
-    through = (_through_with_a_cell() if code.co_freevars else _through).__code__
-    return through, {"nnprof_before": before, "nnprof_own": own}
+def _tell(before: Callable[..., object], owner: Any, names: Iterable[str]) -> None:
+    """`before` is called with the first argument of each of these functions, before it is."""
+    for name in names:
+        _telling(before, getattr(owner, name))
 
 
-def _through(*args: Any, nnprof_before: Any, nnprof_own: Any, **kwargs: Any) -> Any:
-    nnprof_before(*args[:1])
-    return nnprof_own(*args, **kwargs)
-
-
-def _through_with_a_cell() -> FunctionType:
-    """For a method that names `super()`: Python wants as many free variables as it has."""
-    cell = None
-
-    def through(*args: Any, nnprof_before: Any, nnprof_own: Any, **kwargs: Any) -> Any:
-        _ = cell
-        nnprof_before(*args[:1])
-        return nnprof_own(*args, **kwargs)
-
-    return cast("FunctionType", through)
+_tell(_core.keep_module, nn.Module, _OF_MODULES)
+_tell(_core.keep_tree, nn.Module, _OF_TREES)
+_tell(_core.note_birth, nn.Module, ("__init__", "__setstate__"))
+_tell(_core.keep_tensor, Tensor, _OF_TENSORS)
+_tell(_before_removal, RemovableHandle, ("remove",))
+_tell(
+    _before_global_hook,
+    torch_module,
+    [name for name in vars(torch_module) if name.startswith("register_module_")],
+)

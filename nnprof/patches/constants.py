@@ -66,7 +66,13 @@ def _new_tensor(own: Any, self: Tensor, data: Any, *args: Any, **kwargs: Any) ->
 
 
 def _new(own: Any, self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """In place of `x.new(data)`: where numbers are given and no sizes."""
+    """In place of `x.new(data)`, where numbers are given and no sizes.
+
+    And of `gradient.new(indices, values, sizes)` in SparseAdam: torch's constructor knows no sparse
+    tensors on meta.
+    """
+    if len(args) == 3 and self.layout is torch.sparse_coo and isinstance(args[0], torch.Tensor):
+        return torch.sparse_coo_tensor(*args, dtype=self.dtype, check_invariants=False)
     data = args[0] if len(args) == 1 else kwargs.get("data")
     if isinstance(data, (list, tuple)) and not isinstance(data, torch.Size):
         return torch.tensor(data, dtype=self.dtype, device=self.device)

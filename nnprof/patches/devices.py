@@ -10,12 +10,12 @@ from __future__ import annotations
 import copy
 import functools
 import sys
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, _tensor_str
 
 from nnprof import _core
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,29 +25,11 @@ __all__ = ["switch_on"]
 
 def switch_on() -> list[Callable[[], object]]:
     """Tells these functions of torch where tensors are; returns what undoes it."""
-    _tensor_str._str = _str_knowing
-    for method, defaults in _METHODS:
-        # Methods get other code: to set them would make Python forget what it knows of the class.
-        method.__kwdefaults__ = defaults
-        method.__code__ = _THROUGH_NNPROF
     fakes: Any = sys.modules.get("torch._subclasses.fake_tensor")
     methods = () if fakes is None else _methods_of(fakes)
     for owner, name, _, knowing in methods:
         setattr(owner, name, knowing)
-
-    def put_back() -> None:
-        for owner, name, own, _ in methods:
-            setattr(owner, name, own)
-        _put_back()
-
-    return [put_back]
-
-
-def _put_back() -> None:
-    _tensor_str._str = _str
-    for (method, _), code in zip(_METHODS, _OWN_CODE, strict=True):
-        method.__code__ = code
-        method.__kwdefaults__ = None
+    return [functools.partial(setattr, owner, name, own) for owner, name, own, _ in methods]
 
 
 @functools.cache
@@ -79,16 +61,7 @@ def _knowing_method(own: Any) -> Any:
 # --- methods of tensors --------------------------------------------------------------------------
 
 
-def _through_nnprof(self: Any, *args: Any, nnprof_method: Any) -> Any:
-    return nnprof_method(self, *args)
-
-
-def _knowing_copy(method: Any) -> Callable[..., Any]:
-    function = cast("FunctionType", method)
-    return _knowing(FunctionType(function.__code__, function.__globals__, function.__name__))
-
-
-_format, _deepcopy = _knowing_copy(Tensor.__format__), _knowing_copy(Tensor.__deepcopy__)
+_format, _deepcopy = _knowing(copy_of(Tensor.__format__)), _knowing(copy_of(Tensor.__deepcopy__))
 
 
 def _formatted(self: Tensor, spec: str) -> str:
@@ -109,15 +82,7 @@ def _deepcopied(self: Tensor, memo: dict[int, Any]) -> Tensor:
     return copied
 
 
-_str = _tensor_str._str
-_str_knowing = _knowing(_str)
-_METHODS: list[tuple[FunctionType, dict[str, Any]]] = [
-    (cast("FunctionType", method), {"nnprof_method": function})
-    for method, function in (
-        (Tensor.__deepcopy__, _deepcopied),
-        (Tensor.__format__, _formatted),
-        (Tensor.__reduce_ex__, _knowing_copy(Tensor.__reduce_ex__)),
-    )
-]
-_OWN_CODE = [method.__code__ for method, _ in _METHODS]
-_THROUGH_NNPROF = _through_nnprof.__code__
+replace(Tensor.__format__, _formatted)
+replace(Tensor.__deepcopy__, _deepcopied)
+for _function in (Tensor.__reduce_ex__, _tensor_str._str):
+    replace(_function, _knowing(copy_of(_function)))

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import inspect
 import sys
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from nnprof import _core
 from nnprof.errors import BadValueError
 from nnprof.patches.block_masks import UNKNOWN, Pairs, note_made_of_function, pairs_of
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,41 +28,25 @@ __all__ = ["OPERATOR", "switch_on"]
 OPERATOR = "flex_attention"
 
 _MODULE = "torch.nn.attention.flex_attention"
-_meant: _Meant | None = None
+_known = False  # what torch has loaded of it
 
 
 def switch_on() -> list[Callable[[], object]]:
     """Prepares torch's flex attention for a trace, where it is loaded; returns what undoes it."""
-    global _meant
+    global _known
     module = sys.modules.get(_MODULE)
-    if module is None:
-        return []
-    if _meant is None:
-        _meant = _Meant(module)
+    if module is not None and not _known:
+        _known = True
+        replace(module.flex_attention, _Meant(module))
+        replace(module.create_block_mask, _uncompiled(module.create_block_mask))
         # Programs that torch.export made call the higher-order operator.
         module.flex_attention_hop.py_impl(_core.intercept_key())(_exported)
-    make_mask = cast("FunctionType", module.create_block_mask)
-    return [
-        _replace(cast("FunctionType", module.flex_attention), _meant),
-        _replace(make_mask, _uncompiled(make_mask)),
-    ]
+    return []
 
 
-def _replace(function: FunctionType, other: Callable[..., Any]) -> Callable[[], object]:
-    """Has the function do what `other` does; returns what undoes it."""
-    before = function.__code__, function.__kwdefaults__
-    function.__kwdefaults__ = {**(before[1] or {}), "nnprof_flex_attention": other}
-    function.__code__ = _through_nnprof.__code__
-
-    def restore() -> None:
-        function.__code__, function.__kwdefaults__ = before
-
-    return restore
-
-
-def _uncompiled(function: FunctionType) -> Callable[..., Any]:
+def _uncompiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The maker of block masks as it is, but that it compiles nothing in a trace."""
-    original = _copy_of(function)
+    original = copy_of(function)
 
     def make(*args: Any, **kwargs: Any) -> Any:
         if _core.tracing():
@@ -72,18 +56,6 @@ def _uncompiled(function: FunctionType) -> Callable[..., Any]:
         return mask
 
     return make
-
-
-def _copy_of(function: FunctionType) -> FunctionType:
-    """Another function of the same code."""
-    parts = function.__code__, function.__globals__, function.__name__
-    made = FunctionType(*parts, function.__defaults__, function.__closure__)
-    made.__kwdefaults__ = function.__kwdefaults__
-    return made
-
-
-def _through_nnprof(*args: Any, nnprof_flex_attention: Any, **kwargs: Any) -> Any:
-    return nnprof_flex_attention(*args, **kwargs)
 
 
 def _exported(query: Any, key: Any, value: Any, _: Any, block_mask: Any, *__: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import sys
 from contextlib import contextmanager
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,51 +20,46 @@ from torch.utils._pytree import tree_map, tree_map_only
 from nnprof import _core
 from nnprof.errors import GraphNotRecordedError
 from nnprof.patches.backward import NO_GRAPH
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
 __all__ = ["switch_on"]
 
 
+_known: set[str] = set()  # what torch has loaded of it
+
+
 def switch_on() -> list[Callable[[], object]]:
     """Has transforms wrap stand-ins; returns what undoes it."""
-    undo = [_replace(functional, "_grad_preprocess", _with_graph)]
-    transforms = sys.modules.get("torch._functorch.eager_transforms")
-    if transforms is not None:
-        undo.append(_replace(transforms, "_wrap_for_grad", _of_stand_ins))
-        undo.append(_replace_code(transforms.linearize))
-    batching = sys.modules.get("torch._functorch.vmap")
+    batching = _newly_loaded("torch._functorch.vmap")
     if batching is not None:
-        undo.append(_replace(batching, "vmap_increment_nesting", _told_of))
-    return undo
+        nesting = batching.vmap_increment_nesting
+        replace(nesting, _told_of(copy_of(nesting)))
+    transforms = _newly_loaded("torch._functorch.eager_transforms")
+    if transforms is not None:
+        linearize = transforms.linearize
+        replace(linearize, functools.partial(_linearized, copy_of(linearize)))
+    return _written_in_c()
 
 
-def _replace(module: ModuleType, name: str, by: Callable[[Any], Any]) -> Callable[[], object]:
-    own = getattr(module, name)
-    setattr(module, name, by(own))
-    return functools.partial(setattr, module, name, own)
+def _newly_loaded(name: str) -> Any:
+    """The module, where it is loaded and was not known to be."""
+    module = sys.modules.get(name)
+    if module is not None and name not in _known:
+        _known.add(name)
+        return module
+    return None
 
 
-# --- linearize -----------------------------------------------------------------------------------
-
-
-def _replace_code(linearize: Any) -> Callable[[], object]:
-    """Whoever has imported the function gets ours too."""
-    own = linearize.__code__
-
-    def restore() -> None:
-        linearize.__code__, linearize.__kwdefaults__ = own, None
-
-    torchs = FunctionType(own, linearize.__globals__, linearize.__name__)
-    linearize.__kwdefaults__ = {"nnprof_linearize": functools.partial(_linearized, torchs)}
-    linearize.__code__ = _through_nnprof.__code__
-    return restore
-
-
-def _through_nnprof(*args: Any, nnprof_linearize: Any, **kwargs: Any) -> Any:
-    return nnprof_linearize(*args, **kwargs)
+def _written_in_c() -> list[Callable[[], object]]:
+    transforms: Any = sys.modules.get("torch._functorch.eager_transforms")
+    if transforms is None:
+        return []
+    own = transforms._wrap_for_grad
+    transforms._wrap_for_grad = _of_stand_ins(own)
+    return [functools.partial(setattr, transforms, "_wrap_for_grad", own)]
 
 
 def _linearized(torchs: Any, function: Any, *primals: Any) -> Any:
@@ -109,7 +103,6 @@ def _of_stand_ins(wrap: Callable[..., Any]) -> Callable[..., Any]:
     return wrapping
 
 
-@functools.cache
 def _told_of(nesting: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(nesting)
     @contextmanager
@@ -124,14 +117,14 @@ def _told_of(nesting: Callable[..., Any]) -> Callable[..., Any]:
     return telling
 
 
-@functools.cache
-def _with_graph(preprocess: Callable[..., Any]) -> Callable[..., Any]:
+_preprocess = copy_of(functional._grad_preprocess)
+
+
+def _with_graph(*args: Any, **kwargs: Any) -> Any:
     """torch.autograd.functional takes outputs without a graph for constants, and returns zeros."""
+    if _core.tracing():
+        _ask_for_graph()
+    return _preprocess(*args, **kwargs)
 
-    @functools.wraps(preprocess)
-    def preprocessing(*args: Any, **kwargs: Any) -> Any:
-        if _core.tracing():
-            _ask_for_graph()
-        return preprocess(*args, **kwargs)
 
-    return preprocessing
+replace(functional._grad_preprocess, _with_graph)

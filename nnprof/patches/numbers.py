@@ -8,21 +8,15 @@ each number is asked for, as `item()` asks for one.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import _C, Tensor
-from torch._C import TensorBase
 
 from nnprof import _core
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__: list[str] = []
 
-__all__ = ["switch_on"]
-
-_tolist: Any = TensorBase.tolist
-_numpy: Any = TensorBase.numpy
 #: What torch calls on the way to the memory is no part of the program.
 _apart: Any = functools.partial(
     getattr(_C, "_ExcludeDispatchKeyGuard"),  # noqa: B009  torch's stubs leave it out
@@ -30,36 +24,27 @@ _apart: Any = functools.partial(
 )
 
 
-def switch_on() -> list[Callable[[], object]]:
-    """Has both ask the core first; returns what undoes it."""
-    Tensor.tolist = _tolist_known  # type: ignore[assignment]
-    Tensor.numpy = _numpy_known  # type: ignore[method-assign, assignment]
-    return [functools.partial(delattr, Tensor, name) for name in ("tolist", "numpy")]
-
-
-@functools.wraps(_tolist)
-def _tolist_known(self: Tensor) -> Any:
-    known = _core.known_values(self, False) if _core.tracing() else None
+def _tolist(own: Any, self: Tensor) -> Any:
+    known = _core.known_values(self, False)
     if known is None:
-        return _asked(self) if _core.tracing() and _lacks_memory(self) else _tolist(self)
+        return _asked(self) if _lacks_memory(self) else own(self)
     with _apart():
-        return _tolist(known)
+        return own(known)
 
 
-@functools.wraps(_numpy)
-def _numpy_known(self: Tensor, *, force: bool = False) -> Any:
+def _numpy(own: Any, self: Tensor, *, force: bool = False) -> Any:
     # An array shares memory with its tensor: what is written to it is not written to the user's.
-    known = _core.known_values(self, True) if _core.tracing() else None
+    known = _core.known_values(self, True)
     if known is None:
-        if not (_core.tracing() and _lacks_memory(self)) or (self.requires_grad and not force):
-            return _numpy(self, force=force)
+        if not _lacks_memory(self) or (self.requires_grad and not force):
+            return own(self, force=force)
         with _apart():
-            array = _numpy(torch.empty(self.shape, dtype=self.dtype, device="cpu"))
+            array = own(torch.empty(self.shape, dtype=self.dtype, device="cpu"))
         array[...] = _asked(self)
         return array
     with _apart():
         # Torch refuses it for what needs a gradient.
-        return _numpy(known.requires_grad_() if self.requires_grad else known, force=force)
+        return own(known.requires_grad_() if self.requires_grad else known, force=force)
 
 
 def _lacks_memory(tensor: Tensor) -> bool:
@@ -71,3 +56,8 @@ def _asked(tensor: Tensor) -> Any:
     if tensor.dim() == 0:
         return tensor.detach().item()
     return [_asked(part) for part in tensor.detach().unbind()]
+
+
+# Written in C: the core calls these for the program in a trace.
+_core.replace_tensor_method("tolist", _tolist)
+_core.replace_tensor_method("numpy", _numpy)

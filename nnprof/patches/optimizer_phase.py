@@ -9,8 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
-from types import FunctionType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from torch.amp import GradScaler
 from torch.optim import LBFGS, lr_scheduler, optimizer
@@ -18,6 +17,7 @@ from torch.utils import _foreach_utils
 
 from nnprof import _core
 from nnprof.optimizers import OptimizerState
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -28,27 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["switch_on"]
 
-# Torch's own functions get other code for the time: other modules of torch hold them by name.
-_group = cast("FunctionType", inspect.unwrap(_foreach_utils._group_tensors_by_device_and_dtype))
-_group_code = _group.__code__
-_group_original = FunctionType(_group_code, _group.__globals__, _group.__name__)
-_foreach_devices = cast("FunctionType", _foreach_utils._get_foreach_kernels_supported_devices)
-_fused_devices = cast("FunctionType", _foreach_utils._get_fused_kernels_supported_devices)
-
 
 def switch_on() -> list[Callable[[], object]]:
     """Tells the core when an optimizer steps; returns what undoes it."""
     before = optimizer.register_optimizer_step_pre_hook(_enter)
     after = optimizer.register_optimizer_step_post_hook(_leave)
-    return [
-        before.remove,
-        after.remove,
-        _keep_before(GradScaler, "scale"),
-        *(_keep_before(kind, "step") for kind in _schedulers()),
-        _replace(_group, _grouped, nnprof_group=_group_in_trace),
-        _replace(_foreach_devices, _devices, nnprof_devices=_devices_of(_foreach_devices, ())),
-        _replace(_fused_devices, _devices, nnprof_devices=_devices_of(_fused_devices, ("meta",))),
-    ]
+    return [before.remove, after.remove]
 
 
 def _running() -> trace | None:
@@ -108,32 +93,15 @@ def _leave(stepping: Any, args: Any, kwargs: Any) -> None:
 # --- scalers and schedules -----------------------------------------------------------------------
 
 
-@functools.cache
-def _schedulers() -> list[type]:
-    """Those of torch with a `step` of their own: others inherit it."""
-    kinds = {kind for kind in vars(lr_scheduler).values() if inspect.isclass(kind)}
-    return [
-        kind
-        for kind in kinds
-        if issubclass(kind, lr_scheduler.LRScheduler) and "step" in vars(kind)
-    ]
-
-
-def _keep_before(kind: type, method: str) -> Callable[[], object]:
-    """Puts objects of `kind` whose method runs in a trace back after it; undone by the result."""
-    own = vars(kind)[method]
-    setattr(kind, method, _keeping(own))
-    return functools.partial(setattr, kind, method, own)
-
-
-@functools.cache
 def _keeping(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
+    """Puts objects whose method runs in a trace back after it."""
+    own = copy_of(method)
+
     def keeping(self: Any, *args: Any, **kwargs: Any) -> Any:
         running = _running()
         if running is not None:
             running.keep(self, _restoring(self))
-        return method(self, *args, **kwargs)
+        return own(self, *args, **kwargs)
 
     return keeping
 
@@ -159,32 +127,26 @@ def _copied(value: Any) -> Any:
     return value
 
 
-# --- functions of torch with other code ----------------------------------------------------------
+def _is_schedule(value: Any) -> bool:
+    """Of torch, with a `step` of its own: others inherit it."""
+    own = inspect.isclass(value) and "step" in vars(value)
+    return own and issubclass(value, lr_scheduler.LRScheduler)
 
 
-def _replace(function: FunctionType, by: Callable[..., Any], **needed: Any) -> Callable[[], object]:
-    code = function.__code__
-    function.__kwdefaults__ = needed
-    function.__code__ = cast("FunctionType", by).__code__
-
-    def undo() -> None:
-        function.__code__ = code
-        function.__kwdefaults__ = None
-
-    return undo
+replace(GradScaler.scale, _keeping(GradScaler.scale))
+for _schedule in set(filter(_is_schedule, vars(lr_scheduler).values())):
+    replace(_schedule.step, _keeping(_schedule.step))
 
 
-def _grouped(tensorlistlist: Any, with_indices: bool = False, *, nnprof_group: Any) -> Any:
-    return nnprof_group(tensorlistlist, with_indices)
+# --- what torch asks of devices ------------------------------------------------------------------
+
+_group = inspect.unwrap(_foreach_utils._group_tensors_by_device_and_dtype)
+_group_original = copy_of(_group)
 
 
-def _devices(*, nnprof_devices: Any) -> Any:
-    return nnprof_devices()
-
-
-def _devices_of(function: FunctionType, always: tuple[str, ...]) -> Callable[[], Iterable[str]]:
+def _devices_of(function: Any, always: tuple[str, ...]) -> Callable[[], Iterable[str]]:
     """The devices that torch names; in a trace for an accelerator also those of stand-ins."""
-    original = FunctionType(function.__code__, function.__globals__, function.__name__)
+    original = copy_of(function)
 
     def devices() -> list[str]:
         running = _running()
@@ -196,7 +158,7 @@ def _devices_of(function: FunctionType, always: tuple[str, ...]) -> Callable[[],
     return devices
 
 
-def _group_in_trace(lists: list[list[Any]], with_indices: bool) -> Any:
+def _group_in_trace(lists: list[list[Any]], with_indices: bool = False) -> Any:
     """By dtype alone: parameters may be real and their states shape-only, for one device."""
     if not _core.tracing():
         return _group_original(lists, with_indices)
@@ -209,3 +171,11 @@ def _group_in_trace(lists: list[list[Any]], with_indices: bool) -> Any:
                 column.append(tensors[index])
         indices.append(index)
     return grouped
+
+
+replace(_group, _group_in_trace)
+for _question, _always in (
+    (_foreach_utils._get_foreach_kernels_supported_devices, ()),
+    (_foreach_utils._get_fused_kernels_supported_devices, ("meta",)),
+):
+    replace(_question, _devices_of(_question, _always))

@@ -7,7 +7,6 @@ started them.
 
 from __future__ import annotations
 
-import functools
 import threading
 from concurrent.futures import thread as executor
 from contextlib import contextmanager
@@ -16,38 +15,26 @@ from typing import TYPE_CHECKING, Any
 
 from nnprof import _core
 from nnprof.errors import NnprofError
+from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nnprof.trace import trace
 
-__all__ = ["switch_on"]
+__all__: list[str] = []
 
-_start = threading.Thread.start
+_start = copy_of(threading.Thread.start)
 _executor_work: Any = executor._worker
 
 #: What takes a function to be run by a pool's threads, as its first argument.
-_HANDING_ON: tuple[tuple[type, str], ...] = (
-    (executor.ThreadPoolExecutor, "submit"),
-    (pool.Pool, "apply_async"),
-    (pool.Pool, "_map_async"),
-    (pool.Pool, "imap"),
-    (pool.Pool, "imap_unordered"),
+_HANDING_ON: tuple[Callable[..., Any], ...] = (
+    executor.ThreadPoolExecutor.submit,
+    pool.Pool.apply_async,
+    pool.Pool._map_async,  # type: ignore[attr-defined]
+    pool.Pool.imap,
+    pool.Pool.imap_unordered,
 )
-
-
-def switch_on() -> list[Callable[[], object]]:
-    """Hands the trace on; returns what undoes it."""
-    threading.Thread.start = _start_in_trace  # type: ignore[method-assign]
-    undo: list[Callable[[], object]] = [
-        functools.partial(setattr, threading.Thread, "start", _start)
-    ]
-    for kind, name in _HANDING_ON:
-        own = vars(kind)[name]
-        setattr(kind, name, _handing_on(own))
-        undo.append(functools.partial(setattr, kind, name, own))
-    return undo
 
 
 def _start_in_trace(self: threading.Thread) -> None:
@@ -68,14 +55,14 @@ def _start_in_trace(self: threading.Thread) -> None:
     _start(self)
 
 
-@functools.cache
 def _handing_on(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
+    own = copy_of(method)
+
     def handing_on(self: Any, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         in_threads = not isinstance(self, pool.Pool) or isinstance(self, pool.ThreadPool)
         if in_threads and _core.tracing():
             function = _handed_on(function)
-        return method(self, function, *args, **kwargs)
+        return own(self, function, *args, **kwargs)
 
     return handing_on
 
@@ -112,3 +99,8 @@ def _working_for(running: trace | None, carried: _core.Carried) -> Iterator[None
             yield
     finally:
         work.leave()
+
+
+replace(threading.Thread.start, _start_in_trace)
+for _method in _HANDING_ON:
+    replace(_method, _handing_on(_method))

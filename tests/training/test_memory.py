@@ -74,6 +74,21 @@ def test_peak_of_inference(case: TrainingModel) -> None:
     assert running.result.memory()["peak"] == pytest.approx(expected, rel=0.02)
 
 
+@pytest.mark.parametrize("batch", [2, 5])
+def test_peak_where_images_are_lower_than_the_filter(batch: int) -> None:
+    # oneDNN takes other kernels for these, by the CPU's instructions.
+    layer = nn.Conv2d(512, 512, 3, padding=1, bias=False)
+    before = [*layer.parameters(), torch.randn(batch, 512, 2, 2)]
+
+    def step() -> None:
+        layer(before[-1]).sum().backward()
+        layer.zero_grad()
+
+    step()
+    expected = real_memory(step).peak
+    assert traced_memory(step, before).peak == pytest.approx(expected, rel=0.02)
+
+
 # Small programs, to the byte ----------------------------------------------------------------------
 
 # Each makes what is there before the step, and tells the step and those tensors.
