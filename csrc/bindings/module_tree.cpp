@@ -14,13 +14,9 @@ namespace {
 // Enough for most models, so that nothing is moved while they are walked.
 constexpr size_t kUsualModules = 512;
 
-py::object attribute(py::handle dict, PyObject* name) {
-  return py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(dict.ptr(), name));
-}
-
 // A ScriptModule keeps its children and tensors in C++: ask it through its methods.
-py::object as_dict(py::handle module, py::object direct, const char* method) {
-  if (direct && PyDict_Check(direct.ptr())) return direct;
+py::object as_dict(py::handle module, py::handle direct, const char* method) {
+  if (direct && PyDict_Check(direct.ptr())) return py::reinterpret_borrow<py::object>(direct);
   py::dict made;
   if (std::string_view(method) == "named_children") {
     for (py::handle item : module.attr(method)()) made[item[py::int_(0)]] = item[py::int_(1)];
@@ -37,16 +33,20 @@ std::string type_name(PyTypeObject* type) {
   return name.substr(name.rfind('.') + 1);  // a type made in C carries its module's name
 }
 
-py::object checked(PyObject* object) {
-  if (object == nullptr) throw py::error_already_set();
-  return py::reinterpret_steal<py::object>(object);
-}
-
 }  // namespace
 
 int32_t ModuleTree::number_of(PyObject* module) const {
   const auto found = numbers_.find(module);
   return found == numbers_.end() ? -1 : found->second;
+}
+
+bool ModuleTree::is_called_as_known(int32_t number, PyObject* attributes) const {
+  const CallState& call = calls_[static_cast<size_t>(number)];
+  const bool same =
+      call.version != 0 && call.attributes == attributes && version_of(attributes) == call.version;
+  return same && std::all_of(call.hooks.begin(), call.hooks.end(), [](PyObject* hooks) {
+           return hooks != nullptr && PyDict_Check(hooks) && PyDict_GET_SIZE(hooks) == 0;
+         });
 }
 
 // Modules that some thread's trace holds. The GIL guards it.
@@ -113,31 +113,28 @@ int32_t ModuleTree::add(py::handle root, const std::string& path) {
   session.modules.reserve(kUsualModules);
   session.parameters.reserve(kUsualModules);
   modules_.reserve(kUsualModules);
+  calls_.reserve(kUsualModules);
   parameters_.reserve(kUsualModules);
   return add(root, path, -1);
 }
 
 int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) {
-  static PyObject* const kModules = interned("_modules");
-  static PyObject* const kParameters = interned("_parameters");
-  static PyObject* const kBuffers = interned("_buffers");
   Session& session = *trace_->session();
   const auto number = static_cast<int32_t>(session.modules.size());
   numbers_.emplace(root.ptr(), number);
   children_.emplace_back();
   session.modules.push_back({std::string(name), parent, type_name(Py_TYPE(root.ptr())), {}});
-  const py::object dict = checked(PyObject_GenericGetDict(root.ptr(), nullptr));
   modules_.push_back(root.ptr());
-  add_packed(snapshot_.remember_module(root.ptr()), number);
-  const py::object own_parameters = attribute(dict, kParameters);
-  const py::object parameters = as_dict(root, own_parameters, "named_parameters");
-  if (!parameters.is(own_parameters)) snapshot_.remember_tensors(parameters.ptr());
+  const Snapshot::Parts parts = snapshot_.remember_module(root.ptr());
+  calls_.push_back({parts.attributes, parts.is_called_otherwise ? 0 : parts.version, parts.hooks});
+  add_packed(parts, number);
+  const py::object parameters = as_dict(root, parts.parameters, "named_parameters");
+  if (parameters.ptr() != parts.parameters) snapshot_.remember_tensors(parameters.ptr());
   add_parameters(parameters, number);
-  add_buffers(as_dict(root, attribute(dict, kBuffers), "named_buffers"));
+  add_buffers(as_dict(root, parts.buffers, "named_buffers"));
 
-  const py::object own_children = attribute(dict, kModules);
-  const py::object modules = as_dict(root, own_children, "named_children");
-  if (modules.is(own_children)) snapshot_.note_walked(root.ptr());
+  const py::object modules = as_dict(root, parts.modules, "named_children");
+  if (modules.ptr() == parts.modules) snapshot_.note_walked(root.ptr());
   Py_ssize_t position = 0;
   PyObject *key = nullptr, *child = nullptr;
   while (PyDict_Next(modules.ptr(), &position, &key, &child)) {
@@ -155,9 +152,8 @@ int32_t ModuleTree::add(py::handle root, std::string_view name, int32_t parent) 
   return number;
 }
 
-void ModuleTree::add_packed(const Snapshot::Attributes& attributes, int32_t module) {
-  for (size_t i = 0; i < attributes.count; ++i) {
-    PyObject* value = attributes.items[2 * i + 1];
+void ModuleTree::add_packed(const Snapshot::Parts& parts, int32_t module) {
+  for (PyObject* value : parts.others) {
     if (!is_script_object(value)) continue;
     for (const PackedTensor& packed : trace_->packed(as_script_object(value))) {
       const at::Tensor& meta = packed.meta;

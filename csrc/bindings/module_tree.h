@@ -27,6 +27,9 @@ class ModuleTree {
   int32_t add(pybind11::handle root, const std::string& path);
   // The number of a module, or -1.
   int32_t number_of(PyObject* module) const;
+  // Nothing in a module's __dict__ says how to call it, as far as is known without looking at each:
+  // no hooks, no `forward` of its own.
+  bool is_called_as_known(int32_t number, PyObject* attributes) const;
   // Marks all modules that are remembered as being traced; false, and nothing marked, when another
   // trace has one.
   bool claim();
@@ -63,7 +66,7 @@ class ModuleTree {
   void add_parameters(pybind11::handle parameters, int32_t module);
   void add_buffers(pybind11::handle buffers);
   // The weights that a module holds packed in a script object.
-  void add_packed(const Snapshot::Attributes& attributes, int32_t module);
+  void add_packed(const Snapshot::Parts& parts, int32_t module);
   uint32_t parameter_number(PyObject* parameter, PyObject* module);
   // The number of a parameter; of a new one with the size that `stored(number)` tells.
   template <class Stored>
@@ -74,6 +77,13 @@ class ModuleTree {
   // True where it was not met before.
   bool note_storage(const at::Tensor& tensor, std::vector<int64_t>& bytes);
 
+  // What in a module's attributes decides how it is called, while they are of that version.
+  struct CallState {
+    PyObject* attributes;
+    uint64_t version;
+    std::array<PyObject*, 4> hooks;
+  };
+
   std::shared_ptr<Trace> trace_;
   Snapshot& snapshot_;
   ska::flat_hash_map<PyObject*, int32_t> numbers_;
@@ -81,6 +91,7 @@ class ModuleTree {
   ska::flat_hash_set<c10::TensorImpl*> buffers_seen_;
   std::vector<std::vector<int32_t>> children_;
   std::vector<PyObject*> modules_;  // by number; the snapshot owns them
+  std::vector<CallState> calls_;    // by number
   std::vector<PyObject*> claimed_;
   std::vector<at::Tensor> parameters_;
   ska::flat_hash_map<size_t, std::vector<at::Tensor>> held_by_;  // parameters that are wrappers

@@ -61,32 +61,41 @@ bool is_empty_dict(PyObject* value) {
   return value != nullptr && PyDict_Check(value) && PyDict_GET_SIZE(value) == 0;
 }
 
-// Whether nn.Module._call_impl would do nothing but call `forward`: we can do that in less time.
-bool calls_forward_only(PyObject* self, PyObject* attributes) {
-  static PyObject* const kCallImpl = interned("_call_impl");
-  static PyObject* const kCompiled = interned("_compiled_call_impl");
+bool has_no_hooks(PyObject* attributes) {
   static const std::array<PyObject*, 4> kHooks = {
       interned("_backward_hooks"), interned("_backward_pre_hooks"), interned("_forward_hooks"),
       interned("_forward_pre_hooks")};
-  if (!kModuleCallIsKnown || torch::jit::tracer::isTracing()) return false;
-  if (_PyType_Lookup(Py_TYPE(self), kCallImpl) != original.call_impl) return false;
-  if (PyDict_GetItemWithError(attributes, kCompiled) != nullptr) return false;
-  if (PyDict_GetItemWithError(attributes, kCallImpl) != nullptr) return false;
-  return std::all_of(original.global_hooks.begin(), original.global_hooks.end(), is_empty_dict) &&
-         std::all_of(kHooks.begin(), kHooks.end(), [&](PyObject* name) {
-           return is_empty_dict(PyDict_GetItemWithError(attributes, name));
-         });
+  return std::all_of(kHooks.begin(), kHooks.end(), [&](PyObject* name) {
+    return is_empty_dict(PyDict_GetItemWithError(attributes, name));
+  });
 }
 
-// What `self` is to be called through: a function that takes it first.
-PyObject* callee(PyObject* self) {
+bool is_called_as_its_class(PyObject* attributes) {
+  static const std::array<PyObject*, 3> kCalls = {interned("_compiled_call_impl"),
+                                                  interned("_call_impl"), interned("forward")};
+  return std::none_of(kCalls.begin(), kCalls.end(), [&](PyObject* name) {
+    return PyDict_GetItemWithError(attributes, name) != nullptr;
+  });
+}
+
+// What `self` is to be called through: a function that takes it first. Where nn.Module._call_impl
+// would do nothing but call `forward`, that: we can do it in less time.
+PyObject* callee(const Tracer& tracer, PyObject* self, int32_t number) {
+  static PyObject* const kCallImpl = interned("_call_impl");
   static PyObject* const kForward = interned("forward");
-  const auto attributes = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(self, nullptr));
-  if (!attributes) throw py::error_already_set();
-  if (!calls_forward_only(self, attributes.ptr())) return original.call;
+  if (!kModuleCallIsKnown || torch::jit::tracer::isTracing()) return original.call;
+  if (_PyType_Lookup(Py_TYPE(self), kCallImpl) != original.call_impl) return original.call;
+  if (!std::all_of(original.global_hooks.begin(), original.global_hooks.end(), is_empty_dict)) {
+    return original.call;
+  }
+  const auto dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(self, nullptr));
+  if (!dict) throw py::error_already_set();
+  if (!tracer.modules().is_called_as_known(number, dict.ptr()) &&
+      !(has_no_hooks(dict.ptr()) && is_called_as_its_class(dict.ptr()))) {
+    return original.call;
+  }
   PyObject* forward = _PyType_Lookup(Py_TYPE(self), kForward);
-  const bool replaced = PyDict_GetItemWithError(attributes.ptr(), kForward) != nullptr;
-  return forward != nullptr && PyFunction_Check(forward) && !replaced ? forward : original.call;
+  return forward != nullptr && PyFunction_Check(forward) ? forward : original.call;
 }
 
 // The user's call again: self, then the positional and the keyword arguments it came with.
@@ -142,6 +151,7 @@ PyObject* in_scope(const Tracer& tracer, PyObject* lazy, uint32_t scope) {
 }
 
 struct Entered {
+  int32_t module;
   uint32_t around;
   uint32_t scope;
   bool again;  // a checkpoint runs it
@@ -151,14 +161,15 @@ Entered enter(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* ke
   const Turn turn(tracer.trace());
   Session& session = *tracer.trace().session();
   const uint32_t around = session.current_scope();
-  const uint32_t scope = session.enter_scope(tracer.module_number(self));
+  const int32_t module = tracer.module_number(self);
+  const uint32_t scope = session.enter_scope(module);
   note_sequence(tracer, session);
   const bool again = session.in_backward();
   if (!again && session.scope(scope).calls == 1) {
     add_shapes(positional, session.scope(scope).input_shapes);
     add_shapes(keywords, session.scope(scope).input_shapes);
   }
-  return {around, scope, again};
+  return {module, around, scope, again};
 }
 
 void leave(Tracer& tracer, const Entered& entered, PyObject* result) {
@@ -177,7 +188,7 @@ void leave(Tracer& tracer, const Entered& entered, PyObject* result) {
 
 PyObject* call_in_scope(Tracer& tracer, PyObject* self, PyObject* positional, PyObject* keywords) {
   const Entered entered = enter(tracer, self, positional, keywords);
-  const auto function = py::reinterpret_borrow<py::object>(callee(self));
+  const auto function = py::reinterpret_borrow<py::object>(callee(tracer, self, entered.module));
   PyObject* result = call(function.ptr(), self, positional, keywords);
   // In a thread of the program's the trace may be over by now.
   if (Tracer::current() != &tracer) return result;

@@ -34,17 +34,6 @@ inline bool is_container(PyObject* value) {
   return type == &PySet_Type || type == kDeque;
 }
 
-// A number that is another one after every change of a dict; 0 where Python keeps none.
-inline uint64_t version_of(PyObject* container) {
-#if PY_VERSION_HEX < 0x030D0000
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
-  if (PyDict_Check(container)) return reinterpret_cast<PyDictObject*>(container)->ma_version_tag;
-#pragma GCC diagnostic pop
-#endif
-  return 0;
-}
-
 inline size_t size_of(PyObject* container) {
   if (PyDict_Check(container)) return static_cast<size_t>(PyDict_GET_SIZE(container));
   if (PyList_Check(container)) return static_cast<size_t>(PyList_GET_SIZE(container));
@@ -163,22 +152,61 @@ PyObject** Snapshot::room_for(size_t count) {
 
 // --- remembering ---------------------------------------------------------------------------------
 
-Snapshot::Attributes Snapshot::remember_module(PyObject* module) {
-  if (modules_seen_.insert(module).second) {
-    take(module);
-    const ContainerState& state = states_[module_starts_.back()];
-    return {state.items, state.count};
+// In one pass, which visits each container: to look each of them up would take longer. Names of
+// attributes are interned, but in a dict that the program has filled itself.
+template <class Visit>
+Snapshot::Parts Snapshot::parts_of(const ContainerState& attributes, Visit visit) {
+  enum : size_t { kParameters, kBuffers, kModules, kFirstHooks, kContainers = 7 };
+  static const std::array<PyObject*, kContainers> kHeld = {interned("_parameters"),
+                                                           interned("_buffers"),
+                                                           interned("_modules"),
+                                                           interned("_backward_hooks"),
+                                                           interned("_backward_pre_hooks"),
+                                                           interned("_forward_hooks"),
+                                                           interned("_forward_pre_hooks")};
+  static const std::array<PyObject*, 3> kCalls = {interned("forward"), interned("_call_impl"),
+                                                  interned("_compiled_call_impl")};
+  Parts parts;
+  parts.attributes = attributes.container;
+  parts.version = attributes.version;
+  std::array<PyObject*, kContainers> held{};
+  for (size_t i = 0; i < attributes.count; ++i) {
+    PyObject *name = attributes.items[2 * i], *value = attributes.items[2 * i + 1];
+    if (!may_hold(value)) continue;
+    if (is_container(value)) {
+      visit(value);
+      for (size_t kind = 0; kind < kContainers; ++kind) {
+        if (name == kHeld[kind]) held[kind] = value;
+      }
+    } else {
+      if (std::find(kCalls.begin(), kCalls.end(), name) != kCalls.end()) {
+        parts.is_called_otherwise = true;
+      }
+      parts.others.push_back(value);
+    }
   }
+  for (size_t kind = 0; kind < kContainers; ++kind) {
+    if (held[kind] == nullptr) {
+      held[kind] = PyDict_GetItemWithError(attributes.container, kHeld[kind]);
+    }
+  }
+  parts.parameters = held[kParameters];
+  parts.buffers = held[kBuffers];
+  parts.modules = held[kModules];
+  std::copy(held.begin() + kFirstHooks, held.end(), parts.hooks.begin());
+  return parts;
+}
+
+Snapshot::Parts Snapshot::remember_module(PyObject* module) {
+  if (modules_seen_.insert(module).second) return take(module);
   const auto dict = py::reinterpret_steal<py::object>(PyObject_GenericGetDict(module, nullptr));
   if (!dict) throw py::error_already_set();
-  const ContainerState state = state_of(dict.ptr(), true);
-  return {state.items, state.count};
+  return parts_of(state_of(dict.ptr(), true), [](PyObject*) {});
 }
 
 void Snapshot::note_walked(PyObject* root) { trees_seen_.insert(root); }
 
-void Snapshot::take(PyObject* module) {
-  static PyObject* const kScript = interned("_c");
+Snapshot::Parts Snapshot::take(PyObject* module) {
   PyObject* dict = PyObject_GenericGetDict(module, nullptr);
   if (dict == nullptr) throw py::error_already_set();
   if (modules_.empty()) reserve();
@@ -191,21 +219,14 @@ void Snapshot::take(PyObject* module) {
   const size_t start = states_.size(), first_empty = empty_.size();
   module_starts_.push_back(start);
   states_.push_back(state);
-  c10::SmallVector<PyObject*, 32> others;
-  for (size_t i = 0; i < state.count; ++i) {
-    PyObject* value = state.items[2 * i + 1];
-    if (!may_hold(value)) continue;
-    if (is_container(value)) {
-      take_container(value);
-    } else {
-      if (state.items[2 * i] == kScript) script_.remember(value);
-      others.push_back(value);
-    }
-  }
+  Parts parts = parts_of(state, [&](PyObject* container) { take_container(container); });
   empty_of_module_.push_back({first_empty, empty_.size()});
   // Modules that are found further inside add states of their own.
-  take_inside(module, state, start + 1, states_.size());
-  for (PyObject* value : others) remember_value(value, 0);
+  take_inside(module, parts, start + 1, states_.size());
+  static PyObject* const kScript = interned("_c");
+  if (PyObject* script = PyDict_GetItemWithError(dict, kScript)) script_.remember(script);
+  for (PyObject* value : parts.others) remember_value(value, 0);
+  return parts;
 }
 
 void Snapshot::take_container(PyObject* container) {
@@ -220,24 +241,14 @@ void Snapshot::take_container(PyObject* container) {
 }
 
 // What the containers of a module hold, which are those from the one state to the other.
-void Snapshot::take_inside(PyObject* module, const ContainerState& attributes, size_t from,
-                           size_t to) {
-  static PyObject* const kModules = interned("_modules");
-  static PyObject* const kParameters = interned("_parameters");
-  static PyObject* const kBuffers = interned("_buffers");
-  const auto named = [&](PyObject* name) {
-    return PyDict_GetItemWithError(attributes.container, name);
-  };
-  const PyObject* const children = named(kModules);
-  const PyObject* const parameters = named(kParameters);
-  const PyObject* const buffers = named(kBuffers);
+void Snapshot::take_inside(PyObject* module, const Parts& parts, size_t from, size_t to) {
   for (size_t i = from; i < to; ++i) {
     const ContainerState held = states_[i];
-    if (held.container == parameters) {
+    if (held.container == parts.parameters) {
       remember_tensors(held.container);
-    } else if (held.container == buffers) {
+    } else if (held.container == parts.buffers) {
       if (!is_of_torch(Py_TYPE(module))) remember_tensors(held.container);
-    } else if (held.container != children) {
+    } else if (held.container != parts.modules) {
       remember_inside(held, 1);
     }
   }

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 #include <pybind11/pybind11.h>
 
+#include <array>
 #include <vector>
 
 #include "bindings/script_state.h"
@@ -14,6 +15,17 @@ namespace nnprof {
 // A name to look up in the __dict__ of a module.
 inline PyObject* interned(const char* name) { return PyUnicode_InternFromString(name); }
 
+// A number that is another one after every change of a dict; 0 where Python keeps none.
+inline uint64_t version_of(PyObject* container) {
+#if PY_VERSION_HEX < 0x030D0000
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+  if (PyDict_Check(container)) return reinterpret_cast<PyDictObject*>(container)->ma_version_tag;
+#pragma GCC diagnostic pop
+#endif
+  return 0;
+}
+
 class Snapshot {
  public:
   explicit Snapshot(std::shared_ptr<Trace> trace) : trace_(std::move(trace)) {}
@@ -21,13 +33,19 @@ class Snapshot {
   Snapshot(const Snapshot&) = delete;
   Snapshot& operator=(const Snapshot&) = delete;
 
-  // Names and values in turn, as they were when they were asked for.
-  struct Attributes {
-    PyObject* const* items;
-    size_t count;
+  // What a module holds, borrowed; null for what is no attribute of it.
+  struct Parts {
+    PyObject* attributes = nullptr;  // its __dict__
+    uint64_t version = 0;            // of it
+    PyObject* parameters = nullptr;
+    PyObject* buffers = nullptr;
+    PyObject* modules = nullptr;
+    std::array<PyObject*, 4> hooks{};
+    bool is_called_otherwise = false;       // than others of its class
+    c10::SmallVector<PyObject*, 8> others;  // neither containers nor numbers and the like
   };
   // A module: its attributes, what is in them, its tensors. The first time counts.
-  Attributes remember_module(PyObject* module);
+  Parts remember_module(PyObject* module);
   // And all below it.
   void remember_tree(PyObject* root);
   // Whoever tells of this module tells of all below it, too.
@@ -81,9 +99,11 @@ class Snapshot {
   enum class Kind : uint8_t { other, object, module, tensor, script };
 
   void reserve();
-  void take(PyObject* module);
+  Parts take(PyObject* module);
   void take_container(PyObject* container);
-  void take_inside(PyObject* module, const ContainerState& attributes, size_t from, size_t to);
+  void take_inside(PyObject* module, const Parts& parts, size_t from, size_t to);
+  template <class Visit>
+  static Parts parts_of(const ContainerState& attributes, Visit visit);
   void remember_value(PyObject* value, int depth);
   void remember_inside(const ContainerState& state, int depth);
   void remember_container(PyObject* container, int depth);
