@@ -16,7 +16,7 @@ from zoo_models import Case
 import nnprof
 from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision
-from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, model_class_of
+from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -98,6 +98,7 @@ _WHOLE = frozenset(
         "rf_detr",
         "mllama",
         "uvdoc",
+        "seggpt",
         "sam2",
         "sam2_video",
         "sam2_vision_model",
@@ -152,7 +153,7 @@ def build(name: str, *, narrow: bool = False) -> Any:
     from transformers import CONFIG_MAPPING
 
     transformers.logging.set_verbosity_error()
-    config = CONFIG_MAPPING[name](**DEFAULTS.get(name, {}))
+    config = CONFIG_MAPPING[TYPES.get(name, name)](**DEFAULTS.get(name, {}))
     if narrow:
         _make_narrow(config)
     if name not in _WHOLE:

@@ -157,6 +157,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "llava": {"text_config": {"model_type": "llama", "vocab_size": 32064}},
     "qwen2_vl": {"vision_config": {"hidden_size": 8192}},
     "nemotron_h_omni": {"image_token_id": 1999},
+    "moshi": {"audio_vocab_size": 2048},
     # A decoder alone, which reads what an image encoder of this kind makes.
     "trocr": {"encoder": {"model_type": "vit"}, "decoder": {"model_type": "trocr"}},
 }

@@ -136,6 +136,9 @@ _CODECS = (
     "pe_audio_video_encoder",
     "vibevoice",
     "vibevoice_asr",
+    "omniasr",
+    "omniasr_audio",
+    "omniasr_ctc",
 )
 
 
@@ -171,6 +174,7 @@ _LAYOUTS: dict[str, Callable[[Call], torch.Tensor]] = {
     "qwen3_asr": frames_last,
     "qwen3_asr_encoder": frames_last,
     "fun_asr_nano_encoder": frames_first,
+    "seamless_m4t": frames_first,
 }
 _WAVES: dict[str, Callable[[Call], torch.Tensor]] = {
     "audio-spectrogram-transformer": lambda call: call.floats(

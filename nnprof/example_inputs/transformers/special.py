@@ -129,8 +129,14 @@ def _with_image_room(call: Call) -> torch.Tensor:
 
 def _ids_by_codebook(call: Call) -> torch.Tensor:
     """(batch x codebooks, tokens): the codebooks of music stand among the samples."""
-    decoder = call.config.decoder
+    decoder = getattr(call.config, "decoder", call.config)
     return call.ids(call.batch * decoder.num_codebooks, call.tokens, vocabulary=decoder.vocab_size)
+
+
+def _audio_codes(call: Call) -> torch.Tensor:
+    """(batch, codebooks, tokens): of a speaker, beside the text."""
+    sizes = call.batch, call.config.num_codebooks, call.tokens
+    return call.ids(*sizes, vocabulary=call.config.audio_vocab_size)
 
 
 def _like_ids_with_question(call: Call) -> torch.Tensor:
@@ -195,6 +201,15 @@ ARGUMENTS: dict[str, Arguments] = {
             vocabulary=call.config.codebook_vocab_size,
         )
     },
+    "moshi": {"user_audio_codes": _audio_codes, "moshi_audio_codes": _audio_codes},
+    "moshi_depth": {
+        "input_ids": lambda call: call.ids(
+            call.batch, call.config.num_codebooks, vocabulary=call.config.audio_vocab_size
+        ),
+        "last_hidden_state": lambda call: call.floats(call.batch, 1, call.config.input_size),
+    },
+    "musicgen_decoder": {"input_ids": _ids_by_codebook},
+    "musicgen_melody_decoder": {"input_ids": _ids_by_codebook},
     "musicgen": {
         "input_values": None,
         "decoder_input_ids": _ids_by_codebook,
@@ -289,6 +304,9 @@ ARGUMENTS: dict[str, Arguments] = {
     "vibevoice_acoustic_tokenizer_encoder": {
         "hidden_states": lambda call: call.floats(call.batch, 1, 16 * 3200)
     },
+    "granite_speech_encoder": {"hidden_states": audio.frames_first},
+    "granite_speech_plus_encoder": {"hidden_states": audio.frames_first},
+    "molmo2_vision": {"pixel_values": vision.patches_of_image},
     "pe_audio_video_encoder": {"pixel_values_videos": vision.clip},
     "pe_audio_video": {"pixel_values_videos": vision.clip},
     "pi0": {

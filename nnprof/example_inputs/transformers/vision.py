@@ -137,6 +137,13 @@ def patch_rows(call: Call) -> torch.Tensor:
     return call.floats(call.batch * _GRID * _GRID, channels(call) * depth * height * width)
 
 
+def patches_of_image(call: Call) -> torch.Tensor:
+    """(batch, patches of an image, elements of a patch)."""
+    (rows, columns), (height, width) = side(call), patch_size(call)
+    patches = (rows // height) * (columns // width)
+    return call.floats(call.batch, patches, channels(call) * height * width)
+
+
 def loose_patches(call: Call) -> torch.Tensor:
     """(patches of all images, channels, height and width of a patch)."""
     return call.floats(call.batch * _GRID * _GRID, channels(call), *patch_size(call))
