@@ -108,10 +108,12 @@ bool is_of_standard_library(PyTypeObject* type) {
 Snapshot::~Snapshot() {
   constexpr size_t kAhead = 32;
   for (const Block& block : blocks_) {
-    PyObject** items = block.items.get();
-    for (size_t i = 0; i < block.used; ++i) {
-      if (i % kAhead == 0) prefetch(items + i, std::min(2 * kAhead, block.used - i));
-      Py_DECREF(items[i]);
+    PyObject** const items = block.items.get();
+    prefetch(items, std::min(kAhead, block.used));
+    for (size_t i = 0; i < block.used; i += kAhead) {
+      const size_t end = std::min(i + kAhead, block.used);
+      prefetch(items + end, std::min(kAhead, block.used - end));
+      for (size_t item = i; item < end; ++item) Py_DECREF(items[item]);
     }
   }
   for (PyObject* module : modules_) Py_DECREF(module);
@@ -152,32 +154,32 @@ PyObject** Snapshot::room_for(size_t count) {
 
 // --- remembering ---------------------------------------------------------------------------------
 
-// In one pass, which visits each container: to look each of them up would take longer. Names of
-// attributes are interned, but in a dict that the program has filled itself.
+// In one pass, which visits each container: to look each up would take longer. They mostly stand in
+// the order in which nn.Module makes them; what stands elsewhere is looked up.
 template <class Visit>
 Snapshot::Parts Snapshot::parts_of(const ContainerState& attributes, Visit visit) {
-  enum : size_t { kParameters, kBuffers, kModules, kFirstHooks, kContainers = 7 };
-  static const std::array<PyObject*, kContainers> kHeld = {interned("_parameters"),
-                                                           interned("_buffers"),
-                                                           interned("_modules"),
-                                                           interned("_backward_hooks"),
-                                                           interned("_backward_pre_hooks"),
-                                                           interned("_forward_hooks"),
-                                                           interned("_forward_pre_hooks")};
+  enum : size_t { kParameters, kBuffers, kFirstHooks, kModules = 6, kContainers };
+  static const std::array<PyObject*, kContainers + 1> kHeld = {interned("_parameters"),
+                                                               interned("_buffers"),
+                                                               interned("_backward_pre_hooks"),
+                                                               interned("_backward_hooks"),
+                                                               interned("_forward_hooks"),
+                                                               interned("_forward_pre_hooks"),
+                                                               interned("_modules"),
+                                                               nullptr};
   static const std::array<PyObject*, 3> kCalls = {interned("forward"), interned("_call_impl"),
                                                   interned("_compiled_call_impl")};
   Parts parts;
   parts.attributes = attributes.container;
   parts.version = attributes.version;
   std::array<PyObject*, kContainers> held{};
+  size_t next = 0;
   for (size_t i = 0; i < attributes.count; ++i) {
     PyObject *name = attributes.items[2 * i], *value = attributes.items[2 * i + 1];
     if (!may_hold(value)) continue;
     if (is_container(value)) {
       visit(value);
-      for (size_t kind = 0; kind < kContainers; ++kind) {
-        if (name == kHeld[kind]) held[kind] = value;
-      }
+      if (name == kHeld[next]) held[next++] = value;
     } else {
       if (std::find(kCalls.begin(), kCalls.end(), name) != kCalls.end()) {
         parts.is_called_otherwise = true;
@@ -185,15 +187,13 @@ Snapshot::Parts Snapshot::parts_of(const ContainerState& attributes, Visit visit
       parts.others.push_back(value);
     }
   }
-  for (size_t kind = 0; kind < kContainers; ++kind) {
-    if (held[kind] == nullptr) {
-      held[kind] = PyDict_GetItemWithError(attributes.container, kHeld[kind]);
-    }
+  for (; next < kContainers; ++next) {
+    held[next] = PyDict_GetItemWithError(attributes.container, kHeld[next]);
   }
   parts.parameters = held[kParameters];
   parts.buffers = held[kBuffers];
   parts.modules = held[kModules];
-  std::copy(held.begin() + kFirstHooks, held.end(), parts.hooks.begin());
+  std::copy(held.begin() + kFirstHooks, held.begin() + kModules, parts.hooks.begin());
   return parts;
 }
 
