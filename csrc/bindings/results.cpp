@@ -110,7 +110,8 @@ py::list TraceResult::layers() const {
   py::list rows;
   const std::vector<uint32_t> order = preorder();
   const std::vector<int32_t> row_of = rows_of(order);
-  for (const uint32_t index : order) rows.append(layer(index, row_of));
+  const std::vector<ScopeTotals> totals = scope_totals(*session_, aggregate_);
+  for (const uint32_t index : order) rows.append(layer(index, totals[index], row_of));
   return rows;
 }
 
@@ -385,9 +386,9 @@ Count TraceResult::elements(const std::set<uint32_t>& parameters) const {
   return count;
 }
 
-py::dict TraceResult::layer(uint32_t index, const std::vector<int32_t>& row_of) const {
+py::dict TraceResult::layer(uint32_t index, const ScopeTotals& totals,
+                            const std::vector<int32_t>& row_of) const {
   const Scope& scope = session_->scopes()[index];
-  const ScopeTotals& totals = aggregate_.scopes[index];
   py::dict row = cost_dict(totals.inclusive);
   row["own_macs"] = totals.own.macs;
   row["own_flops"] = totals.own.flops();

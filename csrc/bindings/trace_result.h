@@ -50,7 +50,8 @@ class TraceResult {
   std::vector<uint32_t> preorder() const;
   void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const;
   Count elements(const std::set<uint32_t>& parameters) const;
-  pybind11::dict layer(uint32_t index, const std::vector<int32_t>& row_of) const;
+  pybind11::dict layer(uint32_t index, const ScopeTotals& totals,
+                       const std::vector<int32_t>& row_of) const;
   pybind11::list signature_details() const;
 
   std::shared_ptr<Session> session_;

@@ -8,36 +8,32 @@ Aggregate aggregate(const Session& session, const PriceFunction& price) {
   for (size_t i = 0; i < session.signatures().size(); ++i) {
     result.signatures.push_back(price(session.signatures().words(static_cast<uint32_t>(i))));
   }
-  result.scopes.resize(session.scopes().size());
+  std::vector<uint32_t> recomputed(result.signatures.size());
   for (const OpRecord& record : session.records()) {
-    PricedSignature& signature = result.signatures[record.signature];
-    ++signature.calls;
-    ScopeTotals& scope = result.scopes[record.scope];
-    if (record.recomputed) {
-      scope.own += signature.cost.again();
-    } else if (scope.own_calls == 0) {
-      scope.own = signature.cost;
-    } else {
-      scope.own += signature.cost;
-    }
-    ++scope.own_calls;
+    ++result.signatures[record.signature].calls;
+    recomputed[record.signature] += record.recomputed;
+  }
+  for (size_t i = 0; i < result.signatures.size(); ++i) {
+    const PricedSignature& signature = result.signatures[i];
+    result.total += signature.cost.times(signature.calls - recomputed[i]);
+    result.total += signature.cost.again().times(recomputed[i]);
+  }
+  return result;
+}
+
+std::vector<ScopeTotals> scope_totals(const Session& session, const Aggregate& aggregate) {
+  std::vector<ScopeTotals> totals(session.scopes().size());
+  for (const OpRecord& record : session.records()) {
+    const Cost& cost = aggregate.signatures[record.signature].cost;
+    totals[record.scope].own += record.recomputed ? cost.again() : cost;
   }
   // A scope is made after its parent: going backwards, children are complete before their parents.
-  std::vector<bool> has_children(result.scopes.size());
-  for (size_t i = result.scopes.size(); i-- > 0;) {
-    ScopeTotals& scope = result.scopes[i];
-    if (has_children[i]) {
-      scope.inclusive += scope.own;
-    } else {
-      scope.inclusive = scope.own;
-    }
-    if (session.scopes()[i].parent < 0) continue;
-    const auto parent = static_cast<size_t>(session.scopes()[i].parent);
-    has_children[parent] = true;
-    result.scopes[parent].inclusive += scope.inclusive;
+  for (size_t i = totals.size(); i-- > 0;) {
+    totals[i].inclusive += totals[i].own;
+    const int32_t parent = session.scopes()[i].parent;
+    if (parent >= 0) totals[static_cast<size_t>(parent)].inclusive += totals[i].inclusive;
   }
-  result.total = result.scopes[0].inclusive;
-  return result;
+  return totals;
 }
 
 }  // namespace nnprof

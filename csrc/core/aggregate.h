@@ -16,20 +16,20 @@ struct PricedSignature {
   uint32_t calls = 0;
 };
 
-struct ScopeTotals {
-  Cost own;
-  Cost inclusive;
-  int64_t own_calls = 0;
-};
-
 struct Aggregate {
   std::vector<PricedSignature> signatures;
-  std::vector<ScopeTotals> scopes;
   Cost total;
 };
 
 // `price` decodes and prices one signature.
 using PriceFunction = std::function<PricedSignature(c10::ArrayRef<int64_t> words)>;
 Aggregate aggregate(const Session& session, const PriceFunction& price);
+
+struct ScopeTotals {
+  Cost own;
+  Cost inclusive;
+};
+// Those of every scope, in the order of the session's. Apart, for whoever wants the totals alone.
+std::vector<ScopeTotals> scope_totals(const Session& session, const Aggregate& aggregate);
 
 }  // namespace nnprof

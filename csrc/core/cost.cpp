@@ -1,6 +1,23 @@
 #include "core/cost.h"
 
 namespace nnprof {
+namespace {
+
+template <class Combine>
+void combine(Cost& own, const Cost& other, Combine combine) {
+  combine(own.macs, other.macs);
+  for (size_t kind = 0; kind < kFlopKinds; ++kind) {
+    combine(own.flops_by_kind[kind], other.flops_by_kind[kind]);
+  }
+  combine(own.bytes_read, other.bytes_read);
+  combine(own.bytes_written, other.bytes_written);
+  combine(own.temporary_bytes, other.temporary_bytes);
+  combine(own.flops_skipped, other.flops_skipped);
+  combine(own.flops_remade, other.flops_remade);
+  combine(own.flops_unneeded, other.flops_unneeded);
+}
+
+}  // namespace
 
 Count Cost::flops() const {
   Count total;
@@ -35,15 +52,14 @@ void Cost::add(const FlopMix& mix, Count times) {
 }
 
 Cost& Cost::operator+=(const Cost& other) {
-  macs += other.macs;
-  for (size_t kind = 0; kind < kFlopKinds; ++kind) flops_by_kind[kind] += other.flops_by_kind[kind];
-  bytes_read += other.bytes_read;
-  bytes_written += other.bytes_written;
-  temporary_bytes += other.temporary_bytes;
-  flops_skipped += other.flops_skipped;
-  flops_remade += other.flops_remade;
-  flops_unneeded += other.flops_unneeded;
+  combine(*this, other, [](Count& own, Count more) { own += more; });
   return *this;
+}
+
+Cost Cost::times(Count calls) const {
+  Cost cost;
+  combine(cost, *this, [&](Count& all, Count one) { all = one * calls; });
+  return cost;
 }
 
 }  // namespace nnprof

@@ -62,6 +62,8 @@ struct Cost {
   Count flops_needed() const { return flops() - flops_unneeded; }
   // The same work done once more (activation checkpointing): executed, and not needed.
   Cost again() const;
+  // Of so many calls.
+  Cost times(Count calls) const;
   Count& operator[](FlopKind kind) { return flops_by_kind[static_cast<size_t>(kind)]; }
   Count operator[](FlopKind kind) const { return flops_by_kind[static_cast<size_t>(kind)]; }
 
