@@ -7,6 +7,7 @@ namespace nnprof {
 
 void bind_errors(pybind11::module_& m);
 void bind_estimate(pybind11::module_& m);
+void bind_function_caches(pybind11::module_& m);
 void bind_function_codes(pybind11::module_& m);
 void bind_replay(pybind11::module_& m);
 void bind_results(pybind11::module_& m);

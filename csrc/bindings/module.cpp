@@ -20,6 +20,7 @@ PYBIND11_MODULE(_core, m) {
   nnprof::bind_rules(m);
   nnprof::bind_scopes(m);
   nnprof::bind_shown_devices(m);
+  nnprof::bind_function_caches(m);
   nnprof::bind_function_codes(m);
   nnprof::bind_tensor_slots(m);
   nnprof::bind_stored_forms(m);

@@ -40,6 +40,7 @@ void Tracer::stop() {
   trace_->session()->close();  // what is freed from here on is no part of it
   stop_trace();
   quick_attributes_.switch_off();
+  function_caches.leave();
 }
 
 int32_t Tracer::module_number(PyObject* module) {

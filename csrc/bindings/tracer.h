@@ -1,6 +1,7 @@
 // What Python holds of a trace.
 #pragma once
 
+#include "bindings/function_caches.h"
 #include "bindings/module_tree.h"
 #include "bindings/quick_attributes.h"
 #include "dispatch/trace.h"
@@ -19,6 +20,7 @@ class Tracer {
   ModuleTree& modules() { return modules_; }
   const ModuleTree& modules() const { return modules_; }
   Snapshot& snapshot() { return snapshot_; }
+  FunctionCaches function_caches;
 
   void start();
   void stop();

@@ -29,7 +29,6 @@ _PATCHES = [
         "flex_attention",
         "functional",
         "lazy_parameters",
-        "library_caches",
         "numbers",
         "optimizer_phase",
         "threads",
