@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError
 from nnprof.example_inputs.tensors import floats
+from nnprof.modules import modules_of
 
 if TYPE_CHECKING:
     from nnprof.example_inputs import Arguments, Sizes
@@ -49,4 +50,11 @@ def _channels(model: Any, usual: int) -> int:
     except AttributeError:  # a model of features alone names its parts otherwise
         return usual
     channels = getattr(layer, "in_channels", None)
-    return channels if isinstance(channels, int) else usual
+    return channels // _pixels_a_channel(model) if isinstance(channels, int) else usual
+
+
+def _pixels_a_channel(model: Any) -> int:
+    """How many pixels a stem lays among the channels before its first layer."""
+    stems = (module for module in modules_of(model) if type(module).__name__ == "SpaceToDepth")
+    stem: Any = next(stems, None)
+    return 1 if stem is None else stem.bs**2

@@ -40,6 +40,8 @@ def made(name: str, **options: Any) -> tuple[Any, tuple[int, ...]]:
         ("inception_v4", {}, (1, 3, 299, 299)),
         ("naflexvit_base_patch16_gap", {}, (1, 3, 384, 384)),
         ("resnet18", {"in_chans": 1}, (1, 1, 224, 224)),
+        ("tresnet_m", {}, (1, 3, 224, 224)),
+        ("tresnet_m", {"in_chans": 4}, (1, 4, 224, 224)),
         ("resnet18", {"features_only": True}, (1, 3, 224, 224)),
         ("swin_tiny_patch4_window7_224", {"img_size": 448}, (1, 3, 448, 448)),
         ("vit_tiny_patch16_224", {"img_size": (224, 448), "in_chans": 8}, (1, 8, 224, 448)),
