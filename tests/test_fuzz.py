@@ -161,7 +161,10 @@ def test_autocast_of_recurrent_layers(kind: Any, packed: bool) -> None:
         seen.append(state[0].dtype if isinstance(state, tuple) else state.dtype)
 
     with torch.autocast("cpu", torch.bfloat16):
-        model(x)
+        try:
+            model(x)
+        except RuntimeError as error:  # oneDNN's LSTM in bfloat16 wants a CPU with AVX-512
+            pytest.skip(f"PyTorch: {error}")
         expected, seen[:] = list(seen), []
         with nnprof.trace():
             model(x)
