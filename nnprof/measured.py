@@ -1,6 +1,6 @@
 """Times on a real device: each unique call replayed alone, and the whole forward end to end.
 
-The forward is timed before and after the replays, so that both saw the same machine.
+The forward is timed before, among and after the replays, so that all saw the same machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["measured_times"]
 
 #: Of the time budget, what the real forward gets before the replays and after them.
-_REAL_SHARE = 0.15
+_REAL_SHARE = 0.1
+#: Of the replays' time, what the real forward gets among them.
+_SHARE_AMONG = 0.2
 #: Of the time budget, what the copy and the first runs may take: a forward that takes longer is
 #: left out, for the replays say more.
 _FIRST_RUNS_SHARE = 0.5
@@ -90,7 +92,8 @@ def _taken(
             real.sample(seconds, until=first_until)
             left = start + time_budget - seconds - time.perf_counter()
             with shown(progress, "measuring") as told:
-                measurements = _replayed(result, estimates, device, max(left, _NO_TIME), told)
+                among = _Among(real, told, until=time.perf_counter() + left)
+                measurements = _replayed(result, estimates, device, max(left, _NO_TIME), among)
             if not measurements.interrupted:
                 real.sample(seconds, until=start + time_budget)
                 return measurements, real.result()
@@ -102,6 +105,24 @@ def _taken(
     if end_to_end.reason == NO_SAMPLE:  # another reason was there before
         end_to_end = replace(end_to_end, reason="interrupted")
     return measurements, end_to_end
+
+
+class _Among:
+    """Between two operators, times the real forward: a machine's speed changes by the second."""
+
+    def __init__(
+        self, real: RealForward, told: Callable[[int, int, str], None] | None, *, until: float
+    ) -> None:
+        self._real, self._told, self._until = real, told, until
+        self._started, self._spent = time.perf_counter(), 0.0
+
+    def __call__(self, done: int, of: int, op: str) -> None:
+        if self._told is not None:
+            self._told(done, of, op)
+        now = time.perf_counter()
+        allowed = _SHARE_AMONG * (now - self._started) - self._spent
+        self._real.sample_again(allowed, until=self._until)
+        self._spent += time.perf_counter() - now
 
 
 def _nothing_measured(

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "replay/materialize.h"
-#include "replay/split.h"
 
 namespace nnprof {
 namespace {
@@ -38,6 +37,23 @@ Obstacle obstacle_of(const ReplayJob& job, c10::Device device) {
   const std::string reason = why_not_materialized(*job.op, job.signature);
   if (!reason.empty()) return {ReplayStatus::not_replayable, reason};
   return {};
+}
+
+Count output_bytes(const OpSignature& signature) {
+  Count sum;
+  for (const TensorSpec& output : signature.outputs) {
+    if (output.defined && !aliases_argument(signature, output)) sum += output.distinct_bytes();
+  }
+  return sum;
+}
+
+bool aliases_argument(const OpSignature& signature, const TensorSpec& output) {
+  for (const Argument& argument : signature.arguments) {
+    for (const TensorSpec& input : argument.tensors) {
+      if (input.defined && !input.wrapped_number && input.storage == output.storage) return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace nnprof

@@ -43,4 +43,9 @@ struct Obstacle {
 };
 Obstacle obstacle_of(const ReplayJob& job, c10::Device device);
 
+// Is the output's memory that of an argument?
+bool aliases_argument(const OpSignature& signature, const TensorSpec& output);
+// Of outputs that have memory of their own.
+Count output_bytes(const OpSignature& signature);
+
 }  // namespace nnprof

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "replay/job.h"
+
 namespace nnprof {
 namespace {
 
@@ -122,15 +124,11 @@ at::Tensor wrapped_number(c10::ScalarType dtype) {
   return number;
 }
 
-at::Tensor copy_of(const at::Tensor& storage) {
-  at::Tensor copy = at::empty(storage.sizes(), storage.options());
-  copy_bytes(copy, storage);
-  return copy;
-}
-
 bool is_cold(Role role) {
   return role == Role::parameter || role == Role::buffer || role == Role::input;
 }
+
+constexpr int64_t kMostPlaces = 64;
 
 // Larger than any last cache that rows could stay in from one look-up to the next.
 constexpr int64_t kLargeTable = int64_t{64} << 20;
@@ -227,6 +225,16 @@ int64_t ArgumentSets::cold_bytes() const {
   return sum;
 }
 
+void ArgumentSets::spread(int64_t bytes) {
+  Count moving = output_bytes(signature_);
+  for (const StoragePlan& plan : plans_) {
+    if (!plan.cold && !plan.drawn) moving += plan.bytes();
+  }
+  if (moving == 0 || moving > bytes) return;
+  place_bytes_ = static_cast<int64_t>(moving);
+  places_ = std::min(bytes / place_bytes_, kMostPlaces);
+}
+
 at::Tensor ArgumentSets::new_storage(const StoragePlan& plan) const {
   const int64_t whole = (plan.bytes() + 15) / 16 * 16;  // of elements of any dtype
   const c10::Device device = plan.on_cpu ? c10::Device(at::kCPU) : device_;
@@ -291,19 +299,32 @@ void ArgumentSets::make_first(RandomData& data) {
   set.arguments = build(set);
   sets_.push_back(std::move(set));
   for (size_t i = 0; i < plans_.size(); ++i) {
-    pristine_.push_back(plans_[i].written ? copy_of(sets_[0].storages[i]) : at::Tensor());
+    CopyMemory own;
+    pristine_.push_back(plans_[i].written ? own.copy_of(sets_[0].storages[i]) : at::Tensor());
   }
 }
 
-void ArgumentSets::add_set(RandomData& data) {
+void ArgumentSets::add_set(RandomData& data, CopyMemory& copies, int64_t own) {
   Set set;
   for (size_t i = 0; i < plans_.size(); ++i) {
-    const at::Tensor& first = sets_[0].storages[i];
-    set.storages.push_back(plans_[i].own() ? copy_of(first) : first);
+    const int64_t different = plans_[i].own() ? own : places_;
+    const auto same = static_cast<size_t>(count() % different);
+    set.storages.push_back(count() < different ? copies.copy_of(sets_[0].storages[i])
+                                               : sets_[same].storages[i]);
   }
-  fill(set, [](const StoragePlan& plan) { return plan.drawn; }, data);
+  if (count() < own) fill(set, [](const StoragePlan& plan) { return plan.drawn; }, data);
   set.arguments = build(set);
   sets_.push_back(std::move(set));
+}
+
+void ArgumentSets::share_weights() {
+  sets_.resize(std::min(sets_.size(), static_cast<size_t>(places_)));
+  for (Set& set : sets_) {
+    for (size_t i = 0; i < plans_.size(); ++i) {
+      if (plans_[i].cold || plans_[i].drawn) set.storages[i] = sets_[0].storages[i];
+    }
+    set.arguments = build(set);
+  }
 }
 
 void ArgumentSets::refresh() {

@@ -10,14 +10,17 @@
 
 #include "core/record.h"
 #include "dispatch/operators.h"
+#include "replay/copies.h"
 #include "replay/random_data.h"
 
 namespace nnprof {
 
 using Stack = torch::jit::Stack;
 
-// The arguments of one call, and further sets of them that share what the model would find in the
-// cache (activations) and have their own of what it would not (weights), or of what is written.
+// The arguments of one call, and further sets of them that have their own of what the model would
+// not find in the cache (weights), and of what is written. What it would find there (activations)
+// they have in a few places by turns: in a model, the operator before has written it, and the
+// caches of single cores hold only its end.
 class ArgumentSets {
  public:
   ArgumentSets(const Operator& op, const OpSignature& signature, c10::Device device);
@@ -29,8 +32,17 @@ class ArgumentSets {
   int64_t cold_bytes() const;
   bool writes() const { return writes_; }
 
+  // Before the first set: so many places that activations and outputs take `bytes` at most in all.
+  void spread(int64_t bytes);
+  int64_t places() const { return places_; }
+  int64_t bytes_of_further_places() const { return (places_ - 1) * place_bytes_; }
+
   void make_first(RandomData& data);
-  void add_set(RandomData& data);
+  // The first so many sets, `own`, have weights and what is written of their own; later ones share
+  // theirs by turns.
+  void add_set(RandomData& data, CopyMemory& copies, int64_t own);
+  // From now on all sets have the weights of the first one, and are as many as places.
+  void share_weights();
   // Does each set look up other rows?
   bool looks_up() const { return looks_up_; }
   size_t size() const { return sets_.size(); }
@@ -73,6 +85,8 @@ class ArgumentSets {
   bool has_tensors_ = false;
   bool writes_ = false;
   bool looks_up_ = false;
+  int64_t places_ = 1;
+  int64_t place_bytes_ = 0;
   std::vector<StoragePlan> plans_;  // by the storage's number
   std::vector<Set> sets_;
   std::vector<at::Tensor> pristine_;  // of written storages, by number

@@ -37,8 +37,10 @@ class RecordedState {
 
 class ReplayedCall {
  public:
-  // `signature`: of the call, or of a part of it.
-  ReplayedCall(const ReplayJob& job, const OpSignature& signature, c10::Device device);
+  // `signature`: of the call, or of a part of it. Activations and outputs lie in so many places
+  // that they take up `spread_bytes`.
+  ReplayedCall(const ReplayJob& job, const OpSignature& signature, c10::Device device,
+               int64_t spread_bytes);
 
   ArgumentSets& sets() { return sets_; }
 
@@ -46,6 +48,8 @@ class ReplayedCall {
   // How long a call takes, roughly. The first call finds nothing that later ones find: primitives,
   // pages, the choice of a kernel.
   double timed(Clock& clock);
+  // Untimed, a call for each place, or `most`: pages for outputs are there afterwards.
+  void go_round(double most);
   // Outside of what is timed: the arguments of the next calls, of one set after another.
   void prepare(size_t count);
   void call(size_t count);
@@ -53,16 +57,15 @@ class ReplayedCall {
   // outputs the first one is looked at; the others differ between devices.
   bool made_what_was_recorded() const;
 
-  bool rotating = true;  // false: each call gets the first set
-
  private:
   const ReplayJob& job_;
   const OpSignature& signature_;
   ArgumentSets sets_;
   std::vector<Stack> stacks_;
-  // Kept until the next call has made its own: in a model, an output does not go where that of the
-  // same operator still is in the cache.
-  Stack outputs_;
+  // Of the last calls, one for each place: in a model, an output does not go where that of the same
+  // operator still is in the cache of a core.
+  std::vector<Stack> outputs_;
+  size_t next_output_ = 0;
   size_t next_set_ = 0;
 };
 

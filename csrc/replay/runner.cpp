@@ -24,8 +24,11 @@ constexpr double kSmallestInterval = 1e-7;  // seconds
 constexpr double kQuickVisit = 5e-3;        // seconds that every operator may take
 constexpr double kFirstPass = 0.4;          // of the time, so that each operator has a sample soon
 constexpr double kLongestVisit = 0.5;
+constexpr double kLongestRound = 2e-3;  // seconds: what takes longer does not feel new pages
 constexpr int64_t kMostDiscarded = 20;
 constexpr double kUsableMemory = 0.9;
+constexpr int64_t kCopiedCaches = 3;  // contents of the last cache that copies may need
+constexpr int64_t kCopiesShare = 8;   // and the part of the usable memory that they may take
 constexpr const char* kTooLong = "it takes longer than what is left of the budget";
 constexpr const char* kOtherSizes = "on random data its output is of another size than recorded";
 constexpr const char* kNeverLagged =
@@ -55,6 +58,10 @@ class Replay {
   ReplayReport run() {
     const c10::DeviceGuard device(options_.device);
     clock_ = make_clock(options_.device, options_.flush_bytes);
+    const int64_t copied = kCopiedCaches * last_level_cache_bytes();
+    if (options_.device.is_cpu() && copied < usable_memory() / kCopiesShare) {
+      copies_ = CopyMemory(copied);
+    }
     std::vector<size_t> pending = replayable();
     // Most expensive first, so that what time does not suffice for matters least. Then in the
     // model's order, so that heat and power are as in the model and not those of one kernel.
@@ -145,7 +152,9 @@ class Replay {
     if (shortest_visit(job, part) > time_left() + kOverdraft * options_.time_budget) {
       return set_status(measurement, ReplayStatus::no_time, kTooLong);
     }
-    ReplayedCall call(job, part.signature, options_.device);
+    copies_.reuse();
+    ReplayedCall call(job, part.signature, options_.device,
+                      std::min(spread_bytes(), usable - static_cast<int64_t>(part.bytes)));
     Visit visit{.call = call, .part = part, .usable = usable};
     call.make_arguments(data_);
     visit.seconds_a_call = call.timed(*clock_);
@@ -155,15 +164,17 @@ class Replay {
     if (time_left() <= 0) return set_status(measurement, ReplayStatus::no_time, kTooLong);
     visit.seconds_a_call = call.timed(*clock_);
     set_count(visit);
+    call.go_round(kLongestRound / visit.seconds_a_call);
     take_samples(visit, samples, measurement, measurement.seconds);
     if (measurement.seconds.empty()) return;
     measurement.status = part.parts > 1 ? ReplayStatus::scaled : ReplayStatus::measured;
     if (part.parts > 1) measurement.note = part.note;
-    const bool differs = call.sets().size() > 1 && !call.sets().writes();
+    const bool differs =
+        call.sets().count() > 1 && call.sets().bytes_of_further_set() > 0 && !call.sets().writes();
     if (!options_.warm || !job.memory_bound || !differs || !measurement.warm_seconds.empty()) {
       return;
     }
-    call.rotating = false;
+    call.sets().share_weights();
     ReplayMeasurement unused;
     take_samples(visit, kFewSamples, unused, measurement.warm_seconds);
   }
@@ -177,7 +188,7 @@ class Replay {
   }
 
   int64_t usable_memory() const {
-    if (options_.memory_limit) return *options_.memory_limit - clock_->bytes();
+    if (options_.memory_limit) return *options_.memory_limit - clock_->bytes() - copies_.bytes();
     const auto available = static_cast<double>(available_memory(options_.device));
     return static_cast<int64_t>(kUsableMemory * available);
   }
@@ -208,17 +219,31 @@ class Replay {
     const int64_t own = sets.bytes_of_further_set();
     const int64_t cold = sets.cold_bytes();
     int64_t wanted = 1;
-    if (cold > 0 && cold < 2 * cache_bytes()) wanted = 2 * cache_bytes() / cold + 2;
+    const int64_t passing =
+        2 * cache_bytes() - spread_bytes();  // until a weight's turn comes again
+    if (cold > 0 && cold < 2 * cache_bytes()) wanted = passing / cold + 2;
     if (sets.looks_up() && cold == 0) wanted = kLookUps;
-    if (sets.writes()) wanted = std::max(wanted, 2 * static_cast<int64_t>(visit.count));
-    const auto first = static_cast<int64_t>(visit.part.bytes);  // fits, or there were no visit
-    const int64_t room = own > 0 ? (visit.usable - first) / own : 0;
-    wanted = std::min({wanted, room + 1, kMostSets});
-    while (sets.count() < wanted && (sets.count() < 2 || host_seconds() < visit_until_)) {
-      sets.add_set(data_);
+    if (sets.writes()) {
+      wanted = std::max({wanted, sets.places(), 2 * static_cast<int64_t>(visit.count)});
     }
-    const int64_t bytes = first + (sets.count() - 1) * own + clock_->bytes();
+    const auto first = static_cast<int64_t>(visit.part.bytes);  // fits, or there were no visit
+    const int64_t spread = sets.bytes_of_further_places();
+    const int64_t room = own > 0 ? (visit.usable - first - spread) / own : kMostSets;
+    wanted = std::min({wanted, room + 1, kMostSets});
+    const int64_t all = std::max(wanted, sets.places());
+    while (sets.count() < all && (sets.count() < 2 || host_seconds() < visit_until_)) {
+      sets.add_set(data_, copies_, wanted);
+    }
+    const int64_t copied =
+        std::max((std::min(sets.count(), wanted) - 1) * own + spread, copies_.bytes());
+    const int64_t bytes = first + copied + clock_->bytes();
     report_.peak_bytes = std::max(report_.peak_bytes, bytes);
+  }
+
+  // A device's cache is one for all that it computes: what was just written is there.
+  int64_t spread_bytes() const {
+    if (!options_.device.is_cpu()) return 0;
+    return last_level_cache_bytes() / 2;
   }
 
   int64_t cache_bytes() const {
@@ -278,6 +303,7 @@ class Replay {
   double visit_until_ = 0;
   std::unique_ptr<Clock> clock_;
   RandomData data_;
+  CopyMemory copies_;
   ReplayReport report_;
 };
 

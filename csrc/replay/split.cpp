@@ -83,23 +83,6 @@ std::string in_mib(Count bytes) {
 
 }  // namespace
 
-Count output_bytes(const OpSignature& signature) {
-  Count sum;
-  for (const TensorSpec& output : signature.outputs) {
-    if (output.defined && !aliases_argument(signature, output)) sum += output.distinct_bytes();
-  }
-  return sum;
-}
-
-bool aliases_argument(const OpSignature& signature, const TensorSpec& output) {
-  for (const Argument& argument : signature.arguments) {
-    for (const TensorSpec& input : argument.tensors) {
-      if (input.defined && !input.wrapped_number && input.storage == output.storage) return true;
-    }
-  }
-  return false;
-}
-
 Part part_that_fits(const ReplayJob& job, c10::Device device, int64_t usable_bytes) {
   const auto bytes_of = [&](const OpSignature& signature, int64_t parts) {
     return ArgumentSets(*job.op, signature, device).bytes() + 2 * output_bytes(signature) +

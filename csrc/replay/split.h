@@ -18,7 +18,4 @@ struct Part {
 
 Part part_that_fits(const ReplayJob& job, c10::Device device, int64_t usable_bytes);
 
-// Is the output's memory that of an argument?
-bool aliases_argument(const OpSignature& signature, const TensorSpec& output);
-
 }  // namespace nnprof

@@ -150,13 +150,32 @@ class RealForward:
         if self._model is None:
             return
         self._until = until
-        with self._told("raised"), self._current(), uncompiled():
-            self._make_ready()
+        with self._running():
             if not self._warm:
                 self._warm_up(seconds)
             self._take_runs(seconds)
             if self._accelerator is not None and self._peak is None:
                 self._peak = self._accelerator.peak()
+
+    def sample_again(self, seconds: float, until: float = math.inf) -> None:
+        """Times one more run, after one untimed that fills the caches, where `sample` took some.
+
+        Nothing is done where both would take longer than `seconds` or end after `until`.
+        """
+        if self._model is None or not self._runs or 2 * self._run_s > seconds:
+            return
+        self._until = until
+        if not self._in_time(2 * self._run_s):
+            return
+        with self._running():
+            self._run_once(watching=False)
+            self._runs.append(self._timed_run())
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        with self._told("raised"), self._current(), uncompiled():
+            self._make_ready()
+            yield
 
     def result(self) -> EndToEnd:
         """What was seen so far.

@@ -82,6 +82,28 @@ def test_samples_add_up() -> None:
     assert real.result() == second
 
 
+def test_one_more_sample_is_taken_where_there_is_time() -> None:
+    class Counts(nn.Module):
+        runs = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            Counts.runs += 1
+            time.sleep(0.01)
+            return x
+
+    with RealForward(Counts(), (torch.ones(1),), {}, "cpu") as real:
+        real.sample_again(9.0)  # nothing is warm
+        assert Counts.runs == 0
+        real.sample(SHORT)
+        runs, samples = Counts.runs, real.result().samples
+        real.sample_again(9.0)
+        assert Counts.runs == runs + 2  # the first one untimed
+        assert real.result().samples + real.result().discarded > samples
+        real.sample_again(0.015)
+        real.sample_again(9.0, until=time.perf_counter() + 0.015)
+        assert Counts.runs == runs + 2
+
+
 def test_without_a_sample_there_is_a_reason() -> None:
     with RealForward(nn.ReLU(), (torch.ones(1),), {}, "cpu") as real:
         assert real.result().reason == "no sample was taken"

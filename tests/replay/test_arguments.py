@@ -83,9 +83,9 @@ def test_data_is_random() -> None:
     assert seen[0].x.unique().numel() > 2000
 
 
-def test_weights_are_cold_and_activations_are_not() -> None:
+def test_weights_are_cold_and_activations_lie_where_the_last_cache_has_them() -> None:
     seen = seen_by(spy)
-    assert len({call.address[0] for call in seen}) <= VISITS
+    assert 2 * VISITS < len({call.address[0] for call in seen}) <= 64 * VISITS
     assert len({call.address[1] for call in seen}) > 10
     assert len({call.weight.sum().item() for call in seen}) <= VISITS
 

@@ -1,0 +1,35 @@
+#include "replay/copies.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include "replay/random_data.h"
+
+namespace nnprof {
+namespace {
+
+constexpr int64_t kAlignment = 256;
+
+}  // namespace
+
+CopyMemory::CopyMemory(int64_t bytes)
+    : memory_(at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU))) {}
+
+at::Tensor CopyMemory::copy_of(const at::Tensor& bytes) {
+  at::Tensor copy = place_for(bytes);
+  copy_bytes(copy, bytes);
+  return copy;
+}
+
+at::Tensor CopyMemory::place_for(const at::Tensor& bytes) {
+  const int64_t size = (bytes.numel() + kAlignment - 1) / kAlignment * kAlignment;
+  if (!memory_.defined() || !bytes.is_cpu() || used_ + size > this->bytes()) {
+    return at::empty(bytes.sizes(), bytes.options());
+  }
+  at::Tensor place =
+      at::from_blob(memory_.mutable_data_ptr<uint8_t>() + used_, bytes.sizes(), bytes.options());
+  used_ += size;
+  return place;
+}
+
+}  // namespace nnprof
