@@ -138,12 +138,16 @@ def _fitted(
 
 
 def _taken(hardware: Hardware, measured: Measurements) -> list[float | None]:
-    """What the probes took. On a CPU the fastest sample: others slow a probe down, never speed it
-    up, and what is fitted is the machine, not its neighbours."""
+    """What the probes took. On a CPU the low end of the median's interval: others slow a probe
+    down, never speed it up, and what is fitted is the machine, not its neighbours. The fastest
+    sample of all had its inputs in the cache of a core by chance."""
     if hardware.kind != "cpu":
         return measured.seconds
-    pairs = zip(measured.seconds, measured.fastest_s, strict=True)
-    return [fastest if median is not None else None for median, fastest in pairs]
+    columns = zip(measured.seconds, measured.low_s, measured.fastest_s, strict=True)
+    return [
+        None if median is None else fastest if low is None else low
+        for median, low, fastest in columns
+    ]
 
 
 def _with_residuals(

@@ -220,7 +220,7 @@ def test_what_fits_badly_is_not_kept_and_the_old_one_stays(
             found = super().__call__(result, device, **options)
             draw = random.Random(0)
             wild = [one and one * draw.choice((0.3, 3)) for one in found.seconds]
-            return replace(found, seconds=wild, fastest_s=wild)
+            return replace(found, seconds=wild, low_s=wild)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("nnprof.replay.replay", Scattered(true_device()))
