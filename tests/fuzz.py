@@ -208,8 +208,7 @@ class Drawing:
 
     def layer(self, make: Callable[[], nn.Module]) -> nn.Module:
         """A new layer, or an earlier one of the kind once more."""
-        with torch.inference_mode(False), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of layers without elements
+        with torch.inference_mode(False):
             made = make()  # no inference tensors: its buffers are to be written in other modes too
         same = [old for old in self.layers if repr(old) == repr(made)]
         if same and self.flag():
@@ -318,7 +317,8 @@ def cases(draw: st.DrawFn, *, steps: int = 12) -> Case:
         on_meta=draw(st.booleans()),
     )
     drawing.pool = list(case.copied_inputs(on_meta=False))
-    with MODES[case.mode](), autocast(case.autocast):
+    with MODES[case.mode](), autocast(case.autocast), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pytest would raise them, the first time each
         for _ in range(draw(st.integers(1, steps))):
             _try_step(drawing, case.training)
         if draw(st.sampled_from([False, False, False, True])):
