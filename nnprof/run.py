@@ -30,12 +30,17 @@ __all__ = ["run"]
 
 _MANY = 64 * 1024 * 1024
 
-#: Tensors of at most so many elements are really computed: integers and bools, floats that the
+#: Tensors of at most so many elements are really computed: integers, bools, floats that the
 #: forward makes from known values alone, and floats made from real inputs and buffers. At first,
 #: and again when the model asked for the value of a larger one.
 LIMITS: tuple[dict[str, Any], ...] = (
     {"may_rerun": True},
-    {"integer_limit": _MANY, "float_limit": _MANY, "input_float_limit": _MANY},
+    {
+        "integer_limit": _MANY,
+        "boolean_limit": _MANY,
+        "float_limit": _MANY,
+        "input_float_limit": _MANY,
+    },
 )
 
 

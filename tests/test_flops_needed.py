@@ -107,6 +107,62 @@ def test_a_mask_that_changes_is_counted_anew() -> None:
     assert hidden(profile, 2 * 64**2) == 64 * 16
 
 
+def run_once(function: Any, *inputs: Tensor) -> nnprof.Profile:
+    """The profile of a single run: no second one may find out what a mask hides."""
+    with nnprof.trace() as running:
+        function(*inputs)
+    return running.profile()
+
+
+def test_a_mask_of_compared_positions_needs_no_second_run() -> None:
+    length, width = 2048, 100
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        places = torch.arange(length)
+        behind, near = places <= places[:, None], places > places[:, None] - width
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=behind & near)
+
+    profile = run_once(attend, *tensors(length, length))
+    assert profile.assumptions == []
+    assert hidden(profile, length**2) == length**2 - sum(min(i + 1, width) for i in range(length))
+
+
+def test_a_bias_of_zeros_hides_nothing_whatever_its_size() -> None:
+    length = 9000  # more than any limit on real numbers
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        bias = torch.zeros(1, HEADS, length, length, device=q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    def changed(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        bias = torch.zeros(1, HEADS, length, length, device=q.device)
+        bias[..., 0] = float("-inf")
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+
+    profile = run_once(attend, *tensors(length, length))
+    assert (hidden(profile, length**2), profile.assumptions) == (0, [])
+    listed = run_once(changed, *tensors(length, length)).assumptions
+    assert any("a mask of unknown values" in text for text in listed)
+
+
+def test_what_is_written_beside_a_mask_leaves_its_count() -> None:
+    """And what is written in it does not."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask, other = windows(64, 7), torch.zeros(3, dtype=torch.long)
+        first = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        other += 1
+        second = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+        mask[:, :3] = False
+        return first + second + F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    profile = run_once(attend, *tensors(64, 64))
+    changed = windows(64, 7)
+    changed[:, :3] = False
+    once, last = int((~windows(64, 7)).sum()), int((~changed).sum())
+    assert hidden(profile, 3 * 64**2) == 2 * once + last
+
+
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("masked", [False, True])
 def test_gradients_need_what_the_forward_needs(device: str, masked: bool) -> None:

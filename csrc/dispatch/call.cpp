@@ -161,6 +161,7 @@ class Call {
     const bool computed = compute_if_known() || answer_if_decided();
     if (!computed) run_shape_only();
     if (made_mask_ && !computed) trace_.masks_like(outputs()[0].toTensor(), *made_mask_);
+    if (op_.truth == Truth::zeros && !computed) note_bias_of_zeros();
     if (op_.known == Known::uninitialised) trace_.mark_uninitialised(outputs()[0].toTensor());
     if (!in_graph_ && trace_.options().backward) bump_versions();
     if (reads_) note_answer();
@@ -176,6 +177,12 @@ class Call {
   c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
 
   bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
+
+  // No limit keeps anyone from knowing that, as a mask of attention, it hides nothing.
+  void note_bias_of_zeros() {
+    const at::Tensor& zeros = outputs()[0].toTensor();
+    if (zeros.is_floating_point()) trace_.masks_like(zeros, {zeros.numel(), zeros.numel()});
+  }
 
   // A check of what nothing was computed for: it passes, as for inputs that are right.
   void take_as_passed() {
@@ -394,7 +401,7 @@ class Call {
     if (!answer) return false;
     run_shape_only();
     const at::Tensor& result = outputs()[0].toTensor();
-    if (result.numel() > trace_.options().integer_limit) return true;
+    if (result.numel() > trace_.options().limit_of_integral(result.scalar_type())) return true;
     outputs()[0] = real_truth(*answer, result.sizes());
     trace_.adopt(outputs()[0].toTensor(), Values::known);
     return true;

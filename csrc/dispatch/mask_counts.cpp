@@ -38,6 +38,13 @@ at::Tensor unexpanded(const at::Tensor& tensor) {
   return tensor.as_strided(sizes, tensor.strides());
 }
 
+void MaskCounts::forget(const at::Tensor& mask) {
+  if (known_.empty() || !mask.has_storage()) return;
+  const c10::StorageImpl* storage = mask.storage().unsafeGetStorageImpl();
+  std::erase_if(known_,
+                [&](const Known& known) { return known.storage._unsafe_get_target() == storage; });
+}
+
 MaskCount MaskCounts::of(const at::Tensor& mask) {
   const c10::StorageImpl* storage = mask.storage().unsafeGetStorageImpl();
   for (const Known& known : known_) {

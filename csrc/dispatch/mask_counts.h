@@ -24,8 +24,8 @@ class MaskCounts {
  public:
   // Of a real tensor: booleans that are true, or numbers that do not drive exp to zero.
   MaskCount of(const at::Tensor& mask);
-  // A real tensor was written to.
-  void forget() { known_.clear(); }
+  // It was written to, or will be.
+  void forget(const at::Tensor& mask);
 
  private:
   struct Known {

@@ -194,7 +194,8 @@ Identity Trace::identify_external(const at::Tensor& tensor, const ExternalStorag
   Identity identity{storage.id, storage.role, Values::unknown, false};
   if (storage.keep_alive.device_type() == at::kMeta) return identity;
   const bool integers = integral(tensor);
-  const int64_t limit = integers ? options_.integer_limit : float_limit(storage.role);
+  const int64_t limit =
+      integers ? options_.limit_of_integral(tensor.scalar_type()) : float_limit(storage.role);
   if (tensor.numel() <= limit) {
     identity.values = Values::known;
   } else if (integers || storage.role != Role::parameter) {
@@ -361,11 +362,12 @@ at::Tensor Trace::readable_value(const at::Tensor& tensor) {
 }
 
 at::Tensor Trace::writable_value(const at::Tensor& tensor) {
-  masks_.forget();
   if (!tensor.has_storage()) return tensor;
   StorageTag* tag = tag_of(tensor);
-  if (tag == nullptr) return private_copy(tensor, external(tensor));
-  return tag->external != nullptr ? private_copy(tensor, *tag->external) : value(tensor);
+  ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;
+  at::Tensor written = of_user != nullptr ? private_copy(tensor, *of_user) : value(tensor);
+  masks_.forget(written);
+  return written;
 }
 
 at::Tensor Trace::private_copy(const at::Tensor& tensor, ExternalStorage& storage) {
@@ -518,7 +520,6 @@ void Trace::masks_like(const at::Tensor& mask, const MaskCount& count) {
 }
 
 void Trace::lose_values(const at::Tensor& tensor, Values values) {
-  masks_.forget();
   if (!tensor.has_storage() || is_wrapper(tensor)) return;
   StorageTag* tag = tag_of(tensor);
   ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;

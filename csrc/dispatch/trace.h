@@ -6,6 +6,7 @@
 #include <ATen/core/ivalue.h>
 #include <c10/util/flat_hash_map.h>
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -99,6 +100,12 @@ struct TraceOptions {
   bool accelerator = true;
   // Integer and bool tensors of at most so many elements are really computed.
   int64_t integer_limit = 16 * 1024;
+  // Bools, where that is more: the mask of 4,096 tokens made from two rows of positions takes a few
+  // milliseconds, and a second run for what it hides takes as long as the model.
+  int64_t boolean_limit = 16 * 1024 * 1024;
+  int64_t limit_of_integral(c10::ScalarType dtype) const {
+    return dtype == c10::ScalarType::Bool ? std::max(integer_limit, boolean_limit) : integer_limit;
+  }
   // Floating tensors made only from real values, likewise.
   int64_t float_limit = 4 * 1024;
   // Real floating tensors of the user's so small that their values may be asked for: parameters,

@@ -123,8 +123,8 @@ bool worth_computing(c10::ArrayRef<c10::IValue> outputs, const Trace& trace, boo
     for_each_tensor(output, [&](const at::Tensor& tensor) {
       const bool integers = integral(tensor);
       worth &= integers || floats;
-      worth &= tensor.numel() <=
-               (integers ? trace.options().integer_limit : trace.options().float_limit);
+      worth &= tensor.numel() <= (integers ? trace.options().limit_of_integral(tensor.scalar_type())
+                                           : trace.options().float_limit);
     });
   }
   return worth;
