@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnprof.trace import _generators_state
+from nnprof.process import GeneratorsState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,7 +48,7 @@ def kept_process(device: torch.device) -> Iterator[None]:
     A device that failed may refuse its generator's state; that is not worth an error over the one
     that is being told already.
     """
-    generators = _generators_state()
+    generators = GeneratorsState()
     of_device = _device_generator(device)
     switches = [(put, get(), get) for get, put in _SWITCHES]
     try:
