@@ -18,7 +18,7 @@ from nnprof.model_flops import signature_calls
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from nnprof.end_to_end import EndToEnd
+    from nnprof.end_to_end.record import EndToEnd
     from nnprof.estimate import Estimates, Timeline
     from nnprof.hardware import Hardware
     from nnprof.hardware.fit import Errors
@@ -354,7 +354,7 @@ class Times:
     @classmethod
     def from_dict(cls, data: TraceData, stored: Mapping[str, Any]) -> Times:
         """The inverse of `to_dict`, for the trace that it was of."""
-        from nnprof.end_to_end import EndToEnd
+        from nnprof.end_to_end.record import EndToEnd
         from nnprof.estimate import Estimates, Timeline
         from nnprof.replay import Measurements
 

@@ -1,7 +1,8 @@
 """What devices can do: one data file each, found by name or by asking the device that is here."""
 
 from nnprof.hardware.detect import calibration_path, for_device, identity
-from nnprof.hardware.resolve import find, names
+from nnprof.hardware.find import find
+from nnprof.hardware.resolve import names
 from nnprof.hardware.spec import Hardware, load
 from nnprof.hardware.stored import forget, stored
 

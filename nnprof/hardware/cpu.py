@@ -11,7 +11,7 @@ from typing import Any
 
 from nnprof.errors import InputError
 from nnprof.hardware.rates import SIMD
-from nnprof.hardware.resolve import find
+from nnprof.hardware.resolve import named
 from nnprof.hardware.spec import Hardware
 
 __all__ = ["Facts", "described", "facts", "of_this_machine", "peaks"]
@@ -44,7 +44,7 @@ def described(options: str) -> Hardware:
 
     Without `gb_per_s` the bandwidth is guessed by the cores.
     """
-    base = find("x86")
+    base = named("x86")
     given = _parse(options)
     cores = int(given.get("cores", base.compute_units))
     clock_hz = float(given["ghz"]) * 1e9 if "ghz" in given else base.clock_hz

@@ -1,8 +1,7 @@
-"""Names of devices: data files, aliases, what drivers call them, paths."""
+"""Names of devices that have a data file: its own, aliases, what drivers call them."""
 
 from __future__ import annotations
 
-import os
 import re
 from difflib import get_close_matches
 from functools import cache
@@ -15,14 +14,13 @@ from nnprof.hardware.spec import Hardware, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEVICES", "by_driver_name", "find", "names"]
+__all__ = ["DEVICES", "by_driver_name", "named", "names"]
 
 DEVICES = Path(__file__).with_name("devices")
 
 # Words of a driver's name that come and go with its version. Any other word ("NVL", "Ti", "Laptop",
 # "D") makes it another device.
 _HARMLESS = frozenset({"nvidia", "amd", "tesla", "geforce", "instinct", "corporation", "gpu"})
-_LOCAL = re.compile(r"(cpu|cuda)(:\d+)?")
 
 
 def names() -> list[str]:
@@ -30,41 +28,18 @@ def names() -> list[str]:
     return sorted(_files())
 
 
-def find(what: str | os.PathLike[str] | Hardware) -> Hardware:
-    """The device that is meant: case and spaces do not matter.
+def named(name: str) -> Hardware:
+    """The data file that is called so, for short too, or by a driver.
 
-    Args:
-        what: the name of a data file ("h100-sxm") or its short form ("h100"); what a driver calls
-            the device ("NVIDIA A100-SXM4-80GB"); a path to a .toml or .json; "cpu" or "cuda" for
-            the device that is here; "x86:cores=16,ghz=3.0,simd=avx512" for a CPU that is not.
-
-    Raises:
-        InputError: there is no such device; the message has close matches.
+    Raises `InputError` with close matches where there is none.
     """
-    if isinstance(what, Hardware):
-        return what
-    if isinstance(what, os.PathLike):
-        return load(what)
-    if not isinstance(what, str):
-        raise InputError(f"hardware is a name, a path or a Hardware, not {type(what).__name__}")
-    name = what.strip().lower()
-    if name.endswith((".toml", ".json")) or os.sep in name:
-        return load(what)
-    if _LOCAL.fullmatch(name):
-        from nnprof.hardware.detect import for_device
-
-        return for_device(name)
-    if name.startswith("x86:"):
-        from nnprof.hardware.cpu import described
-
-        return described(what.strip()[len("x86:") :])
     file = _by_alias().get(_key(name))
     if file is not None:
         return load(file)
-    named = by_driver_name(what)
-    if named is not None:
-        return named
-    raise InputError(_no_such(what))
+    found = by_driver_name(name)
+    if found is None:
+        raise InputError(_no_such(name))
+    return found
 
 
 def by_driver_name(name: str) -> Hardware | None:
