@@ -8,7 +8,6 @@ vocabulary and never special.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,25 +16,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from nnprof.dtypes import COMPUTED, FLOATING, as_dtype, cast
+from nnprof.dtypes import COMPUTED, as_dtype, cast
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
+from nnprof.example_inputs.tensors import floating_dtype, token_ids
 from nnprof.modules import looked_through, model_of_inputs, modules_of, parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-__all__ = ["explain_call_failure", "kept", "make_inputs", "token_ids"]
+__all__ = ["explain_call_failure", "kept", "make_inputs"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
-#: Above this many elements made ids are meta tensors: 32 MiB, some 20 ms to draw.
-REAL_IDS_LIMIT = 1 << 22
-
 #: Arguments that a forward cannot change, or that a trace itself puts back.
 _UNCHANGING = (torch.Tensor, nn.Module, int, float, complex, str, bytes, type, torch.dtype)
-
-_SEED = 20_240_229
 
 
 def make_inputs(
@@ -212,7 +207,7 @@ class _Maker:
             make = make or self._unnamed(sizes, dtype, first=first)
             if make is not None:
                 return make(self.model, sizes).to(dtype or torch.int64)
-        return torch.empty(sizes, dtype=dtype or _floating_dtype(self.model), device="meta")
+        return torch.empty(sizes, dtype=dtype or floating_dtype(self.model), device="meta")
 
     def _unnamed(
         self, sizes: list[int], dtype: torch.dtype | None, *, first: bool
@@ -222,28 +217,6 @@ class _Maker:
             return _ones if dtype == torch.bool else _ids
         looked_up = first and len(sizes) <= 2 and isinstance(_first_layer(self.model), nn.Embedding)
         return _ids if looked_up else None
-
-
-def token_ids(model: Any, sizes: Sequence[int], vocabulary: int | None = None) -> torch.Tensor:
-    """Token ids of `sizes`, int64: seeded, below the vocabulary's size, none of them special.
-
-    The vocabulary is that of the model's embedding, and has at most `vocabulary` ids.
-    """
-    count = math.prod(sizes)
-    if count > REAL_IDS_LIMIT:
-        return torch.empty(sizes, dtype=torch.int64, device="meta")
-    vocabulary = min(vocabulary or REAL_IDS_LIMIT, _vocabulary(model))
-    special = sorted(i for i in _special_ids(model) if i < vocabulary)
-    if len(special) >= vocabulary:
-        return torch.zeros(sizes, dtype=torch.int64, device="cpu")
-    generator = torch.Generator().manual_seed(_SEED)
-    # Drawn among the ids that are left, then moved up past each special one.
-    drawn = torch.randint(
-        vocabulary - len(special), sizes, generator=generator, dtype=torch.int64, device="cpu"
-    )
-    for special_id in special:
-        drawn += drawn >= special_id
-    return drawn
 
 
 def _ids(model: Any, sizes: list[int]) -> torch.Tensor:
@@ -300,48 +273,6 @@ def _own_parameters(module: nn.Module) -> Iterator[nn.Parameter]:
         yield from parameters_of(module, recurse=False)
     else:
         yield from (p for p in own.values() if p is not None)
-
-
-def _floating_dtype(model: Any) -> torch.dtype:
-    """Of the first floating parameter; quantized weights say nothing of the inputs."""
-    for module in _modules(model):
-        for parameter in _own_parameters(module):
-            if parameter.dtype in FLOATING:
-                return parameter.dtype
-    return torch.get_default_dtype()
-
-
-def _embedding(model: Any) -> nn.Embedding | None:
-    """Of the tokens, where a transformers model says which; else the first one."""
-    try:
-        own = model.get_input_embeddings()
-    except Exception:  # no such method, or one that raises as it likes: there is none
-        own = None
-    if isinstance(own, nn.Embedding):
-        return own
-    return next((m for m in _modules(model) if isinstance(m, nn.Embedding)), None)
-
-
-def _vocabulary(model: Any) -> int:
-    """Ids below this are safe to look up."""
-    embedding = _embedding(model)
-    if embedding is not None:
-        return embedding.num_embeddings
-    size = getattr(getattr(model, "config", None), "vocab_size", None)
-    # Two: nothing is known of the model, but no vocabulary is smaller.
-    return size if isinstance(size, int) and size > 0 else 2
-
-
-def _special_ids(model: Any) -> set[int]:
-    """0, the padding, and every `*_token_id` of a transformers config and of its parts."""
-    embedding = _embedding(model)
-    found: list[Any] = [0, embedding.padding_idx if embedding is not None else None]
-    config = getattr(model, "config", None)
-    for part in (config, getattr(config, "text_config", None)):
-        for name, value in getattr(part, "__dict__", {}).items():
-            if name.endswith(("_token_id", "_token_index")):
-                found += value if isinstance(value, (list, tuple)) else [value]
-    return {value for value in found if isinstance(value, int) and value >= 0}
 
 
 # Signatures. `inspect.signature` takes 20 us, the code object a tenth of that.

@@ -18,7 +18,8 @@ import nnprof
 from benchmarks.models import torchvision_model
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
-from nnprof.inputs import REAL_IDS_LIMIT, explain_call_failure, make_inputs
+from nnprof.example_inputs.tensors import REAL_IDS_LIMIT
+from nnprof.inputs import explain_call_failure, make_inputs
 
 
 class Image(nn.Module):

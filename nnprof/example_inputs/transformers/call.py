@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof.errors import InputError
-from nnprof.modules import named_modules, parameters_of
+from nnprof.example_inputs.tensors import floating_dtype, token_ids
+from nnprof.modules import named_modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,11 +121,7 @@ class Call:
     @cached_property
     def dtype(self) -> torch.dtype:
         """The model's own: of its first floating parameter."""
-        for parameter in parameters_of(self.model):
-            if parameter.is_floating_point() and parameter.dtype.itemsize > 1:
-                dtype: torch.dtype = parameter.dtype
-                return dtype
-        return torch.get_default_dtype()
+        return floating_dtype(self.model)
 
     def floats(self, *sizes: int) -> torch.Tensor:
         return torch.empty(sizes, dtype=self.dtype, device="meta")
@@ -140,8 +137,6 @@ class Call:
 
     def ids(self, *sizes: int, vocabulary: int | None = None) -> torch.Tensor:
         """Token ids that are not special, below `vocabulary`: by default, that of the text."""
-        from nnprof.inputs import token_ids
-
         if vocabulary is None:
             vocabulary = self.get("vocab_size")
         return token_ids(self.model, sizes, vocabulary if type(vocabulary) is int else None)
