@@ -6,11 +6,6 @@
 #include "replay/random_data.h"
 
 namespace nnprof {
-namespace {
-
-constexpr int64_t kAlignment = 256;
-
-}  // namespace
 
 CopyMemory::CopyMemory(int64_t bytes)
     : memory_(at::empty({bytes}, at::TensorOptions().dtype(at::kByte).device(at::kCPU))) {}

@@ -8,6 +8,9 @@
 
 namespace nnprof {
 
+// That of a device's allocator: decides how memory is read.
+inline constexpr int64_t kAlignment = 256;
+
 class CopyMemory {
  public:
   CopyMemory() = default;  // has none: each copy gets memory of its own

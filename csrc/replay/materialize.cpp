@@ -12,7 +12,6 @@
 namespace nnprof {
 namespace {
 
-constexpr int64_t kAlignment = 256;  // that of a device's allocator: decides how memory is read
 constexpr int64_t kLargestStorage = int64_t{1} << 44;
 
 // Bytes from the start of the recorded storage to the end of what the tensor can reach.
@@ -226,13 +225,16 @@ int64_t ArgumentSets::cold_bytes() const {
 }
 
 void ArgumentSets::spread(int64_t bytes) {
-  Count moving = output_bytes(signature_);
+  Count shared = output_bytes(signature_);
+  Count written;
   for (const StoragePlan& plan : plans_) {
-    if (!plan.cold && !plan.drawn) moving += plan.bytes();
+    if (!plan.own()) shared += plan.bytes();
+    if (plan.written && !plan.cold && !plan.drawn) written += plan.bytes();
   }
-  if (moving == 0 || moving > bytes) return;
-  place_bytes_ = static_cast<int64_t>(moving);
-  places_ = std::min(bytes / place_bytes_, kMostPlaces);
+  const Count place = shared + written;
+  if (place == 0 || place > bytes) return;
+  places_ = std::min(bytes / static_cast<int64_t>(place), kMostPlaces);
+  place_bytes_ = static_cast<int64_t>(shared);
 }
 
 at::Tensor ArgumentSets::new_storage(const StoragePlan& plan) const {
@@ -298,9 +300,9 @@ void ArgumentSets::make_first(RandomData& data) {
   fill(set, [](const StoragePlan&) { return true; }, data);
   set.arguments = build(set);
   sets_.push_back(std::move(set));
+  CopyMemory none;
   for (size_t i = 0; i < plans_.size(); ++i) {
-    CopyMemory own;
-    pristine_.push_back(plans_[i].written ? own.copy_of(sets_[0].storages[i]) : at::Tensor());
+    pristine_.push_back(plans_[i].written ? none.copy_of(sets_[0].storages[i]) : at::Tensor());
   }
 }
 

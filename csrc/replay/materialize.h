@@ -86,7 +86,7 @@ class ArgumentSets {
   bool writes_ = false;
   bool looks_up_ = false;
   int64_t places_ = 1;
-  int64_t place_bytes_ = 0;
+  int64_t place_bytes_ = 0;         // of what sets share by turns, and outputs
   std::vector<StoragePlan> plans_;  // by the storage's number
   std::vector<Set> sets_;
   std::vector<at::Tensor> pristine_;  // of written storages, by number

@@ -230,7 +230,8 @@ class Replay {
     const int64_t spread = sets.bytes_of_further_places();
     const int64_t room = own > 0 ? (visit.usable - first - spread) / own : kMostSets;
     wanted = std::min({wanted, room + 1, kMostSets});
-    const int64_t all = std::max(wanted, sets.places());
+    // What is written is no other set's.
+    const int64_t all = sets.writes() ? wanted : std::max(wanted, sets.places());
     while (sets.count() < all && (sets.count() < 2 || host_seconds() < visit_until_)) {
       sets.add_set(data_, copies_, wanted);
     }
