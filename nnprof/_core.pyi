@@ -25,7 +25,6 @@ class Tracer:
         backward: bool = ...,
         accelerator: bool = ...,
         integer_limit: int = ...,
-        boolean_limit: int = ...,
         float_limit: int = ...,
         input_float_limit: int = ...,
         may_rerun: bool = ...,

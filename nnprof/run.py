@@ -35,12 +35,7 @@ _MANY = 64 * 1024 * 1024
 #: and again when the model asked for the value of a larger one.
 LIMITS: tuple[dict[str, Any], ...] = (
     {"may_rerun": True},
-    {
-        "integer_limit": _MANY,
-        "boolean_limit": _MANY,
-        "float_limit": _MANY,
-        "input_float_limit": _MANY,
-    },
+    {"integer_limit": _MANY, "float_limit": _MANY, "input_float_limit": _MANY},
 )
 
 

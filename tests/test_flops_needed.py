@@ -145,6 +145,40 @@ def test_a_bias_of_zeros_hides_nothing_whatever_its_size() -> None:
     assert any("a mask of unknown values" in text for text in listed)
 
 
+@pytest.mark.parametrize(
+    ("number", "dtype", "hides"),
+    [
+        (1, torch.bool, False),
+        (0, torch.bool, True),
+        (1.5, torch.float32, False),
+        (float("-inf"), torch.float32, True),
+        (torch.finfo(torch.float32).min, torch.float32, True),
+    ],
+)
+def test_a_mask_of_one_number_is_known_whatever_its_size(
+    number: float, dtype: torch.dtype, hides: bool
+) -> None:
+    length = 9000
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        mask = torch.full((HEADS, length, length), number, dtype=dtype, device=q.device)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+    profile = run_once(attend, *tensors(length, length))
+    assert hidden(profile, length**2) == hides * length**2
+    assert profile.assumptions == []
+
+
+def test_zeros_in_a_part_say_nothing_of_the_others() -> None:
+    def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        mask[0].zero_()
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask[1])
+
+    mask = torch.zeros(2, 64, 64, dtype=torch.bool, device="meta")
+    profile = nnprof.measure(attend, inputs=(*tensors(64, 64), mask))
+    assert any("a mask of unknown values" in text for text in profile.assumptions)
+
+
 def test_what_is_written_beside_a_mask_leaves_its_count() -> None:
     """And what is written in it does not."""
 

@@ -205,14 +205,12 @@ void bind_trace(py::module_& m) {
   bind_optimizer_step(m);
   py::class_<Tracer>(m, "Tracer")
       .def(py::init([](bool recording, bool backward, bool accelerator, int64_t integer_limit,
-                       int64_t boolean_limit, int64_t float_limit, int64_t input_float_limit,
-                       bool may_rerun) {
+                       int64_t float_limit, int64_t input_float_limit, bool may_rerun) {
              TraceOptions options;
              options.recording = recording;
              options.backward = backward;
              options.accelerator = accelerator;
              options.integer_limit = integer_limit;
-             options.boolean_limit = boolean_limit;
              options.float_limit = float_limit;
              options.input_float_limit = input_float_limit;
              options.may_rerun = may_rerun;
@@ -220,7 +218,6 @@ void bind_trace(py::module_& m) {
            }),
            py::kw_only(), py::arg("recording") = true, py::arg("backward") = false,
            py::arg("accelerator") = true, py::arg("integer_limit") = TraceOptions().integer_limit,
-           py::arg("boolean_limit") = TraceOptions().boolean_limit,
            py::arg("float_limit") = TraceOptions().float_limit,
            py::arg("input_float_limit") = TraceOptions().input_float_limit,
            py::arg("may_rerun") = false)

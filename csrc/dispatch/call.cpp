@@ -161,7 +161,7 @@ class Call {
     const bool computed = compute_if_known() || answer_if_decided();
     if (!computed) run_shape_only();
     if (made_mask_ && !computed) trace_.masks_like(outputs()[0].toTensor(), *made_mask_);
-    if (op_.truth == Truth::zeros && !computed) note_bias_of_zeros();
+    if (filled_with_ && !computed) note_uniform_mask();
     if (op_.known == Known::uninitialised) trace_.mark_uninitialised(outputs()[0].toTensor());
     if (!in_graph_ && trace_.options().backward) bump_versions();
     if (reads_) note_answer();
@@ -178,10 +178,12 @@ class Call {
 
   bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
 
-  // No limit keeps anyone from knowing that, as a mask of attention, it hides nothing.
-  void note_bias_of_zeros() {
-    const at::Tensor& zeros = outputs()[0].toTensor();
-    if (zeros.is_floating_point()) trace_.masks_like(zeros, {zeros.numel(), zeros.numel()});
+  // No limit keeps anyone from knowing what a tensor of one number hides as a mask of attention.
+  void note_uniform_mask() {
+    const at::Tensor& made = outputs()[0].toTensor();
+    const bool boolean = made.scalar_type() == at::kBool;
+    const bool all_hidden = boolean ? filled_with_->high == 0 : hides(filled_with_->high);
+    trace_.masks_like(made, {made.numel(), all_hidden ? 0 : made.numel()});
   }
 
   // A check of what nothing was computed for: it passes, as for inputs that are right.
@@ -401,7 +403,7 @@ class Call {
     if (!answer) return false;
     run_shape_only();
     const at::Tensor& result = outputs()[0].toTensor();
-    if (result.numel() > trace_.options().limit_of_integral(result.scalar_type())) return true;
+    if (result.numel() > trace_.options().limit_of(result.scalar_type())) return true;
     outputs()[0] = real_truth(*answer, result.sizes());
     trace_.adopt(outputs()[0].toTensor(), Values::known);
     return true;
@@ -497,13 +499,19 @@ class Call {
   // What a training loop will read of an answer that nobody knows, and a forward where it asks
   // whether numbers are finite: see truth.h.
   void foresee_answer() {
-    const bool constant = op_.truth >= Truth::zeros;
-    if (walk_.values() == Values::known && !constant) return;
+    if (op_.truth >= Truth::zeros) return foresee_constant();
+    if (walk_.values() == Values::known) return;
     trace_.asked_finite |= asks_if_finite(op_, arguments());
-    if (!trace_.options().backward && (constant || !trace_.asked_finite)) return;
+    if (!trace_.options().backward && !trace_.asked_finite) return;
     reads_ = reads_of_result(op_, arguments(), trace_);
-    if (constant) return;
     for_each_tensor(arguments()[0], [&](const at::Tensor& t) { elements_read_ += t.numel(); });
+  }
+
+  void foresee_constant() {
+    const auto number = reads_of_result(op_, arguments(), trace_);
+    // What is written in place may be a part of what a mask is.
+    if (op_.variant == Variant::functional) filled_with_ = number;
+    if (trace_.options().backward) reads_ = number;
   }
 
   void note_answer() {
@@ -788,6 +796,7 @@ class Call {
   Count saved_bytes_;
   bool stays_on_meta_ = false;
   std::optional<Reads> reads_;  // see foresee_answer
+  std::optional<Reads> filled_with_;
   int64_t elements_read_ = 0;
   KnownCall known_;
   bool computable_ = false;  // all that it reads is known

@@ -70,9 +70,8 @@ void keep_fresh_constant(Stack& stack, Trace& trace) {
   const at::Tensor tensor = stack.back().toTensor();
   if (tensor.is_meta()) return;
   const bool integer = c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-  const int64_t limit = integer ? trace.options().limit_of_integral(tensor.scalar_type())
-                                : trace.options().float_limit;
-  const Values values = tensor.numel() <= limit ? Values::known : Values::over_limit;
+  const bool small = tensor.numel() <= trace.options().limit_of(tensor.scalar_type());
+  const Values values = small ? Values::known : Values::over_limit;
   at::Tensor constant = tensor;
   if (!integer && !trace.floats_may_be_real()) {
     constant = at::Tensor(

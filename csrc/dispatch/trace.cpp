@@ -195,7 +195,7 @@ Identity Trace::identify_external(const at::Tensor& tensor, const ExternalStorag
   if (storage.keep_alive.device_type() == at::kMeta) return identity;
   const bool integers = integral(tensor);
   const int64_t limit =
-      integers ? options_.limit_of_integral(tensor.scalar_type()) : float_limit(storage.role);
+      integers ? options_.limit_of(tensor.scalar_type()) : float_limit(storage.role);
   if (tensor.numel() <= limit) {
     identity.values = Values::known;
   } else if (integers || storage.role != Role::parameter) {

@@ -98,14 +98,11 @@ struct TraceOptions {
   bool backward = false;
   // Memory is laid out, and kernels are picked, as on an accelerator rather than on a CPU.
   bool accelerator = true;
-  // Integer and bool tensors of at most so many elements are really computed.
+  // Integer tensors of at most so many elements are really computed.
   int64_t integer_limit = 16 * 1024;
   // Bools, where that is more: the mask of 4,096 tokens made from two rows of positions takes a few
   // milliseconds, and a second run for what it hides takes as long as the model.
-  int64_t boolean_limit = 16 * 1024 * 1024;
-  int64_t limit_of_integral(c10::ScalarType dtype) const {
-    return dtype == c10::ScalarType::Bool ? std::max(integer_limit, boolean_limit) : integer_limit;
-  }
+  static constexpr int64_t kBooleanLimit = int64_t{16} << 20;
   // Floating tensors made only from real values, likewise.
   int64_t float_limit = 4 * 1024;
   // Real floating tensors of the user's so small that their values may be asked for: parameters,
@@ -114,6 +111,12 @@ struct TraceOptions {
   int64_t input_float_limit = 16;
   // Whoever runs this trace runs it again with higher limits where that makes a value known.
   bool may_rerun = false;
+
+  // Of a tensor that a call makes.
+  int64_t limit_of(c10::ScalarType dtype) const {
+    if (dtype == c10::ScalarType::Bool) return std::max(integer_limit, kBooleanLimit);
+    return c10::isIntegralType(dtype, /*includeBool=*/false) ? integer_limit : float_limit;
+  }
 };
 
 // What an operator's argument is to the trace.

@@ -121,10 +121,8 @@ bool worth_computing(c10::ArrayRef<c10::IValue> outputs, const Trace& trace, boo
   bool worth = true;
   for (const c10::IValue& output : outputs) {
     for_each_tensor(output, [&](const at::Tensor& tensor) {
-      const bool integers = integral(tensor);
-      worth &= integers || floats;
-      worth &= tensor.numel() <= (integers ? trace.options().limit_of_integral(tensor.scalar_type())
-                                           : trace.options().float_limit);
+      worth &= integral(tensor) || floats;
+      worth &= tensor.numel() <= trace.options().limit_of(tensor.scalar_type());
     });
   }
   return worth;
