@@ -32,13 +32,22 @@ def forward_of(
         return real.result()
 
 
-def test_times_are_at_least_what_the_forward_waits() -> None:
+def sleeping(seconds: float) -> Any:
+    """A model that sleeps in each forward. Its class counts them: what runs is a copy."""
+
     class Sleeps(nn.Module):
+        runs = 0
+
         def forward(self, x: Tensor) -> Tensor:
-            time.sleep(0.02)
+            Sleeps.runs += 1
+            time.sleep(seconds)
             return x
 
-    result = forward_of(Sleeps(), torch.ones(1), seconds=0.2)
+    return Sleeps()
+
+
+def test_times_are_at_least_what_the_forward_waits() -> None:
+    result = forward_of(sleeping(0.02), torch.ones(1), seconds=0.2)
     assert result.eager_s is not None
     assert result.eager_s >= 0.02
     # Of the few that are left on a busy machine there is no interval.
@@ -50,25 +59,18 @@ def test_times_are_at_least_what_the_forward_waits() -> None:
 
 
 def test_what_would_take_longer_than_there_is_time_is_not_begun() -> None:
-    class Counts(nn.Module):
-        runs = 0
-
-        def forward(self, x: Tensor) -> Tensor:
-            Counts.runs += 1
-            time.sleep(0.05)
-            return x
-
+    model = sleeping(0.05)
     until = time.perf_counter() + 0.08
-    refused = forward_of(Counts(), torch.ones(1), expected_s=0.05, until=until)
-    assert Counts.runs == 0
+    refused = forward_of(model, torch.ones(1), expected_s=0.05, until=until)
+    assert model.runs == 0
     assert refused.reason is not None
     assert refused.reason.startswith("no time: a copy and two runs would take about 0.1 s")
     # Nobody said how long it takes: the first run tells, and one that counts is left.
-    with RealForward(Counts(), (torch.ones(1),), {}, "cpu") as real:
+    with RealForward(model, (torch.ones(1),), {}, "cpu") as real:
         real.sample(1, until=time.perf_counter() + 0.04)
         assert real.result().samples == 1
         real.sample(1, until=time.perf_counter() + 0.04)
-    assert Counts.runs == 2
+    assert model.runs == 2
     assert real.result().low_s is None
 
 
@@ -83,25 +85,18 @@ def test_samples_add_up() -> None:
 
 
 def test_one_more_sample_is_taken_where_there_is_time() -> None:
-    class Counts(nn.Module):
-        runs = 0
-
-        def forward(self, x: Tensor) -> Tensor:
-            Counts.runs += 1
-            time.sleep(0.01)
-            return x
-
-    with RealForward(Counts(), (torch.ones(1),), {}, "cpu") as real:
+    model = sleeping(0.01)
+    with RealForward(model, (torch.ones(1),), {}, "cpu") as real:
         real.sample_again(9.0)  # nothing is warm
-        assert Counts.runs == 0
+        assert model.runs == 0
         real.sample(SHORT)
-        runs, samples = Counts.runs, real.result().samples
+        runs, samples = model.runs, real.result().samples
         real.sample_again(9.0)
-        assert Counts.runs == runs + 2  # the first one untimed
+        assert model.runs == runs + 2  # the first one untimed
         assert real.result().samples + real.result().discarded > samples
         real.sample_again(0.015)
         real.sample_again(9.0, until=time.perf_counter() + 0.015)
-        assert Counts.runs == runs + 2
+        assert model.runs == runs + 2
 
 
 def test_without_a_sample_there_is_a_reason() -> None:
