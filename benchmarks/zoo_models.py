@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision, load_model
+from nnprof.run import bare_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +39,7 @@ class Family:
 def usual_case(text: str) -> Case:
     """The model that `text` names, with the inputs that nnprof makes for it."""
     model = load_model(text)
-    arguments = example_inputs(model, NO_SIZES)
+    arguments = example_inputs(model, NO_SIZES, bare_output)
     assert arguments is not None
     return Case(model, *arguments)
 

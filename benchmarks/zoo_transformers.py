@@ -16,6 +16,7 @@ from zoo_models import Case
 import nnprof
 from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision
+from nnprof.run import bare_output
 from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def case(name: str) -> Case:
 
 
 def _case(model: Any) -> Case:
-    made = example_inputs(model, NO_SIZES)
+    made = example_inputs(model, NO_SIZES, bare_output)
     assert made is not None
     return Case(model, *made)
 

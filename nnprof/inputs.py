@@ -25,6 +25,8 @@ from nnprof.modules import looked_through, model_of_inputs, modules_of, paramete
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from nnprof.example_inputs.tensors import Runner
+
 __all__ = ["explain_call_failure", "kept", "make_inputs"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -40,6 +42,8 @@ def make_inputs(
     kwargs: Mapping[str, Any] | None = None,
     dtype: torch.dtype | str | None = None,
     sizes: Sizes = NO_SIZES,
+    *,
+    run: Runner,
 ) -> Arguments:
     """The positional and the keyword arguments to call `model` with.
 
@@ -58,7 +62,8 @@ def make_inputs(
     `example_input_array`, as lightning's modules do.
 
     `kwargs` are further keyword arguments, or some of those that would be made: the others fit to
-    them. Raises `InputError` for what cannot be meant.
+    them. `run` is how to run a part of the model, shape-only: how many tokens stand for an image
+    only the model knows. Raises `InputError` for what cannot be meant.
     """
     model = model_of_inputs(looked_through(model))
     if sizes != NO_SIZES and not (shape is None and inputs is None):
@@ -74,7 +79,7 @@ def make_inputs(
         args, keywords = _given(model, inputs)
     else:
         beside = kwargs if isinstance(kwargs, Mapping) else {}
-        made = example_inputs(model, sizes, beside) or _own_example(model, sizes, beside)
+        made = example_inputs(model, sizes, run, beside) or _own_example(model, sizes, beside)
         args, keywords = made or _none_needed(model, kwargs)
         if wanted is not None:
             args, keywords = cast((args, keywords), wanted, _name(model))

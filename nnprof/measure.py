@@ -16,7 +16,7 @@ from nnprof.measured import measured_times
 from nnprof.modules import looked_through
 from nnprof.phases import language_call
 from nnprof.replay import check_time_budget, present_device
-from nnprof.run import run
+from nnprof.run import bare_output, run
 from nnprof.training import training_of
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ def measure(
     if phase is not None or context is not None:
         if shape is not None or inputs is not None or dtype is not None:
             raise InputError("phase= and context= make the inputs: leave out shape/inputs/dtype")
-        language = language_call(target, phase, sizes, context)
+        language = language_call(target, phase, sizes, context, bare_output)
         inputs, sizes = language.keywords, NO_SIZES
     training = training_of(target, backward, loss, optimizer, checkpoint)
-    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes)
+    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes, run=bare_output)
     prepare = language.prepare if language is not None else None
     try:
         running, output = run(

@@ -28,6 +28,7 @@ from nnprof.trace import current_trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nnprof.example_inputs.tensors import Runner
     from nnprof.trace import trace
 
 __all__ = ["LANGUAGE_PHASES", "LanguageCall", "language_call"]
@@ -100,8 +101,10 @@ class LanguageCall:
         }
 
 
-def language_call(model: Any, phase: str | None, sizes: Sizes, context: int | None) -> LanguageCall:
-    """How to call `model` for one `phase`.
+def language_call(
+    model: Any, phase: str | None, sizes: Sizes, context: int | None, run: Runner
+) -> LanguageCall:
+    """How to call `model` for one `phase`. `run` is that of `nnprof.inputs.make_inputs`.
 
     Raises `InputError` where a size is missing or the model takes no cache.
     """
@@ -110,7 +113,7 @@ def language_call(model: Any, phase: str | None, sizes: Sizes, context: int | No
     for name, size in (*sizes._asdict().items(), ("context", context)):
         if size is not None and (type(size) is not int or size < 1):
             raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
-    language = _Language(model)
+    language = _Language(model, run)
     make = _prefill if phase == "prefill" else _decode
     return make(language, sizes.batch or 1, sizes.sequence, context)
 
@@ -186,7 +189,8 @@ class _Past:
 class _Language:
     """What phases need to know of a model: which arguments are its text, and which its cache."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, run: Runner) -> None:
+        self._run = run
         #: What is called, and the model that says what it takes.
         self.model, self.inner = model, model_of_inputs(model)
         self.name = type(self.inner).__name__
@@ -221,7 +225,10 @@ class _Language:
     def decoder_inputs(self, batch: int, tokens: int) -> dict[str, Any]:
         """Token ids for the decoder, and the wish for a cache."""
         name = "decoder_input_ids" if self.has_encoder else "input_ids"
-        return make_inputs(self.inner, {name: (batch, tokens)})[1] | self._cache_wanted()
+        return self._ids(name, batch, tokens) | self._cache_wanted()
+
+    def _ids(self, name: str, batch: int, tokens: int) -> dict[str, Any]:
+        return make_inputs(self.inner, {name: (batch, tokens)}, run=self._run)[1]
 
     def _cache_wanted(self) -> dict[str, Any]:
         """Asks for a cache where the model would leave none by itself.
@@ -234,10 +241,10 @@ class _Language:
     def encoder_inputs(self, batch: int, tokens: int) -> dict[str, Any]:
         """What the encoder takes: `tokens` ids, or the usual image or speech."""
         if self.has_text_encoder:
-            return make_inputs(self.inner, {"input_ids": (batch, tokens)})[1]
+            return self._ids("input_ids", batch, tokens)
         if not self.has_encoder:
             return {}
-        made = example_inputs(self.inner, Sizes(batch))
+        made = example_inputs(self.inner, Sizes(batch), self._run)
         return {} if made is None else {n: v for n, v in made[1].items() if "decoder" not in n}
 
     def cache_left(self, output: Any) -> tuple[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from nnprof.errors import (
     DataDependentError,
     GraphNotRecordedError,
@@ -21,12 +23,10 @@ from nnprof.trace import trace, wants_data
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import torch
-
     from nnprof.questions import Assume
     from nnprof.training import Training
 
-__all__ = ["run"]
+__all__ = ["bare_output", "run"]
 
 _MANY = 64 * 1024 * 1024
 
@@ -94,6 +94,13 @@ def run(
         if not running.rerun_wanted:
             break
     return running, output
+
+
+def bare_output(method: Callable[..., Any], keywords: dict[str, Any]) -> Any:
+    """What one shape-only call returns, without gradients: how inputs look at parts of a model."""
+    with torch.no_grad():
+        _, output = run(method, (), keywords)
+    return output
 
 
 def _called(

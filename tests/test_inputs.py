@@ -19,7 +19,10 @@ from benchmarks.models import torchvision_model
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
 from nnprof.example_inputs.tensors import REAL_IDS_LIMIT
-from nnprof.inputs import explain_call_failure, make_inputs
+from nnprof.inputs import explain_call_failure
+from nnprof.run import bare_output
+
+make_inputs = functools.partial(nnprof.inputs.make_inputs, run=bare_output)
 
 
 class Image(nn.Module):

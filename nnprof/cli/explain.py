@@ -35,11 +35,12 @@ def explain(asked: Asked, run: bool, quiet: bool) -> None:
     from nnprof import conventions, measure
     from nnprof.inputs import make_inputs
     from nnprof.report import explain as report
+    from nnprof.run import bare_output
 
     shape = asked.shape()
     with options.progress(f"building {asked.model}", quiet=quiet):
         model, dtype = asked.load()
-    args, kwargs = make_inputs(model, shape, dtype=dtype, sizes=asked.sizes())
+    args, kwargs = make_inputs(model, shape, dtype=dtype, sizes=asked.sizes(), run=bare_output)
     with options.progress(f"tracing {asked.model}", quiet=quiet):
         profile = measure(model, inputs=args, kwargs=kwargs)
     printed = {}

@@ -15,6 +15,8 @@ from nnprof.example_inputs.tensors import batch_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from nnprof.example_inputs.tensors import Runner
+
 __all__ = ["NO_SIZES", "Library", "Sizes", "example_inputs"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -34,17 +36,18 @@ NO_SIZES = Sizes()
 class Library(NamedTuple):
     """`make` gives the arguments of one call of a model whose class comes from `package`.
 
-    Beside those keyword arguments that are given, which it leaves out.
+    Beside those keyword arguments that are given, which it leaves out. The last argument runs what
+    the model makes of others of its inputs.
     """
 
     package: str
-    make: Callable[[Any, Sizes, Mapping[str, Any]], Arguments]
+    make: Callable[[Any, Sizes, Mapping[str, Any], Runner], Arguments]
 
 
 def _alone(make: Callable[[Any, Sizes], Arguments]) -> Callable[..., Arguments]:
     """For a library whose arguments do not depend on each other, but for the batch."""
 
-    def made(model: Any, sizes: Sizes, given: Mapping[str, Any]) -> Arguments:
+    def made(model: Any, sizes: Sizes, given: Mapping[str, Any], _: Runner) -> Arguments:
         args, keywords = make(model, sizes._replace(batch=sizes.batch or batch_of(given)))
         if args and given:
             names = list(inspect.signature(model.forward).parameters)
@@ -64,11 +67,12 @@ LIBRARIES = (
 
 
 def example_inputs(
-    model: Any, sizes: Sizes, given: Mapping[str, Any] | None = None
+    model: Any, sizes: Sizes, run: Runner, given: Mapping[str, Any] | None = None
 ) -> Arguments | None:
     """The arguments of one usual call of `model`, or None for a model of none of the libraries.
 
-    Without those that are `given` by keyword, and fitting to them.
+    Without those that are `given` by keyword, and fitting to them. `run` runs a part of the model
+    where only that tells how long another input is.
 
     Of the library that the model's class comes from, or else the closest of its base classes: a
     model of one's own that derives from a transformers class is one of transformers.
@@ -83,5 +87,5 @@ def example_inputs(
     for base in type(model).__mro__:
         make = makers.get(base.__module__.partition(".")[0])
         if make is not None:
-            return make(model, sizes, given or {})
+            return make(model, sizes, given or {}, run)
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import nn
@@ -12,9 +12,12 @@ from nnprof.dtypes import FLOATING
 from nnprof.modules import modules_of, parameters_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["REAL_IDS_LIMIT", "batch_of", "floating_dtype", "floats", "token_ids"]
+__all__ = ["REAL_IDS_LIMIT", "Runner", "batch_of", "floating_dtype", "floats", "token_ids"]
+
+#: What a part of a model returns when called, shape-only, with these keyword arguments.
+Runner: TypeAlias = "Callable[[Callable[..., Any], dict[str, Any]], Any]"
 
 #: Above this many elements made ids are meta tensors: 32 MiB, some 20 ms to draw.
 REAL_IDS_LIMIT = 1 << 22

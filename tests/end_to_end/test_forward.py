@@ -17,6 +17,7 @@ from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
 from nnprof.models import import_torchvision
 from nnprof.phases import language_call
+from nnprof.run import bare_output
 from tests.test_unchanged import restless
 from tests.unchanged import State, picture
 
@@ -282,7 +283,7 @@ def test_a_decode_step_has_its_own_cache(where: str) -> None:
     )
     with torch.device(where):
         model = transformers.LlamaForCausalLM(config).eval()
-    language = language_call(model, "decode", Sizes(2), 7)
+    language = language_call(model, "decode", Sizes(2), 7, bare_output)
     with RealForward(model, (), language.keywords, "cpu", prepare=language.prepare) as real:
         real.sample(SHORT)
         real.sample(SHORT)

@@ -14,6 +14,7 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.models import import_torchvision, load_model
+from nnprof.run import bare_output
 
 import_torchvision()
 diffusers = pytest.importorskip("diffusers")
@@ -196,7 +197,7 @@ def small(name: str, config: dict[str, Any]) -> Any:
 
 
 def usual(model: Any, sizes: Sizes = NO_SIZES) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    arguments = example_inputs(model, sizes)
+    arguments = example_inputs(model, sizes, bare_output)
     assert arguments is not None
     return arguments
 

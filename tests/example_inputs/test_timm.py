@@ -11,6 +11,7 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, example_inputs
 from nnprof.models import import_torchvision, load_model
+from nnprof.run import bare_output
 
 import_torchvision()
 timm = pytest.importorskip("timm")
@@ -29,7 +30,7 @@ def test_published_counts(name: str, gmacs: float) -> None:
 def made(name: str, **options: Any) -> tuple[Any, tuple[int, ...]]:
     with torch.device("meta"):
         model = timm.create_model(name, **options)
-    arguments = example_inputs(model, NO_SIZES)
+    arguments = example_inputs(model, NO_SIZES, bare_output)
     assert arguments is not None
     return model, tuple(arguments[0][0].shape)
 

@@ -11,6 +11,7 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes, example_inputs
 from nnprof.models import import_torchvision, load_model
+from nnprof.run import bare_output
 
 torchvision = import_torchvision()
 
@@ -63,7 +64,7 @@ def test_the_batch() -> None:
 
 def test_a_detector_gets_a_list_of_images_of_its_own_size() -> None:
     detector = load_model("torchvision:ssd300_vgg16")
-    arguments = example_inputs(detector, Sizes(batch=2))
+    arguments = example_inputs(detector, Sizes(batch=2), bare_output)
     assert arguments is not None
     (images,), _ = arguments
     assert [tuple(image.shape) for image in images] == [(3, 300, 300)] * 2

@@ -18,6 +18,7 @@ from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.inputs import make_inputs
 from nnprof.models import import_torchvision
+from nnprof.run import bare_output
 
 pytest.importorskip("transformers")
 if importlib.util.find_spec("torchvision") is not None:
@@ -142,7 +143,7 @@ def build(name):
 
 
 def made(model, sizes=NO_SIZES):
-    args, kwargs = example_inputs(model, sizes)
+    args, kwargs = example_inputs(model, sizes, bare_output)
     assert args == ()
     return kwargs
 
@@ -265,7 +266,7 @@ def test_what_is_given_is_not_made(model: str, given: Any, made: Any) -> None:
     t5 = model.startswith("T5")
     config = transformers.T5Config(**T5) if t5 else transformers.LlamaConfig(**LLAMA)
     net = getattr(transformers, model)(config).eval()
-    args, keywords = make_inputs(net, kwargs=given)
+    args, keywords = make_inputs(net, kwargs=given, run=bare_output)
     assert args == ()
     assert {n: tuple(keywords[n].shape) for n in keywords if n not in given} == made
     assert all(keywords[name] is value for name, value in given.items())

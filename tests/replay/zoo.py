@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmarks.models import LlamaConfig, llama, torchvision_model
 from nnprof.inputs import make_inputs
 from nnprof.models import import_torchvision
-from nnprof.run import run
+from nnprof.run import bare_output, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +196,6 @@ def traced(name: str) -> _core.TraceResult:
 
 def result_of(model: Any, **inputs: Any) -> _core.TraceResult:
     """What the trace of one call of the model recorded."""
-    running, _ = run(model, *make_inputs(model, **inputs))
+    running, _ = run(model, *make_inputs(model, **inputs, run=bare_output))
     assert running._result is not None
     return running._result

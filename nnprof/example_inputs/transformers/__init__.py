@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from nnprof.example_inputs import Arguments, Sizes
+    from nnprof.example_inputs.tensors import Runner
 
     Maker = Callable[[Call], Any]
 
@@ -28,7 +29,7 @@ __all__ = ["make"]
 _FAMILIES: tuple[Any, ...] = (vision, audio, series, text)
 
 
-def make(model: Any, sizes: Sizes, given: Mapping[str, Any] | None = None) -> Arguments:
+def make(model: Any, sizes: Sizes, given: Mapping[str, Any], run: Runner) -> Arguments:
     """The keyword arguments of one call of `model`, a `PreTrainedModel`, beside those `given`.
 
     `sizes.batch` defaults to that of what is given, or 1; `sizes.sequence` counts the tokens of the
@@ -37,9 +38,8 @@ def make(model: Any, sizes: Sizes, given: Mapping[str, Any] | None = None) -> Ar
     Raises `InputError` where the inputs cannot be known, or where a sequence is asked for and the
     model takes none.
     """
-    given = {} if given is None else given
     tokens = text.tokens_of(given) if sizes.sequence is None else sizes.sequence
-    call = Call(model, sizes.batch or batch_of(given) or 1, tokens)
+    call = Call(model, sizes.batch or batch_of(given) or 1, tokens, run)
     makers = _fitting(call, _chosen(call), given)
     if sizes.sequence is not None and not special.SEQUENCES & makers.keys():
         raise InputError(f"{type(model).__name__} takes no sequence: leave sequence= out")

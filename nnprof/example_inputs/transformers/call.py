@@ -16,6 +16,8 @@ from nnprof.modules import named_modules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from nnprof.example_inputs.tensors import Runner
+
 __all__ = ["TOKENS", "Call"]
 
 #: Tokens of a text where nobody says how many, or as many as the model's positions allow.
@@ -43,6 +45,7 @@ class Call:
     model: Any
     batch: int
     sequence: int | None
+    run: Runner
     made: dict[str, Any] = field(default_factory=dict)
 
     @cached_property

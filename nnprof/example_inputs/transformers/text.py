@@ -107,14 +107,11 @@ def _token(call: Call, modality: _Modality) -> int | None:
 
 def _rows(call: Call, method: Callable[..., Any]) -> int:
     """Rows that `method` makes of what is made so far, for each text: found by a bare run."""
-    from nnprof.run import run
-
     keywords = {n: call.made[n] for n in _parameters(method) if n in call.made}
     for name, parameter in _parameters(method).items():
         if parameter.default is parameter.empty and name == "input_ids":  # only to know its length
             keywords[name] = call.ids(call.batch, call.tokens)
-    with torch.no_grad():
-        _, output = run(method, (), keywords)
+    output = call.run(method, keywords)
     return sum(tensor.numel() // tensor.shape[-1] for tensor in _features(output)) // call.batch
 
 
