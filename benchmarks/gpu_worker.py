@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gpu_models import Case
 
     import nnprof
-    from nnprof.estimate import Estimates
     from nnprof.hardware import Hardware
+    from nnprof.time_records import Estimates
 
 Result = dict[str, Any]
 #: An operator with the sizes of its tensors: how a profiler's events and a trace's calls are told.

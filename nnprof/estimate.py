@@ -5,12 +5,12 @@ The model is in C++ (csrc/cost); docs/estimate.md says what is in it and how far
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnprof import _core
 from nnprof.precision import convolution_tf32, matmul_tf32
+from nnprof.time_records import Estimates, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,62 +20,7 @@ if TYPE_CHECKING:
 
     from nnprof.hardware import Hardware
 
-__all__ = ["Estimates", "Timeline", "estimate", "find_hardware", "timeline"]
-
-
-@dataclass(frozen=True)
-class Timeline:
-    """Host and device side by side, in seconds."""
-
-    device_s: float  #: the device computes
-    host_s: float  #: the host queues (or, on a CPU, spends outside of the kernels)
-    wall_s: float  #: until the last result is there
-
-    @property
-    def verdict(self) -> str:
-        """ "device-bound", "host-bound", or "mixed" where neither waits much for the other."""
-        if self.device_s > 1.2 * self.host_s:
-            return "device-bound"
-        return "host-bound" if self.device_s < 0.8 * self.host_s else "mixed"
-
-    @property
-    def idle_s(self) -> float:
-        """Seconds that the device waits for the host."""
-        return max(self.wall_s - self.device_s, 0.0)
-
-
-@dataclass(frozen=True)
-class Estimates:
-    """What the time model says of each signature of a trace; lists are indexed by signature."""
-
-    hardware: Hardware
-    op_class: list[str]
-    bound: list[str]  #: "compute", "memory", "launch", "" where nothing is done
-    seconds: list[float]
-    compute_s: list[float]  #: were there no memory to wait for
-    memory_s: list[float]  #: were there nothing to compute
-    host_s: list[float]  #: the host's part of a call
-    flops: list[float]  #: executed: without what a causal kernel skips
-    bytes: list[float]
-    peak: list[float]  #: FLOP/s at most, in the precision of the call
-    error: list[float]  #: share of `seconds` that it is off by, typically
-    timeline: Timeline
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data that JSON can hold."""
-        from dataclasses import asdict
-
-        return asdict(self) | {"hardware": self.hardware.to_dict()}
-
-    @classmethod
-    def from_dict(cls, stored: dict[str, Any]) -> Estimates:
-        """The inverse of `to_dict`."""
-        from nnprof.hardware import Hardware
-
-        values = dict(stored)
-        values["hardware"] = Hardware.from_dict(values["hardware"])
-        values["timeline"] = Timeline(**values["timeline"])
-        return cls(**values)
+__all__ = ["estimate", "find_hardware", "timeline"]
 
 
 def estimate(

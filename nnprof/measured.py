@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnprof import _core
-    from nnprof.end_to_end import EndToEnd
-    from nnprof.estimate import Estimates, Timeline
-    from nnprof.replay import Measurements
+    from nnprof.time_records import EndToEnd, Estimates, Measurements, Timeline
 
 __all__ = ["measured_times"]
 

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from nnprof.current import current_trace
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes, example_inputs
 from nnprof.inputs import make_inputs
 from nnprof.modules import model_of_inputs
-from nnprof.trace import current_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

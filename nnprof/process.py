@@ -1,18 +1,44 @@
-"""The random generators of this process: as they were, whatever code draws from them."""
+"""The state of this process: as it was, whatever code draws from it or switches."""
 
 from __future__ import annotations
 
 import ctypes
 import random
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+__all__ = ["GeneratorsState", "Undo", "keep_flags", "undo_all"]
 
-__all__ = ["GeneratorsState"]
+Undo = Callable[[], object]
+
+
+def undo_all(steps: list[Undo]) -> None:
+    """Takes the steps back, the last one first, and each of them even if one raises."""
+    while steps:
+        try:
+            steps.pop()()
+        except BaseException:
+            undo_all(steps)
+            raise
+
+
+def keep_flags() -> Undo:
+    """Returns what puts grad mode, the default dtype and the graph executor back."""
+    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
+    # A scripted model's executor would rewrite its operators after the first calls.
+    optimize = torch._C._get_graph_executor_optimize(False)
+
+    def restore() -> None:
+        torch._C._set_graph_executor_optimize(optimize)
+        if torch.is_grad_enabled() != grad:
+            torch.set_grad_enabled(grad)
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)
+
+    return restore
 
 
 class GeneratorsState:

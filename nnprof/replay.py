@@ -9,7 +9,6 @@ from __future__ import annotations
 import platform
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,60 +16,15 @@ import torch
 from nnprof import _core
 from nnprof.errors import InputError
 from nnprof.precision import convolution_tf32, matmul_tf32
-from nnprof.records import plain
+from nnprof.time_records import Measurements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Measurements", "check_time_budget", "present_device", "replay"]
+__all__ = ["check_time_budget", "present_device", "replay"]
 
 #: Bytes of the buffer that empties a device's cache, where the cache's size is not known.
 _USUAL_FLUSH_BYTES = 256 << 20
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What each unique call of a trace took on a device. Lists are indexed by signature number.
-
-    Seconds are those of one call, and None where nothing was measured; `status` tells why:
-    "measured"; "scaled" (a part of the batch was timed, the rest did not fit in memory); "view"
-    (takes no time); "not replayable"; "failed" (the operator raised: the note is its message);
-    "no memory"; "no time" (the budget was spent before); "interrupted".
-    """
-
-    device: str
-    #: What the numbers depend on: the device's name, threads, versions, flags, the seed, the date.
-    conditions: dict[str, Any]
-    #: The median, with weights that are not in the cache, as in a model that is larger than it.
-    seconds: list[float | None]
-    #: An interval that holds the true median with a probability of 97.5 %; None below 7 samples.
-    low_s: list[float | None]
-    high_s: list[float | None]
-    fastest_s: list[float | None]
-    #: With weights in the cache; only of calls that memory limits.
-    warm_s: list[float | None]
-    #: What the host takes to queue a call; None on the CPU, where it is part of the call.
-    host_s: list[float | None]
-    samples: list[int]
-    #: Samples thrown away, because someone else had the processor or the device ran ahead of the
-    #: host.
-    discarded: list[int]
-    status: list[str]
-    notes: list[str]
-    interrupted: bool
-    took_s: float
-    #: The most that arguments, outputs and the flush buffer took at once.
-    peak_bytes: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The measurements as JSON can hold them."""
-        return plain(asdict(self))  # type: ignore[no-any-return]
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Measurements:
-        """Measurements from `to_dict` of others; names this version does not know are dropped."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
 
 
 def replay(

@@ -15,10 +15,11 @@ from nnprof.errors import (
     UnsupportedError,
     raise_as_ours,
 )
+from nnprof.failures import wants_data
 from nnprof.inputs import explain_call_failure, kept
 from nnprof.lazy import consumed
 from nnprof.stepping import GradientGraphWantedError
-from nnprof.trace import trace, wants_data
+from nnprof.trace import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

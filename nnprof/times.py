@@ -7,23 +7,21 @@ layers and the whole.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import sqrt
 from typing import TYPE_CHECKING, Any
 
 from nnprof.contention import TRUSTED_SHARE
 from nnprof.model_flops import signature_calls
+from nnprof.time_records import EndToEnd, Estimates, Measurements, Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from nnprof.end_to_end.record import EndToEnd
-    from nnprof.estimate import Estimates, Timeline
     from nnprof.hardware import Hardware
     from nnprof.hardware.fit import Errors
     from nnprof.records import TraceData
-    from nnprof.replay import Measurements
 
 __all__ = ["INTERVAL_SAMPLES", "LayerTimes", "SignatureTimes", "Times", "added"]
 
@@ -342,8 +340,6 @@ class Times:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data that JSON can hold."""
-        from dataclasses import asdict
-
         return {
             "estimates": self.estimates.to_dict(),
             "measurements": self.measurements.to_dict() if self.measurements else None,
@@ -354,10 +350,6 @@ class Times:
     @classmethod
     def from_dict(cls, data: TraceData, stored: Mapping[str, Any]) -> Times:
         """The inverse of `to_dict`, for the trace that it was of."""
-        from nnprof.end_to_end.record import EndToEnd
-        from nnprof.estimate import Estimates, Timeline
-        from nnprof.replay import Measurements
-
         measured, real = stored["measurements"], stored["end_to_end"]
         line = stored["measured_timeline"]
         return cls(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copyreg
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,27 +11,26 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core, patches
+from nnprof import _core
+from nnprof.claims import claimed_tracer, release
+from nnprof.current import make_current, works_for_another
 from nnprof.dtypes import AUTOCAST, as_dtype
 from nnprof.errors import (
-    DataDependentError,
-    GraphNotRecordedError,
     InputError,
     NestedTraceError,
     NnprofError,
     UnsupportedError,
 )
 from nnprof.experts import idle_expert_params
-from nnprof.held import held_by
+from nnprof.failures import NO_DATA_NOTE, note_guesses, wants_data
 from nnprof.modules import parameters_of
 from nnprof.optimizers import OptimizerState
 from nnprof.patches.autocast import switch_on_region
-from nnprof.patches.flex_attention import OPERATOR as FLEX_ATTENTION
-from nnprof.process import GeneratorsState
+from nnprof.process import GeneratorsState, Undo, keep_flags, undo_all
 from nnprof.quantization import notes_of, stored_form
 from nnprof.questions import Answers
 from nnprof.records import ModelFacts, StoredTrace
-from nnprof.scopes import install_scopes, uninstall_scopes
+from nnprof.switches import switch_on_process
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,13 +44,6 @@ if TYPE_CHECKING:
 __all__ = ["bare", "trace"]
 
 _core.set_stored_form(stored_form)
-
-
-_NO_DATA_NOTE = (
-    "nnprof: nothing is computed in a trace, so the tensor has no data to read. For a kernel of "
-    "its own (Triton, pybind) wrap it as a custom operator with a fake kernel and add a rule with "
-    "nnprof.register_rule"
-)
 
 
 _ELSEWHERE = (
@@ -131,7 +121,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self.trace_s = 0.0
 
     def __enter__(self) -> Self:
-        if _core.tracing() and not _current.works_for_another:
+        if _core.tracing() and not works_for_another():
             raise NestedTraceError(
                 "a trace is already running in this thread: a measure or trace inside another one "
                 "would count twice; end the outer one first"
@@ -139,12 +129,12 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
         self._started = time.perf_counter()
         try:
             self._undo.append(GeneratorsState().restore)
-            tracer = _claimed_tracer(self._model, self._also, self._options)
-            self._undo += [lambda: _release(tracer), tracer.restore]
+            tracer = claimed_tracer(self._model, self._also, self._options)
+            self._undo += [lambda: release(tracer), tracer.restore]
             tracer.on_question(self._answers)
             for note in notes_of(self._model):
                 tracer.note(note)
-            self._undo += [_scopes.switch_on(), _keep_flags()]
+            self._undo += [switch_on_process(), keep_flags()]
             if self._autocast is not None:
                 device = "cpu" if _runs_on_cpu(self._model) else "cuda"
                 self._undo.append(switch_on_region(self._autocast, device))
@@ -153,9 +143,9 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
                 self.keep(self._optimizer, state.restore)
             tracer.start()
             self._undo.append(tracer.stop)
-            self._undo.append(_make_current(self, works_for_another=False))
+            self._undo.append(make_current(self, works_for_another=False))
         except BaseException:
-            _undo_all(self._undo)
+            undo_all(self._undo)
             raise
         self._tracer = tracer
         return self
@@ -168,7 +158,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
     ) -> None:
         tracer = self._tracer
         assert tracer is not None  # __enter__ has made it
-        _undo_all(self._undo)
+        undo_all(self._undo)
         elsewhere = tracer.used_elsewhere
         if error is None and self._thread_errors:
             raise self._thread_errors[0]
@@ -179,8 +169,8 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             if place and not isinstance(error, NnprofError):
                 error.add_note(f"nnprof: raised while tracing, {place}")
             if wants_data(error):
-                error.add_note(_NO_DATA_NOTE)
-            _note_guesses(tracer, error)
+                error.add_note(NO_DATA_NOTE)
+            note_guesses(tracer, error)
             return
         self._result = _core.TraceResult(tracer)
         self.trace_s = time.perf_counter() - self._started
@@ -292,40 +282,6 @@ def _stored(result: _core.TraceResult) -> Any:
 copyreg.pickle(_core.TraceResult, _stored)
 
 
-class _Current(threading.local):
-    trace: trace | None = None
-    #: It was started in another thread, which handed it on.
-    works_for_another = False
-
-
-_current = _Current()
-
-
-def current_trace() -> trace | None:
-    """The trace that is running in this thread."""
-    return _current.trace
-
-
-def _make_current(running: trace | None, *, works_for_another: bool) -> Undo:
-    before = _current.trace, _current.works_for_another
-
-    def undo() -> None:
-        _current.trace, _current.works_for_another = before
-
-    _current.trace, _current.works_for_another = running, works_for_another
-    return undo
-
-
-@contextmanager
-def worked_for(running: trace | None) -> Iterator[None]:
-    """This thread works for a trace that another one has started."""
-    undo = _make_current(running, works_for_another=True)
-    try:
-        yield
-    finally:
-        undo()
-
-
 @contextmanager
 def bare() -> Iterator[None]:
     """Runs the code inside shape-only and records nothing: what a trace costs at the least."""
@@ -335,47 +291,6 @@ def bare() -> Iterator[None]:
         yield
     finally:
         tracer.stop()
-
-
-#: What torch says when Python asks a meta tensor for its data, past the dispatcher.
-_DATA_ERRORS = (
-    "shouldn't be called on a tensor with unallocated storage",
-    "can't convert meta device type tensor to numpy",
-    "Cannot access data pointer of Tensor",
-    "Tensor.item() cannot be called on meta tensors",
-)
-
-
-def wants_data(error: BaseException) -> bool:
-    """Was it raised because the program read a tensor's data directly (tolist, numpy)?"""
-    return any(text in str(error) for text in _DATA_ERRORS)
-
-
-def _note_guesses(tracer: _core.Tracer, error: BaseException) -> None:
-    """Says with an error what the trace had guessed before it: that may be why."""
-    guesses = tracer.assumptions
-    if not guesses or isinstance(error, (DataDependentError, GraphNotRecordedError)):
-        return
-    shown = "; ".join(guesses[:_GUESSES_SHOWN])
-    more = len(guesses) - _GUESSES_SHOWN
-    note = f"nnprof: guessed in this trace: {shown}" + (f"; and {more} more" if more > 0 else "")
-    if modules := sorted(tracer.guessing_modules):
-        answers = ", ".join(f'"{path}": VALUE' for path in modules[:_GUESSES_SHOWN])
-        note += (
-            ". Where a guessed index led here, say what is read of it, with "
-            f"assume={{{answers}}}, or a list or a function for several"
-        )
-    if any(_ANSWERED in guess for guess in guesses):
-        note += (
-            ". Where one answer to several questions led here, answer each by itself, with "
-            "assume=lambda q: ANSWER if q.line == LINE else None: what is left open is told next"
-        )
-    error.add_note(note)
-
-
-_GUESSES_SHOWN = 4
-#: How the core lists what `assume=` answered; a count may follow.
-_ANSWERED = "as the caller said"
 
 
 def _estimated(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:
@@ -417,127 +332,6 @@ def _tensors(value: Any) -> Iterator[torch.Tensor]:
     elif hasattr(value, "__dataclass_fields__"):
         for name in value.__dataclass_fields__:
             yield from _tensors(getattr(value, name, None))
-
-
-# --- one trace at a time on any module -----------------------------------------------------------
-
-_module_free = threading.Condition()
-
-
-def _claimed_tracer(
-    model: Callable[..., Any] | None, also: tuple[Any, ...], options: dict[str, Any]
-) -> _core.Tracer:
-    """A tracer whose modules no other thread is tracing; waits until that is so."""
-    with _module_free:
-        while True:
-            tracer = _core.Tracer(**options)
-            if isinstance(model, nn.Module):
-                tracer.add_modules(model, "")
-            for held in held_by(model, *also):
-                tracer.remember(held)
-            if tracer.claim_modules():
-                return tracer
-            _module_free.wait()
-
-
-def _release(tracer: _core.Tracer) -> None:
-    with _module_free:
-        tracer.release_modules()
-        _module_free.notify_all()
-
-
-# --- what is put back at the end -----------------------------------------------------------------
-
-
-Undo = Callable[[], object]
-
-
-def _undo_all(steps: list[Undo]) -> None:
-    """Takes the steps back, the last one first, and each of them even if one raises."""
-    while steps:
-        try:
-            steps.pop()()
-        except BaseException:
-            _undo_all(steps)
-            raise
-
-
-class _Shared:
-    """A process-wide switch that is on while at least one thread wants it."""
-
-    def __init__(self, switch_on: Callable[[], list[Undo]]) -> None:
-        self._switch_on = switch_on
-        self._undo: list[Undo] = []
-        self._users = 0
-        self._lock = threading.Lock()
-
-    def switch_on(self) -> Undo:
-        with self._lock:
-            if self._users == 0:
-                self._undo = self._switch_on()
-            self._users += 1
-        return self._leave
-
-    def _leave(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                _undo_all(self._undo)
-
-
-_known_higher_order_ops = 0
-
-
-def _meet_torch_modules() -> None:
-    """Tells the core and torch of each other, for what torch has loaded by now."""
-    global _known_higher_order_ops
-    fakes = sys.modules.get("torch._subclasses.fake_tensor")
-    if fakes is not None:
-        _core.set_fake_tensor_type(fakes.FakeTensor)
-    operators = sys.modules["torch._ops"]._higher_order_ops
-    if len(operators) != _known_higher_order_ops:
-        # A higher-order operator refuses a dispatch key it does not know: ours is passed through,
-        # and the operators inside come to us.
-        for name, operator in operators.items():
-            if name != FLEX_ATTENTION:
-                operator.fallthrough(_core.intercept_key())
-        _known_higher_order_ops = len(operators)
-
-
-def _switch_on_scopes() -> list[Undo]:
-    _meet_torch_modules()
-    install_scopes()
-    undo: list[Undo] = [uninstall_scopes, *patches.switch_on()]
-    if "torch._dynamo" in sys.modules:
-        # A compiled function would compile again for the trace: run its Python instead.
-        stance = torch.compiler.set_stance("force_eager")  # in force from here on
-        undo.append(lambda: stance.__exit__(None, None, None))
-    if not torch.cuda.is_available():
-        # A forward that names device="cuda" traces without one: nothing is ever put there.
-        _core.set_device_needs_no_init(True)
-        undo.append(lambda: _core.set_device_needs_no_init(False))
-    return undo
-
-
-_scopes = _Shared(_switch_on_scopes)
-
-
-def _keep_flags() -> Undo:
-    grad, dtype = torch.is_grad_enabled(), torch.get_default_dtype()
-    # A scripted model's executor would rewrite its operators after the first calls.
-    optimize = torch._C._get_graph_executor_optimize(False)
-
-    def restore() -> None:
-        torch._C._set_graph_executor_optimize(optimize)
-        if torch.is_grad_enabled() != grad:
-            torch.set_grad_enabled(grad)
-        if torch.get_default_dtype() != dtype:
-            torch.set_default_dtype(dtype)
-
-    return restore
-
-
-# --- autocast ------------------------------------------------------------------------------------
 
 
 def _runs_on_cpu(model: Callable[..., Any] | None) -> bool:

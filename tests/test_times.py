@@ -12,12 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.end_to_end import EndToEnd
 from nnprof.errors import InputError
-from nnprof.estimate import Timeline
 from nnprof.hardware import find
-from nnprof.replay import Measurements
 from nnprof.report.time_notes import verdict
+from nnprof.time_records import EndToEnd, Measurements, Timeline
 from nnprof.times import LayerTimes, Times, added
 
 if TYPE_CHECKING:

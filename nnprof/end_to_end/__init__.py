@@ -1,12 +1,12 @@
 """The real forward of a model on a device: what the sums of replays and estimates are held against.
 
-`record` is what comes out, `forward` the way there; `copies` and `values` make the model and its
-inputs anew on the device, `process` puts the process back, `clock` and `accelerator` take times.
+`nnprof.time_records.EndToEnd` is what comes out, `forward` the way there; `copies` and `values`
+make the model and its inputs anew on the device, `process` puts the process back, `clock` and
+`accelerator` take times.
 """
 
 from __future__ import annotations
 
 from nnprof.end_to_end.forward import NO_SAMPLE, RealForward
-from nnprof.end_to_end.record import EndToEnd
 
-__all__ = ["NO_SAMPLE", "EndToEnd", "RealForward"]
+__all__ = ["NO_SAMPLE", "RealForward"]

@@ -23,10 +23,10 @@ from nnprof.end_to_end.clock import (
 )
 from nnprof.end_to_end.copies import DeviceCopies, reachable, storage_bytes
 from nnprof.end_to_end.process import kept_process, uncompiled
-from nnprof.end_to_end.record import EndToEnd
 from nnprof.errors import InputError
 from nnprof.lazy import consumed
 from nnprof.modules import looked_through
+from nnprof.time_records import EndToEnd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

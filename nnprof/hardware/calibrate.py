@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nnprof import _core
     from nnprof.hardware.probes import Group
     from nnprof.hardware.spec import Hardware
-    from nnprof.replay import Measurements
+    from nnprof.time_records import Measurements
 
 __all__ = ["MOST_RESIDUAL", "calibrate", "save"]
 

@@ -13,6 +13,7 @@ from torch.nn.modules import module as torch_module
 from torch.utils.hooks import RemovableHandle
 
 from nnprof import _core
+from nnprof.current import current_trace
 from nnprof.patches.other_code import copy_of, replace
 
 if TYPE_CHECKING:
@@ -66,8 +67,6 @@ def _before_removal(handle: RemovableHandle) -> None:
 
 
 def _remember(container: Any) -> None:
-    from nnprof.trace import current_trace
-
     running = current_trace() if _core.tracing() else None
     if running is not None and running.tracer is not None and container is not None:
         running.tracer.remember_container(container)

@@ -16,6 +16,7 @@ from torch.optim import LBFGS, lr_scheduler, optimizer
 from torch.utils import _foreach_utils
 
 from nnprof import _core
+from nnprof.current import current_trace
 from nnprof.optimizers import OptimizerState
 from nnprof.patches.other_code import copy_of, replace
 
@@ -39,8 +40,6 @@ def switch_on() -> list[Callable[[], object]]:
 def _running() -> trace | None:
     if not _core.tracing():
         return None
-    from nnprof.trace import current_trace
-
     return current_trace()
 
 

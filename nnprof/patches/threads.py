@@ -14,6 +14,7 @@ from multiprocessing import pool
 from typing import TYPE_CHECKING, Any
 
 from nnprof import _core
+from nnprof.current import current_trace, worked_for
 from nnprof.errors import NnprofError
 from nnprof.patches.other_code import copy_of, replace
 
@@ -69,8 +70,6 @@ def _handing_on(method: Callable[..., Any]) -> Callable[..., Any]:
 
 def _handed_on(function: Callable[..., Any], *, tells_errors: bool = True) -> Callable[..., Any]:
     """`function` for another thread, in the trace of this one."""
-    from nnprof.trace import current_trace
-
     running = current_trace()
     carried = _core.Carried()
 
@@ -88,8 +87,6 @@ def _handed_on(function: Callable[..., Any], *, tells_errors: bool = True) -> Ca
 
 @contextmanager
 def _working_for(running: trace | None, carried: _core.Carried) -> Iterator[None]:
-    from nnprof.trace import worked_for
-
     work = carried.enter()
     if work is None:  # the trace is over
         yield

@@ -10,10 +10,9 @@ from nnprof.report.units import Unit, format_interval, format_percent, format_va
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nnprof.end_to_end import EndToEnd
     from nnprof.hardware import Hardware
     from nnprof.profile import Profile
-    from nnprof.replay import Measurements
+    from nnprof.time_records import EndToEnd, Measurements
     from nnprof.times import SignatureTimes, Times
 
 __all__ = ["notes", "short_op"]

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.estimate import Estimates, estimate
+from nnprof.estimate import estimate
 from nnprof.hardware import find, names
 from nnprof.models import import_torchvision
+from nnprof.time_records import Estimates
 from tests.cost.calls import HALF, linear, meta, traced
 from tests.test_unchanged import restless
 from tests.unchanged import State

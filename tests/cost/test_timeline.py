@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnprof
-from nnprof.estimate import Timeline, estimate, timeline
+from nnprof.estimate import estimate, timeline
 from nnprof.hardware import find
+from nnprof.time_records import Timeline
 from tests.cost.calls import linear, meta, traced
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from nnprof.hardware import Hardware, calibration_path, find, for_device, identi
 from nnprof.hardware.calibrate import calibrate, save
 from nnprof.hardware.fit import errors
 from nnprof.hardware.probes import Group, Probes, groups
-from nnprof.replay import Measurements
+from nnprof.time_records import Measurements
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from nnprof.end_to_end.record import EndToEnd
-from nnprof.estimate import Estimates, Timeline
 from nnprof.hardware import Hardware
-from nnprof.replay import Measurements
+from nnprof.time_records import EndToEnd, Estimates, Measurements, Timeline
 from nnprof.times import Times
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nnprof.end_to_end.record import EndToEnd
 from nnprof.profile import Profile
 from nnprof.report import (
     REPORTS,
@@ -22,6 +21,7 @@ from nnprof.report import (
     times,
     tree,
 )
+from nnprof.time_records import EndToEnd
 from tests.report.made_up_times import FACTORS, GPU, REAL, with_times
 
 if TYPE_CHECKING:
