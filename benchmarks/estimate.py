@@ -91,8 +91,8 @@ class Sample:
         return self.collection.attention(self.device)
 
     def add(self, profile: nnprof.Profile, measured: float, hardware: Hardware) -> None:
-        estimates = estimate(profile._data, hardware, attention=self.kernel)
-        times = Times(profile._data, estimates)
+        estimates = estimate(profile.data, hardware, attention=self.kernel)
+        times = Times(profile.data, estimates)
         calls = self.collection.calls
         self.profiles.append(profile)
         self.measured.append(measured)
@@ -120,7 +120,7 @@ def torch_seconds(profile: nnprof.Profile, times: Times, hardware: Hardware) -> 
     from torch.utils import _runtime_estimation as torch_estimation
 
     seconds = 0.0
-    contractions = profile._data.signatures()["contraction_flops"]
+    contractions = profile.data.signatures()["contraction_flops"]
     for one, flops in zip(times.by_signature, contractions, strict=True):
         torch_estimation.get_device_tflops = lambda dtype, peak=one.peak: peak / 1e12
         compute = torch_estimation.flops_to_ns(flops, torch.float32) / 1e9
@@ -162,7 +162,7 @@ def fitted_errors(sample: Sample) -> tuple[Errors, Hardware]:
 
     def seconds(hardware: Hardware, numbers: list[int]) -> list[float]:
         return [
-            seconds_of(estimate(sample.profiles[n]._data, hardware, attention=kernel), collection)
+            seconds_of(estimate(sample.profiles[n].data, hardware, attention=kernel), collection)
             for n in numbers
         ]
 

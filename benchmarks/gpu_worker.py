@@ -153,14 +153,14 @@ class Worker:
         assert profile.times is not None
         left = seconds - (time.perf_counter() - start)
         measured = replay(
-            profile._data,
+            profile.data,
             self.device,
             expected_s=profile.times.estimates.seconds,
             time_budget=max(_MEASURING_SHARE * left, _LEAST_S),
             warm=False,
         )
         return {
-            "operators": profile._data.signatures()["op"],
+            "operators": profile.data.signatures()["op"],
             "seconds": measured.seconds,
             "status": measured.status,
             "interrupted": measured.interrupted,
@@ -174,7 +174,7 @@ class Worker:
         assert times.measurements is not None
         assert self.datasheet is not None
         estimates: dict[str, Estimates | None] = {
-            "datasheet": estimate(profile._data, self.datasheet),
+            "datasheet": estimate(profile.data, self.datasheet),
             "calibrated": times.estimates if self.calibrated else None,
         }
         total, line, measured = times.total, times.timeline, times.measurements
@@ -233,7 +233,7 @@ class Worker:
 def _operators(profile: nnprof.Profile, estimates: dict[str, Estimates | None]) -> list[Result]:
     """A line a unique call."""
     assert profile.times is not None
-    known = profile._data.signatures()
+    known = profile.data.signatures()
     shapes = zip(known["input_shapes"], known["output_shapes"], known["dtype"], strict=True)
     return [
         {

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 import conditions
 import torch
 
-from nnprof.models import import_torchvision, load_model
+from nnprof.models import load_model
+from nnprof.packages import import_torchvision
 from nnprof.transformers_names import DEFAULTS, ON_CPU, TYPES, model_class_of
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from models import BENCHMARK_MODELS
 from rich.console import Console
 from rich.table import Table
 
-from nnprof import models as nnprof_models
+from nnprof.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -155,7 +155,7 @@ CHILDREN: dict[str, Callable[..., Result]] = {"cell": cell, "ratios": ratios, "m
 def run_as_child(name: str, arguments: list[str]) -> None:
     """Run one of CHILDREN and print its result; what the tools print goes nowhere."""
     warnings.simplefilter("ignore")
-    nnprof_models.import_torchvision()  # some tools import it, and may not be able to on their own
+    import_torchvision()  # some tools import it, and may not be able to on their own
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         result = CHILDREN[name](*arguments)
     print(json.dumps(result))

@@ -40,7 +40,7 @@ REPEATED_FROM_S = 50e-6
 
 
 def _transformer(model: str, config: str) -> nn.Module:
-    from nnprof.models import import_torchvision
+    from nnprof.packages import import_torchvision
 
     import_torchvision()  # which transformers would else fail to import
     import transformers

@@ -31,7 +31,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.training import default_loss
 
 Result = dict[str, Any]

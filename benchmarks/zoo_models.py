@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nnprof.example_inputs import NO_SIZES, example_inputs
-from nnprof.models import import_torchvision, load_model
+from nnprof.models import load_model
+from nnprof.packages import import_torchvision
 from nnprof.run import bare_output
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from zoo_models import Case
 
 import nnprof
 from nnprof.example_inputs import NO_SIZES, example_inputs
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.run import bare_output
 from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of
 

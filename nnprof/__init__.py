@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import torch  # the extension needs torch's libraries loaded first
 
 from nnprof._build import check_build
 
 check_build(torch.__version__)
 
-from nnprof import _core, errors  # noqa: E402
+from nnprof import _core, errors, registry  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
@@ -17,6 +19,15 @@ from nnprof.rules import register_rule  # noqa: E402
 from nnprof.trace import trace  # noqa: E402
 
 _core.set_error_types(errors)
+
+
+def _import_rooms() -> None:
+    """Those that are of no use before a profile is there."""
+    importlib.import_module("nnprof.conventions")
+    importlib.import_module("nnprof.report")
+
+
+registry.filled_by(_import_rooms)
 
 __version__: str = _core.version
 __all__ = [

@@ -8,9 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from nnprof import _core
+from nnprof import _core, registry
+from nnprof.hardware import find, for_device
 from nnprof.precision import convolution_tf32, matmul_tf32
 from nnprof.time_records import Estimates, Timeline
+from nnprof.times import Times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from nnprof.hardware import Hardware
 
-__all__ = ["estimate", "find_hardware", "timeline"]
+__all__ = ["estimate", "find_hardware", "timeline", "times_on"]
 
 
 def estimate(
@@ -52,11 +54,17 @@ def find_hardware(
 
     Raises `InputError` for a name that is not known.
     """
-    from nnprof.hardware import find, for_device
-
     if hardware is not None:
         return find(hardware)
     return for_device(device) if device is not None else None
+
+
+def times_on(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:
+    """The times of a trace on `hardware`, found by its name. Raises as `find` does."""
+    return Times(result, estimate(result, find(hardware)))
+
+
+registry.times_on.fill(times_on)
 
 
 def timeline(

@@ -159,7 +159,7 @@ def measure(
         language.note_cache(running, output)
     profile = running.profile(hardware=estimated_for, strict=strict)
     if present is not None and profile.times is not None:
-        profile.times = measured_times(
+        times = measured_times(
             running.result,
             profile.times,
             (target, arguments, keywords),
@@ -169,8 +169,9 @@ def measure(
             time_budget=time_budget,
             progress=progress,
         )
+        profile = profile.replaced(times=times)
     if language is not None:
-        profile.facts = replace(profile.facts, **language.facts(output))
+        profile = profile.replaced(facts=replace(profile.facts, **language.facts(output)))
     return profile
 
 

@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from nnprof.errors import MissingExtraError, ModelError
+from nnprof.errors import ModelError
+from nnprof.packages import import_torchvision, require
 from nnprof.quantization import store_as_config_says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import ModuleType
 
-__all__ = ["SOURCES", "Source", "import_torchvision", "load_model"]
+__all__ = ["SOURCES", "Source", "load_model"]
 
 #: Anything to call; that of a `Source` is an nn.Module.
 Model = Any
@@ -87,74 +88,6 @@ def _unknown(what: str, name: str, known: Iterable[str]) -> ModelError:
 
 # torchvision and timm.
 
-# Defined in place of torchvision's C++ operators where those cannot be loaded; kept for good.
-_torchvision_library: list[torch.library.Library] = []
-_TORCHVISION_SCHEMAS = {
-    "nms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "qnms": "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
-    "roi_align": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-    "SymInt pooled_width, int sampling_ratio, bool aligned) -> Tensor",
-    "roi_pool": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-    "SymInt pooled_width) -> (Tensor, Tensor)",
-    "ps_roi_align": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-    "SymInt pooled_width, int sampling_ratio) -> (Tensor, Tensor)",
-    "ps_roi_pool": "(Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, "
-    "SymInt pooled_width) -> (Tensor, Tensor)",
-    "deform_conv2d": "(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
-    "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, "
-    "SymInt dilation_w, SymInt groups, SymInt offset_groups, bool use_mask) -> Tensor",
-}
-
-
-def import_torchvision() -> ModuleType:
-    """torchvision, also where its C++ operators do not load: built for another torch than this one.
-
-    A torchvision for CUDA beside a CPU torch fails at import, for it registers meta kernels for
-    operators that were not defined. With the bare schemas defined first its models work; those that
-    call the operators (detection) only shape-only, for there are no kernels. Raises
-    `MissingExtraError` where it is not installed.
-    """
-    if "torchvision" in sys.modules:
-        return sys.modules["torchvision"]
-    _require("torchvision")
-    try:
-        return importlib.import_module("torchvision")
-    except RuntimeError as error:
-        if "torchvision::" not in str(error):
-            raise
-        _forget("torchvision")
-    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
-    for name, signature in _TORCHVISION_SCHEMAS.items():
-        library.define(name + signature)  # type: ignore[no-untyped-call]
-    _torchvision_library.append(library)
-    torchvision = importlib.import_module("torchvision")
-    _use_meta_kernels(torchvision, library)
-    return torchvision
-
-
-def _use_meta_kernels(torchvision: ModuleType, library: torch.library.Library) -> None:
-    """Registers torchvision's own meta kernels, which it does only beside its C++ operators."""
-    kernels = importlib.import_module("torchvision._meta_registrations")
-    for name in _TORCHVISION_SCHEMAS:
-        if "nms" not in name:  # these it has registered
-            library.impl(name, getattr(kernels, f"meta_{name}"), "Meta")  # type: ignore[no-untyped-call]
-    # Asked before each call of an operator, of each module under its own name.
-    for name in [name for name in sys.modules if name.startswith("torchvision.")]:
-        if hasattr(sys.modules[name], "_has_ops"):
-            sys.modules[name]._has_ops = lambda: True  # type: ignore[attr-defined]
-
-
-def _forget(package: str) -> None:
-    """Drops what a failed import left behind."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == package]:
-        del sys.modules[name]
-
-
-def _require(package: str) -> None:
-    """Raises `MissingExtraError` with the pip line where `package` is not installed."""
-    if package not in sys.modules and importlib.util.find_spec(package) is None:
-        raise MissingExtraError(f"this needs {package}, an extra: pip install {package}")
-
 
 def _build_torchvision(name: str) -> Model:
     models = import_torchvision().models
@@ -176,7 +109,7 @@ def _parameter_names(function: Callable[..., Any]) -> Iterable[str]:
 
 
 def _build_timm(name: str) -> Model:
-    _require("timm")
+    require("timm")
     import_torchvision()
     import timm
 
@@ -189,7 +122,7 @@ def _build_timm(name: str) -> Model:
 
 
 def _build_transformers(name: str) -> Model:
-    _require("transformers")
+    require("transformers")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()  # transformers would import it, and fail where this one does not
 
@@ -245,7 +178,7 @@ def _config_of_type(model_type: str, values: dict[str, Any] | None = None) -> An
 
 def _build_diffusers(name: str) -> Model:
     """By a config.json, which names the class, or a class with its constructor's defaults."""
-    _require("diffusers")
+    require("diffusers")
     if importlib.util.find_spec("torchvision") is not None:
         import_torchvision()  # some models import it
     values = _read_config(name) if name.endswith(".json") else {"_class_name": name}

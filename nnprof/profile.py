@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from nnprof import registry
 from nnprof.errors import InputError, UnknownLayerError
 from nnprof.layers import Layer, combine, is_shell, make_layers, no_such_layer, outermost
 from nnprof.memory import Memory
@@ -121,11 +122,33 @@ class Profile(PhaseCosts):
         self, data: TraceData, facts: ModelFacts, trace_s: float, times: Times | None = None
     ) -> None:
         super().__init__(data)
-        self.facts = facts
-        #: Seconds that the trace took.
-        self.trace_s = trace_s
-        #: Estimated and measured seconds in detail; None where no hardware was named.
-        self.times = times
+        self._facts = facts
+        self._trace_s = trace_s
+        self._times = times
+
+    def replaced(self, *, facts: ModelFacts | None = None, times: Times | None = None) -> Profile:
+        """The same trace with other facts or times; a profile itself never changes."""
+        return Profile(self._data, facts or self._facts, self._trace_s, times or self._times)
+
+    @property
+    def data(self) -> TraceData:
+        """The records of the trace: all that is told here is read from them."""
+        return self._data
+
+    @property
+    def facts(self) -> ModelFacts:
+        """What is known of the model beside its calls."""
+        return self._facts
+
+    @property
+    def trace_s(self) -> float:
+        """Seconds that the trace took."""
+        return self._trace_s
+
+    @property
+    def times(self) -> Times | None:
+        """Estimated and measured seconds in detail; None where no hardware was named."""
+        return self._times
 
     # Of the model, whatever was called.
 
@@ -308,9 +331,7 @@ class Profile(PhaseCosts):
         "ptflops", "ptflops-aten", "thop" or "deepspeed". A sum over our own records, the whole
         batch; docs/conventions.md says what each counts. Raises `InputError` for another tool.
         """
-        from nnprof.conventions import flops_as
-
-        return flops_as(self._data, tool)
+        return registry.flops_as(self._data, tool)
 
     # Reports.
 
@@ -321,15 +342,11 @@ class Profile(PhaseCosts):
         metric's name, to put the most costly siblings first; default: call order. The totals are
         the same at any depth.
         """
-        from nnprof.report import TableOptions, table
-
-        return table.render(self, TableOptions(depth, sort))
+        return registry.table(self, depth, sort)
 
     def summary(self) -> str:
         """The layers as torchsummary prints them."""
-        from nnprof.report import summary
-
-        return summary.render(self)
+        return registry.summary(self)
 
     def __str__(self) -> str:
         return self.table()
@@ -344,15 +361,11 @@ class Profile(PhaseCosts):
         )
 
     def _repr_html_(self) -> str:
-        from nnprof.report import html
-
-        return html.render(self)
+        return registry.html(self)
 
     def compare(self, other: Profile) -> Comparison:
         """This profile beside `other`: totals and the layers that differ. Print it."""
-        from nnprof.report.compare import Comparison
-
-        return Comparison(self, other)
+        return registry.compare(self, other)
 
     # Files.
 
@@ -374,9 +387,7 @@ class Profile(PhaseCosts):
         Raises `InputError` for another suffix, and for a file that cannot be written: that is an
         `OSError`, too.
         """
-        from nnprof.report import save
-
-        save(self, path)
+        registry.save(self, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Profile:

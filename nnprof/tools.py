@@ -240,7 +240,7 @@ def published(text: str, size: int | None) -> Printed:
     prefix, _, name = text.partition(":")
     if prefix != "torchvision":
         return Printed(None, "publishes numbers of its own models only")
-    from nnprof.models import import_torchvision
+    from nnprof.packages import import_torchvision
 
     weights = list(import_torchvision().models.get_model_weights(name))
     if not weights:

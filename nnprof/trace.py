@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import nn
 
-from nnprof import _core
+from nnprof import _core, registry
 from nnprof.claims import claimed_tracer, release
 from nnprof.current import make_current, works_for_another
 from nnprof.dtypes import AUTOCAST, as_dtype
@@ -294,11 +294,7 @@ def bare() -> Iterator[None]:
 
 
 def _estimated(result: _core.TraceResult, hardware: Hardware | PathLike[str] | str) -> Times:
-    from nnprof.estimate import estimate
-    from nnprof.hardware import find
-    from nnprof.times import Times
-
-    return Times(result, estimate(result, find(hardware)))
+    return registry.times_on(result, hardware)
 
 
 def _check_strict(result: _core.TraceResult) -> None:

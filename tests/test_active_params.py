@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 import nnprof
 from benchmarks.large_models import LARGE_MODELS
+from nnprof.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-nnprof_models = pytest.importorskip("nnprof.models")
-nnprof_models.import_torchvision()
+import_torchvision()
 transformers = pytest.importorskip("transformers")
 
 SIZES = {

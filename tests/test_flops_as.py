@@ -15,7 +15,8 @@ import nnprof
 from nnprof import tools
 from nnprof.conventions import CONVENTIONS, explain
 from nnprof.errors import InputError
-from nnprof.models import import_torchvision, load_model
+from nnprof.models import load_model
+from nnprof.packages import import_torchvision
 from nnprof.profile import Profile
 from nnprof.report import stored
 
@@ -42,7 +43,7 @@ EINSUM = "it does not see the products inside of an einsum"
 
 def explanations(model: Any, x: Tensor) -> dict[str, Explanation]:
     profile = nnprof.measure(model, inputs=x)
-    return {one.convention.name: one for one in explain(profile._data)}
+    return {one.convention.name: one for one in explain(profile.data)}
 
 
 def printed_by(tool: str, model: nn.Module, x: Tensor) -> int:
@@ -357,7 +358,7 @@ def test_a_profile_of_before_classes_were_recorded_goes_by_their_names(profile: 
 
 
 def test_the_parts_hold_all_of_our_flops_and_all_of_the_number(profile: Profile) -> None:
-    for one in explain(profile._data):
+    for one in explain(profile.data):
         assert sum(part.flops for part in one.parts) == profile.flops
         assert sum(part.theirs for part in one.parts) == profile.flops_as(one.convention.name)
         assert all(not part.theirs for part in one.parts if not part.counted)

@@ -20,7 +20,7 @@ from nnprof import measured
 from nnprof.end_to_end import forward, room
 from nnprof.errors import InputError
 from nnprof.hardware import find
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.times import Times
 from tests.test_unchanged import restless
 from tests.unchanged import State
@@ -86,7 +86,7 @@ def check(profile: Profile) -> None:
     real = times.end_to_end
     assert real is not None
     assert (real.eager_s is None) == (real.reason is not None)
-    loaded = Times.from_dict(profile._data, json.loads(json.dumps(times.to_dict())))
+    loaded = Times.from_dict(profile.data, json.loads(json.dumps(times.to_dict())))
     assert loaded.by_signature == times.by_signature
     assert loaded.end_to_end == real
     assert str(profile)

@@ -13,7 +13,8 @@ from torch import nn
 import nnprof
 from nnprof import models, transformers_names
 from nnprof.errors import MissingExtraError, ModelError
-from nnprof.models import import_torchvision, load_model
+from nnprof.models import load_model
+from nnprof.packages import import_torchvision
 
 if TYPE_CHECKING:
     from pathlib import Path

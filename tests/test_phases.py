@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import nnprof
 from nnprof.cli import main
 from nnprof.errors import InputError
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.report import TableOptions
 from nnprof.report import memory as memory_report
 

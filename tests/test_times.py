@@ -80,13 +80,12 @@ def measured(profile: Profile, seconds: list[float | None], **changed: Any) -> P
     }
     times = times_of(profile)
     found = Measurements(**values | changed)
-    profile.times = Times(profile._data, times.estimates, found)
-    return profile
+    return profile.replaced(times=Times(profile.data, times.estimates, found))
 
 
 def by_op(profile: Profile) -> dict[str, Any]:
     """Times by operator; several signatures of one operator by their output sizes."""
-    shapes = profile._data.signatures()["output_shapes"]
+    shapes = profile.data.signatures()["output_shapes"]
     each = times_of(profile).by_signature
     names = {f"{one.op.removeprefix('aten::')} {shapes[one.signature][0]}": one for one in each}
     assert len(names) == len(each)
@@ -142,7 +141,7 @@ def check_sums(layer: Layer, name: str) -> None:
 
 def test_children_and_own_are_the_whole(profile: Profile) -> None:
     count = len(times_of(profile).by_signature)
-    measured(profile, [None if n == 1 else 1e-3 * (n + 1) for n in range(count)])
+    profile = measured(profile, [None if n == 1 else 1e-3 * (n + 1) for n in range(count)])
     for name in ("estimated_s", "measured_s", "unmeasured_s"):
         check_sums(profile.layers[0], name)
         own = sum(getattr(layer, f"own_{name}") or 0.0 for layer in profile.layers)
@@ -164,7 +163,7 @@ def test_measured_calls_by_hand(profile: Profile) -> None:
     seconds: list[float | None] = [None] * len(op)
     seconds[op["linear [8, 64]"].signature] = 2e-3
     seconds[op["linear [8, 16]"].signature] = 1e-3
-    measured(profile, seconds)
+    profile = measured(profile, seconds)
     total = times_of(profile).total
     assert total.measured_s == pytest.approx(3 * 2e-3 + 3 * 1e-3)
     # Three equal calls err alike, and the two kinds by themselves.
@@ -269,7 +268,7 @@ def test_mfu_by_hand() -> None:
     assert profile.mfu == pytest.approx(2 * 4096**3 / 989.4e12 / times.timeline.wall_s)
     assert profile.hfu == profile.mfu
     real = EndToEnd("cuda:0", eager_s=1e-3)
-    profile.times = Times(profile._data, times.estimates, None, real)
+    profile = profile.replaced(times=Times(profile.data, times.estimates, None, real))
     assert profile.mfu == pytest.approx(2 * 4096**3 / 989.4e12 / 1e-3)
     assert profile.end_to_end_s == 1e-3
 
@@ -299,11 +298,11 @@ def test_hfu_leaves_out_what_a_causal_mask_hides() -> None:
 def test_the_wall_of_another_device_is_not_taken() -> None:
     profile = nnprof.measure(nn.Linear(4, 4), (2, 4), hardware="h100")
     estimated = times_of(profile).timeline.wall_s
-    measured(profile, [1e-3], device="cpu")
+    profile = measured(profile, [1e-3], device="cpu")
     times = times_of(profile)
-    profile.times = Times(
-        profile._data, times.estimates, times.measurements, EndToEnd("cpu", eager_s=5.0)
-    )
+    real = EndToEnd("cpu", eager_s=5.0)
+    times = Times(profile.data, times.estimates, times.measurements, real)
+    profile = profile.replaced(times=times)
     assert times_of(profile).wall_s == estimated
 
 
@@ -334,11 +333,12 @@ def test_a_saved_profile_has_the_same_times(profile: Profile, tmp_path: Path) ->
     op = by_op(profile)
     seconds: list[float | None] = [1e-3 * n for n in range(1, len(op) + 1)]
     seconds[2] = None
-    measured(profile, seconds)
+    profile = measured(profile, seconds)
     times = times_of(profile)
     real = EndToEnd("cuda:0", 1e-2, 0.9e-2, 1.1e-2, 12, 1, notes=("a note",))
     line = Timeline(1.0, 2.0, 3.0)
-    profile.times = Times(profile._data, times.estimates, times.measurements, real, line)
+    times = Times(profile.data, times.estimates, times.measurements, real, line)
+    profile = profile.replaced(times=times)
     profile.save(tmp_path / "out.json")
     loaded = nnprof.Profile.load(tmp_path / "out.json")
     now, then = times_of(loaded), times_of(profile)
@@ -440,7 +440,7 @@ def doubted(*, sum_s: float, real_s: float, disturbed: bool = False, lost: float
     assert found.measurements is not None
     conditions = found.measurements.conditions | {"lost_share": lost, "other_processors": 0.5}
     return Times(
-        profile._data,
+        profile.data,
         found.estimates,
         replace(found.measurements, device="cpu", conditions=conditions),
         EndToEnd("cpu", eager_s=real_s, samples=9, disturbed=disturbed),

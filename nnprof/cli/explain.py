@@ -47,7 +47,7 @@ def explain(asked: Asked, run: bool, quiet: bool) -> None:
     for convention in conventions.CONVENTIONS if run else ():
         with options.progress(f"running {convention.name}", quiet=quiet):
             printed[convention.name] = _run(convention, asked, model, args, kwargs, profile)
-    explanations = conventions.explain(profile._data)
+    explanations = conventions.explain(profile.data)
     if sys.stdout.isatty():
         options.print_document(report.document(profile, explanations, printed))
     else:

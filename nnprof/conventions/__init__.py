@@ -6,6 +6,7 @@ tool counts, `explain` where that leaves it beside our FLOPs, `nnprof.tools` run
 
 from __future__ import annotations
 
+from nnprof import registry
 from nnprof.conventions.explain import Explanation, Part, explain, flops_as
 from nnprof.conventions.tables import CONVENTIONS, Convention, Quirk, Rule
 
@@ -19,3 +20,5 @@ __all__ = [
     "explain",
     "flops_as",
 ]
+
+registry.flops_as.fill(flops_as)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nnprof import registry
 from nnprof.errors import InputError, raise_as_ours
-from nnprof.report import csv, html, memory, stored, summary, table, times
+from nnprof.report import compare, csv, html, memory, stored, summary, table, times
 from nnprof.report.options import TableOptions
 
 if TYPE_CHECKING:
@@ -65,3 +66,10 @@ def save(profile: Profile, path: str | PathLike[str]) -> None:
         file.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise_as_ours(error, InputError)
+
+
+registry.table.fill(lambda profile, depth, sort: table.render(profile, TableOptions(depth, sort)))
+registry.summary.fill(summary.render)
+registry.html.fill(html.render)
+registry.compare.fill(compare.Comparison)
+registry.save.fill(save)

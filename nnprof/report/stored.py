@@ -30,7 +30,7 @@ def to_dict(profile: Profile) -> dict[str, Any]:
         "version": VERSION,
         "model": profile.facts.to_dict(),
         "trace_s": profile.trace_s,
-        **StoredTrace.to_dict(profile._data),
+        **StoredTrace.to_dict(profile.data),
         "times": profile.times.to_dict() if profile.times is not None else None,
     }
 

@@ -39,7 +39,7 @@ def _line(layer: str, shape: str, params: str) -> str:
 
 
 def _calls(profile: Profile) -> Iterator[tuple[Layer, list[list[int]]]]:
-    finished = profile._data.module_calls()
+    finished = profile.data.module_calls()
     for row, shapes in zip(finished["layer"], finished["output_shapes"], strict=True):
         layer = profile._layers_by_row[row]
         if layer.path and layer.type not in profile.facts.container_types:

@@ -236,7 +236,7 @@ def _calls(
     those: Sequence[SignatureTimes],
     footnotes: Mapping[str, int],
 ) -> list[_Call]:
-    known = profile._data.signatures()
+    known = profile.data.signatures()
     return [
         _Call(
             one,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import nnprof
 from nnprof.estimate import estimate
 from nnprof.hardware import find, names
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.time_records import Estimates
 from tests.cost.calls import HALF, linear, meta, traced
 from tests.test_unchanged import restless

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nnprof.end_to_end import RealForward, room
 from nnprof.errors import InputError
 from nnprof.example_inputs import Sizes
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.phases import language_call
 from nnprof.run import bare_output
 from nnprof.time_records import EndToEnd

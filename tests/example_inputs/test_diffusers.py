@@ -13,7 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
-from nnprof.models import import_torchvision, load_model
+from nnprof.models import load_model
+from nnprof.packages import import_torchvision
 from nnprof.run import bare_output
 
 import_torchvision()

@@ -17,7 +17,7 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.inputs import make_inputs
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.run import bare_output
 
 pytest.importorskip("transformers")

@@ -146,7 +146,7 @@ def test_a_fitted_device_predicts_what_was_measured(measuring: Callable[..., Mea
 
 
 def test_it_predicts_models_that_it_never_saw(measuring: Callable[..., Measured]) -> None:
-    from nnprof.models import import_torchvision
+    from nnprof.packages import import_torchvision
 
     model = import_torchvision().models.resnet18().eval()
     true = true_device()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.models import LlamaConfig, llama, torchvision_model
 from nnprof.inputs import make_inputs
-from nnprof.models import import_torchvision
+from nnprof.packages import import_torchvision
 from nnprof.run import bare_output, run
 
 if TYPE_CHECKING:

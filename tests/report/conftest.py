@@ -289,4 +289,4 @@ def training(cnn: Profile) -> Profile:
 @pytest.fixture
 def stored(cnn: Profile) -> dict[str, Any]:
     """What a trace gives to a file."""
-    return StoredTrace.to_dict(cnn._data)
+    return StoredTrace.to_dict(cnn.data)

@@ -121,7 +121,7 @@ def with_times(
     **changed: Any,
 ) -> Profile:
     """The profile with times; `changed` replaces fields of the measurements."""
-    data = profile._data
+    data = profile.data
     guesses = estimates(data, hardware)
     found = replace(measurements(guesses, status), **changed) if measured else None
     line = None
@@ -129,5 +129,5 @@ def with_times(
         seconds = [a or b for a, b in zip(found.seconds, guesses.seconds, strict=True)]
         device = sum(seconds[int(number)] for number in data.ops()["signature"])
         line = Timeline(device, guesses.timeline.host_s, device + 3e-6)
-    profile.times = Times(data, guesses, found, end_to_end if measured else None, line)
-    return profile
+    times = Times(data, guesses, found, end_to_end if measured else None, line)
+    return profile.replaced(times=times)

@@ -22,7 +22,7 @@ _STEP |= {"input_shapes": [[8]], "output_shapes": [], "ruled": True, "saved_byte
 
 def trained(profile: Profile, checkpointed: str) -> Profile:
     """The same profile with a backward and a step; `checkpointed` is computed once more."""
-    stored = StoredTrace.to_dict(profile._data)
+    stored = StoredTrace.to_dict(profile.data)
     rows = [
         index
         for index, row in enumerate(stored["layers"])

@@ -119,7 +119,7 @@ def test_compare(cnn: Profile, decoder: Profile) -> None:
 def test_a_stored_trace_answers_alike(cnn: Profile, stored: dict[str, Any]) -> None:
     again = StoredTrace(stored)
     assert StoredTrace.to_dict(again) == stored
-    assert again.totals("forward") == cnn._data.totals("forward")
+    assert again.totals("forward") == cnn.data.totals("forward")
 
 
 def test_unknown_facts_of_a_newer_file_are_dropped() -> None:

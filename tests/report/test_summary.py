@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-nnprof = pytest.importorskip("nnprof")
+import nnprof
 
 torchsummary = pytest.importorskip("torchsummary")
 
@@ -92,7 +92,7 @@ def test_is_torchsummarys_own_text(make: type[nn.Module], batch: int) -> None:
 
 
 def test_resnet18() -> None:
-    from nnprof.models import import_torchvision
+    from nnprof.packages import import_torchvision
 
     torchvision = import_torchvision()
     model = torchvision.models.resnet18().eval()

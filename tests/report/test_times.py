@@ -153,7 +153,7 @@ def test_sort_by_times_known_or_not(sort: str, cnn: Profile) -> None:
     def order(profile: Profile) -> list[str]:
         return re.findall(r"─ (\w+)", profile.table(depth=1, sort=sort))
 
-    assert order(Profile(cnn._data, cnn.facts, 0.0)) == ["stem", "act", "stages", "fc"]
+    assert order(Profile(cnn.data, cnn.facts, 0.0)) == ["stem", "act", "stages", "fc"]
     assert order(with_times(cnn, **STATES["partly"]))[0] == "stages"
 
 
@@ -256,8 +256,8 @@ def test_one_sample_has_no_interval(cnn: Profile) -> None:
 
 
 def test_tokens_a_second(cnn: Profile) -> None:
-    cnn.facts = replace(cnn.facts, tokens=14, language_phase="prefill")
-    assert notes_of(with_times(cnn))["Tokens/s"] == "10.00 k in 1.40 ms a forward"
+    told = cnn.replaced(facts=replace(cnn.facts, tokens=14, language_phase="prefill"))
+    assert notes_of(with_times(told))["Tokens/s"] == "10.00 k in 1.40 ms a forward"
 
 
 # The report of times.
