@@ -28,16 +28,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from nnprof.estimate import estimate
 from nnprof.hardware import Hardware, find
 from nnprof.hardware.fit import Errors, errors, fit
-from nnprof.times import Times
+from nnprof.results.times import Times
+from nnprof.timing.estimate import estimate
 
 if TYPE_CHECKING:
     from published import Row
 
     import nnprof
-    from nnprof.time_records import Estimates
+    from nnprof.results.time_records import Estimates
 
 Group = tuple[str, str]  # device, what was timed
 

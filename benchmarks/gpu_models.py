@@ -84,7 +84,7 @@ def _llama_3_8b_generating() -> nn.Module:
     """
     import torch
 
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     import_torchvision()  # transformers imports it, and may not be able to on its own
     import transformers
@@ -110,7 +110,7 @@ def _sdxl_unet() -> nn.Module:
     import torch
     import zoo_diffusers
 
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     import_torchvision()  # diffusers imports it, and may not be able to on its own
     import diffusers

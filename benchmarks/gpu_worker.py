@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     import nnprof
     from nnprof.hardware import Hardware
-    from nnprof.time_records import Estimates
+    from nnprof.results.time_records import Estimates
 
 Result = dict[str, Any]
 #: An operator with the sizes of its tensors: how a profiler's events and a trace's calls are told.
@@ -80,7 +80,7 @@ class Worker:
         from conditions import conditions
 
         from nnprof.hardware import Hardware, for_device
-        from nnprof.replay import _conditions, present_device
+        from nnprof.timing.replay import _conditions, present_device
 
         found = present_device(device)
         self.device = str(found)
@@ -100,7 +100,7 @@ class Worker:
         """Calibrates the time model, or tells why the datasheet has to do."""
         start = time.perf_counter()
         try:
-            from nnprof.hardware.calibrate import calibrate
+            from nnprof.timing.calibrate import calibrate
         except ImportError as error:
             return {"reason": f"there is no calibration: {error}"}
         self.calibrated = calibrate(self.device, time_budget=seconds)
@@ -143,7 +143,7 @@ class Worker:
         import torch
 
         import nnprof
-        from nnprof.replay import replay
+        from nnprof.timing.replay import replay
 
         case = self.cases[model]
         start = time.perf_counter()
@@ -167,7 +167,7 @@ class Worker:
         }
 
     def _of_profile(self, profile: nnprof.Profile) -> Result:
-        from nnprof.estimate import estimate
+        from nnprof.timing.estimate import estimate
 
         times = profile.times
         assert times is not None
@@ -277,7 +277,7 @@ def _watched(found: list[Result], notes: list[str]) -> Iterator[None]:
     The copy that the forward runs on is made and freed within `measure`, so this goes along where
     that asks the profiler for the time that the device was busy.
     """
-    from nnprof.end_to_end import forward
+    from nnprof.timing.end_to_end import forward
 
     asked = forward.busy_seconds
 

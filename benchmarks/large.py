@@ -28,7 +28,7 @@ from rich.table import Table
 from zoo_models import Case
 
 import nnprof
-from nnprof.trace import bare
+from nnprof.tracing.trace import bare
 
 ROUNDS = peers.ROUNDS
 SHORT_CALLS = peers.SHORT_CALLS

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 __all__ = ["LARGE_MODELS", "LargeModel", "Published"]
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 import conditions
 import torch
 
+from nnprof.base.packages import import_torchvision
 from nnprof.models import load_model
-from nnprof.packages import import_torchvision
-from nnprof.transformers_names import DEFAULTS, ON_CPU, TYPES, model_class_of
+from nnprof.models.transformers_names import DEFAULTS, ON_CPU, TYPES, model_class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -34,7 +34,7 @@ from models import BENCHMARK_MODELS
 from rich.console import Console
 from rich.table import Table
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable

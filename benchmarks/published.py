@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

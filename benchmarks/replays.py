@@ -40,7 +40,7 @@ REPEATED_FROM_S = 50e-6
 
 
 def _transformer(model: str, config: str) -> nn.Module:
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     import_torchvision()  # which transformers would else fail to import
     import transformers
@@ -170,7 +170,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no model {', '.join(unknown)}: there are {', '.join(MODELS)}")
     if options.calibrate:
-        from nnprof.hardware.calibrate import calibrate, save
+        from nnprof.timing.calibrate import calibrate, save
 
         print(f"calibrated: {save(calibrate('cpu'), 'cpu')}")
     result: dict[str, Any] = {"conditions": conditions("transformers"), "models": {}}

@@ -31,8 +31,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from nnprof.packages import import_torchvision
-from nnprof.training import default_loss
+from nnprof.base.packages import import_torchvision
+from nnprof.tracing.training import default_loss
 
 Result = dict[str, Any]
 aten = torch.ops.aten

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nnprof.tools import run_fvcore, run_ptflops, run_thop, run_torch
+from nnprof.conventions.tools import run_fvcore, run_ptflops, run_thop, run_torch
 
 Count = Callable[[nn.Module, Tensor], int]
 
@@ -42,7 +42,7 @@ def _h200() -> Any:
 
 def bare(model: nn.Module, x: Tensor) -> int:
     """The model's forward, shape-only, with nothing recorded: what `nnprof` may not go below."""
-    from nnprof.trace import bare
+    from nnprof.tracing.trace import bare
 
     with bare():
         model(x)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.models import LlamaConfig, llama, torchvision_model
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable

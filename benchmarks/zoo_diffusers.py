@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from zoo_models import usual_case
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from zoo_models import Case

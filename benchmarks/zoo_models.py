@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnprof.example_inputs import NO_SIZES, example_inputs
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.examples import NO_SIZES, example_inputs
 from nnprof.models import load_model
-from nnprof.packages import import_torchvision
-from nnprof.run import bare_output
+from nnprof.tracing.run import bare_output
 
 if TYPE_CHECKING:
     from collections.abc import Callable

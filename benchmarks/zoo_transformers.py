@@ -14,10 +14,10 @@ import zoo_oracle
 from zoo_models import Case
 
 import nnprof
-from nnprof.example_inputs import NO_SIZES, example_inputs
-from nnprof.packages import import_torchvision
-from nnprof.run import bare_output
-from nnprof.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.examples import NO_SIZES, example_inputs
+from nnprof.models.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of
+from nnprof.tracing.run import bare_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,13 +10,14 @@ from nnprof._build import check_build
 
 check_build(torch.__version__)
 
-from nnprof import _core, errors, registry  # noqa: E402
+from nnprof import _core, errors  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
-from nnprof.profile import Layer, OpTable, Profile  # noqa: E402
+from nnprof.results import registry  # noqa: E402
+from nnprof.results.profile import Layer, OpTable, Profile  # noqa: E402
 from nnprof.rules import register_rule  # noqa: E402
-from nnprof.trace import trace  # noqa: E402
+from nnprof.tracing.trace import trace  # noqa: E402
 
 _core.set_error_types(errors)
 

@@ -1,4 +1,7 @@
-"""The compiled core, as the package uses it. See `nnprof.records.TraceData` for `TraceResult`."""
+"""The compiled core, as the package uses it.
+
+See `nnprof.results.records.TraceData` for `TraceResult`.
+"""
 
 from collections.abc import Callable, Sequence
 from types import CodeType, FunctionType, ModuleType

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from nnprof.base.modules import looked_through
+from nnprof.calls.examples import NO_SIZES, Sizes
+from nnprof.calls.inputs import make_inputs
+from nnprof.calls.phases import language_call
 from nnprof.errors import InputError, LazyModuleError, only_nnprof_errors
-from nnprof.estimate import find_hardware
-from nnprof.example_inputs import NO_SIZES, Sizes
-from nnprof.inputs import make_inputs
-from nnprof.lazy_modules import has_lazy, refuse_lazy, with_shapes
-from nnprof.measured import measured_times
-from nnprof.modules import looked_through
-from nnprof.phases import language_call
-from nnprof.replay import check_time_budget, present_device
-from nnprof.run import bare_output, run
-from nnprof.training import training_of
+from nnprof.timing.estimate import find_hardware
+from nnprof.timing.measured import measured_times
+from nnprof.timing.replay import check_time_budget, present_device
+from nnprof.tracing.lazy_modules import has_lazy, refuse_lazy, with_shapes
+from nnprof.tracing.run import bare_output, run
+from nnprof.tracing.training import training_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     import torch
 
     from nnprof.hardware import Hardware
-    from nnprof.profile import Profile
-    from nnprof.questions import Assume
+    from nnprof.results.profile import Profile
+    from nnprof.tracing.questions import Assume
 
 __all__ = ["measure"]
 
@@ -97,8 +97,9 @@ def measure(
         context: tokens in the cache of `phase="decode"`; for "prefill" the same as `sequence`.
         assume: what a value reads that only a real run would know, or a guessed index: a number for
             every such question; a list, whose items answer one question after the other; or a
-            function of the `nnprof.questions.Question` (path, operator, n, shape, dtype, file,
-            line) that returns a number, or None for no answer. Or such answers by module path.
+            function of the `nnprof.tracing.questions.Question` (path, operator, n, shape, dtype,
+            file, line) that returns a number, or None for no answer. Or such answers by module
+            path.
         strict: raise where an operator has no rule or a guess was made.
         time_budget: seconds for measuring on `device`. What gets no time is estimated and named.
         progress: a function that is told after each measured operator how many are done, of how

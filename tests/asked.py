@@ -22,7 +22,7 @@ from nnprof.errors import DataDependentError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nnprof.questions import Question
+    from nnprof.tracing.questions import Question
 
 #: File, line and dtype of what is read.
 Place = tuple[str, int, str]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import nnprof
 from benchmarks.large_models import LARGE_MODELS
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Callable

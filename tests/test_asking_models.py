@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 from tests.asked import measured_as_told, real_run
 
 if TYPE_CHECKING:

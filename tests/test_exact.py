@@ -19,7 +19,7 @@ from benchmarks.models import (
     llama,
     torchvision_model,
 )
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 from tests import oracles
 
 if TYPE_CHECKING:

@@ -12,13 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
-from nnprof import tools
-from nnprof.conventions import CONVENTIONS, explain
+from nnprof.base.packages import import_torchvision
+from nnprof.conventions import CONVENTIONS, explain, tools
 from nnprof.errors import InputError
 from nnprof.models import load_model
-from nnprof.packages import import_torchvision
-from nnprof.profile import Profile
-from nnprof.report import stored
+from nnprof.results import stored
+from nnprof.results.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.attention import flex_attention as flex
 
 import nnprof
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 BATCH, HEADS, WIDTH = 2, 4, 16
 

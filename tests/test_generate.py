@@ -9,7 +9,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 import_torchvision()
 transformers = pytest.importorskip("transformers")

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from nnprof.end_to_end import forward
+from nnprof.timing.end_to_end import forward
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 PROGRAM = BENCHMARKS / "gpu.py"
@@ -155,12 +155,12 @@ def test_missing_or_failing_calibration_is_told(
 ) -> None:
     worker = modules.worker.Worker()
     request = {"do": "calibrate", "seconds": 1.0}
-    monkeypatch.setitem(sys.modules, "nnprof.hardware.calibrate", None)
+    monkeypatch.setitem(sys.modules, "nnprof.timing.calibrate", None)
     assert "there is no calibration" in worker.answer(dict(request))["reason"]
 
-    module: Any = ModuleType("nnprof.hardware.calibrate")
+    module: Any = ModuleType("nnprof.timing.calibrate")
     module.calibrate = lambda device, time_budget: 1 / 0
-    monkeypatch.setitem(sys.modules, "nnprof.hardware.calibrate", module)
+    monkeypatch.setitem(sys.modules, "nnprof.timing.calibrate", module)
     assert worker.answer(dict(request)) == {"reason": "ZeroDivisionError: division by zero"}
     assert worker.calibrated is None
 
@@ -170,9 +170,9 @@ def test_calibrated_hardware_is_handed_on(
 ) -> None:
     from nnprof.hardware import find
 
-    module: Any = ModuleType("nnprof.hardware.calibrate")
+    module: Any = ModuleType("nnprof.timing.calibrate")
     module.calibrate = lambda device, time_budget: find("h100")
-    monkeypatch.setitem(sys.modules, "nnprof.hardware.calibrate", module)
+    monkeypatch.setitem(sys.modules, "nnprof.timing.calibrate", module)
     answer = modules.worker.Worker().answer({"do": "calibrate", "seconds": 1.0})
     assert answer["hardware"]["name"] == find("h100").name
     fresh = modules.worker.Worker()

@@ -16,13 +16,13 @@ from torch import nn
 
 import nnprof
 from benchmarks.models import torchvision_model
+from nnprof.calls.examples import Sizes
+from nnprof.calls.examples.tensors import REAL_IDS_LIMIT
+from nnprof.calls.inputs import explain_call_failure
 from nnprof.errors import InputError
-from nnprof.example_inputs import Sizes
-from nnprof.example_inputs.tensors import REAL_IDS_LIMIT
-from nnprof.inputs import explain_call_failure
-from nnprof.run import bare_output
+from nnprof.tracing.run import bare_output
 
-make_inputs = functools.partial(nnprof.inputs.make_inputs, run=bare_output)
+make_inputs = functools.partial(nnprof.calls.inputs.make_inputs, run=bare_output)
 
 
 class Image(nn.Module):

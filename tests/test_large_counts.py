@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.columns import counts
 from nnprof.report import REPORTS, TableOptions
+from nnprof.results.columns import counts
 from tests.rules.costs import cost_of, meta
 
 if TYPE_CHECKING:

@@ -16,19 +16,19 @@ from torch import Tensor, nn
 
 import nnprof
 from benchmarks.models import BENCHMARK_MODELS, LlamaConfig, llama
-from nnprof import measured
-from nnprof.end_to_end import forward, room
+from nnprof.base.packages import import_torchvision
 from nnprof.errors import InputError
 from nnprof.hardware import find
-from nnprof.packages import import_torchvision
-from nnprof.times import Times
+from nnprof.results.times import Times
+from nnprof.timing import measured
+from nnprof.timing.end_to_end import forward, room
 from tests.test_unchanged import restless
 from tests.unchanged import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 UNMEASURED = {"not replayable", "failed", "no memory", "no time", "interrupted"}
 
@@ -340,7 +340,9 @@ def test_ctrl_c_while_replaying_keeps_what_was_measured() -> None:
 
 
 def test_ctrl_c_does_not_hide_why_the_forward_was_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nnprof.end_to_end.forward.room.why_not", lambda *_: "no room for a copy")
+    monkeypatch.setattr(
+        "nnprof.timing.end_to_end.forward.room.why_not", lambda *_: "no room for a copy"
+    )
     profile = measure(Tiny(), (4, 16), progress=stop_after(1))
     end_to_end = times_of(profile).end_to_end
     assert times_of(profile).interrupted

@@ -12,8 +12,8 @@ from torch.utils.checkpoint import checkpoint
 
 import nnprof
 from nnprof.errors import InputError
-from nnprof.memory import KINDS
-from nnprof.profile import Profile
+from nnprof.results.memory import KINDS
+from nnprof.results.profile import Profile
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 import nnprof
-from nnprof import models, transformers_names
+from nnprof import models
+from nnprof.base.packages import import_torchvision
 from nnprof.errors import MissingExtraError, ModelError
-from nnprof.models import load_model
-from nnprof.packages import import_torchvision
+from nnprof.models import load_model, transformers_names
 
 if TYPE_CHECKING:
     from pathlib import Path

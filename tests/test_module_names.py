@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nnprof import measure
-from nnprof.quantization import store_as_config_says
+from nnprof.tracing.quantization import store_as_config_says
 
 NAMES = (
     "modules",

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from nnprof.base.packages import import_torchvision
 from nnprof.cli import main
 from nnprof.errors import InputError
-from nnprof.packages import import_torchvision
 from nnprof.report import TableOptions
 from nnprof.report import memory as memory_report
 

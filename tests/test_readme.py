@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 
 README = Path(__file__).parent.parent / "README.md"
 

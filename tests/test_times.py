@@ -15,13 +15,13 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.hardware import find
 from nnprof.report.time_notes import verdict
-from nnprof.time_records import EndToEnd, Measurements, Timeline
-from nnprof.times import LayerTimes, Times, added
+from nnprof.results.time_records import EndToEnd, Measurements, Timeline
+from nnprof.results.times import LayerTimes, Times, added
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nnprof.profile import Layer, Profile
+    from nnprof.results.profile import Layer, Profile
 
 
 class Block(nn.Module):

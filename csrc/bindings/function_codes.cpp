@@ -1,5 +1,5 @@
 // Python functions that get other code while a trace runs, all in one step. See
-// nnprof/patches/other_code.py.
+// nnprof/tracing/patches/other_code.py.
 #include <pybind11/pybind11.h>
 
 #include "bindings/bindings.h"

@@ -36,7 +36,7 @@ class TraceResult {
   pybind11::list calls_of(const pybind11::args& operators) const;
   pybind11::dict module_calls() const;
   pybind11::dict coverage() const;
-  // See nnprof.records.TraceData.
+  // See nnprof.results.records.TraceData.
   pybind11::dict memory() const;
   std::vector<std::string> assumptions() const;
 

@@ -1,5 +1,6 @@
 // Operators of ours: one call in place of what PyTorch has as a higher-order operator. They have a
-// rule and no kernel, and are called only while a trace runs. See nnprof/patches/flex_attention.py.
+// rule and no kernel, and are called only while a trace runs. See
+// nnprof/tracing/patches/flex_attention.py.
 #include <torch/library.h>
 
 TORCH_LIBRARY(nnprof, library) {

@@ -12,8 +12,8 @@ from nnprof.cli.model import MODEL_HELP, Asked, model_options
 
 if TYPE_CHECKING:
     from nnprof.conventions import Convention
-    from nnprof.profile import Profile
-    from nnprof.tools import Printed
+    from nnprof.conventions.tools import Printed
+    from nnprof.results.profile import Profile
 
 __all__ = ["explain"]
 
@@ -33,9 +33,9 @@ __all__ = ["explain"]
 def explain(asked: Asked, run: bool, quiet: bool) -> None:
     """Measures, runs the tools if asked to, prints the table."""
     from nnprof import conventions, measure
-    from nnprof.inputs import make_inputs
+    from nnprof.calls.inputs import make_inputs
     from nnprof.report import explain as report
-    from nnprof.run import bare_output
+    from nnprof.tracing.run import bare_output
 
     shape = asked.shape()
     with options.progress(f"building {asked.model}", quiet=quiet):
@@ -62,7 +62,7 @@ def _run(
     kwargs: dict[str, Any],
     profile: Profile,
 ) -> Printed:
-    from nnprof import tools
+    from nnprof.conventions import tools
 
     if convention.name == "torchvision":
         image = profile.layers[0].input_shapes[:1]

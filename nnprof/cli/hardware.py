@@ -88,9 +88,9 @@ def calibrate(device: str, time_budget: float, output: str | None, quiet: bool) 
     What it finds is used from then on wherever times are estimated for this device. Leave the
     machine alone meanwhile: what was disturbed, or fits badly, is not kept.
     """
-    from nnprof.hardware.calibrate import calibrate as measure
-    from nnprof.hardware.calibrate import save
-    from nnprof.progress import shown
+    from nnprof.base.progress import shown
+    from nnprof.timing.calibrate import calibrate as measure
+    from nnprof.timing.calibrate import save
 
     options.check_writable([output] if output is not None else [])
     with shown(False if quiet else None, "calibrating") as told:

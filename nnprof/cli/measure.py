@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
 from nnprof.cli.model import MODEL_HELP, Asked, model_options
 from nnprof.errors import InputError
-from nnprof.phases import LANGUAGE_PHASES
 from nnprof.report import REPORTS, TableOptions
 from nnprof.report.metrics import METRICS
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     import torch
 
     from nnprof import Hardware
-    from nnprof.profile import Profile
     from nnprof.report import Report
+    from nnprof.results.profile import Profile
 
 __all__ = ["measure"]
 
@@ -179,7 +179,7 @@ def _hardware(name: str | None) -> Hardware | None:
 
 
 def _device(name: str | None) -> torch.device | None:
-    from nnprof.replay import present_device
+    from nnprof.timing.replay import present_device
 
     return present_device(name) if name is not None else None
 

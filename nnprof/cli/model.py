@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnprof.calls.examples import NO_SIZES, Sizes
 from nnprof.cli import options
-from nnprof.example_inputs import NO_SIZES, Sizes
 from nnprof.models import SOURCES, load_model
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ class Dtype(click.ParamType[Any]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> torch.dtype | None:
-        from nnprof.dtypes import COMPUTED, as_dtype
+        from nnprof.base.dtypes import COMPUTED, as_dtype
 
         try:
             return as_dtype(value, COMPUTED) if self._computed else as_dtype(value)

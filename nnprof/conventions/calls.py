@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from nnprof.records import TraceData
+    from nnprof.results.records import TraceData
 
     Count = Callable[["Call"], int]
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nnprof.conventions.calls import Call
     from nnprof.conventions.tables import Convention, Rule
-    from nnprof.records import TraceData
+    from nnprof.results.records import TraceData
 
 __all__ = ["Explanation", "Part", "explain", "flops_as"]
 

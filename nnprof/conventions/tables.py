@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nnprof.base.units import Unit
 from nnprof.conventions import calls
 from nnprof.conventions.calls import (
     bias,
@@ -25,7 +26,6 @@ from nnprof.conventions.calls import (
     times,
     twice_macs,
 )
-from nnprof.report.units import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

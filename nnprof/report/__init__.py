@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnprof import registry
 from nnprof.errors import InputError, raise_as_ours
-from nnprof.report import compare, csv, html, memory, stored, summary, table, times
+from nnprof.report import compare, csv, html, memory, summary, table, times
 from nnprof.report.options import TableOptions
+from nnprof.results import registry, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 __all__ = ["REPORTS", "Report", "TableOptions", "report_for_suffix", "save"]
 

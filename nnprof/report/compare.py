@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nnprof.base.units import format_value
 from nnprof.report.metrics import AT_LEAST, METRICS, Metric, find_metric, known
-from nnprof.report.units import format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nnprof.profile import Layer, Profile
+    from nnprof.results.profile import Layer, Profile
 
 __all__ = ["Comparison", "Difference"]
 

@@ -6,12 +6,12 @@ import csv
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from nnprof.base.units import format_shape
 from nnprof.report.metrics import Metric, known
-from nnprof.report.units import format_shape
 
 if TYPE_CHECKING:
-    from nnprof.profile import Layer, Profile
     from nnprof.report.options import TableOptions
+    from nnprof.results.profile import Layer, Profile
 
 __all__ = ["render"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from nnprof.base.units import Unit, format_exact, format_value
 from nnprof.conventions.tables import ATTENTION, CONVOLUTION, LINEAR
-from nnprof.report.units import Unit, format_exact, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from nnprof.conventions import Explanation, Part
-    from nnprof.profile import Profile
-    from nnprof.tools import Printed
+    from nnprof.conventions.tools import Printed
+    from nnprof.results.profile import Profile
 
 __all__ = ["document", "reasons", "render"]
 

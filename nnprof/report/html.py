@@ -9,7 +9,7 @@ from nnprof.report import phases, table
 from nnprof.report.options import TableOptions
 
 if TYPE_CHECKING:
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 __all__ = ["render"]
 

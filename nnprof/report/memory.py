@@ -21,18 +21,18 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.memory import KINDS
+from nnprof.base.units import Unit, format_exact, format_percent, format_value
 from nnprof.report.options import TableOptions
 from nnprof.report.paper import NO_LIMIT, Column, fitting_table, text_of, width_of
-from nnprof.report.units import Unit, format_exact, format_percent, format_value
+from nnprof.results.memory import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from rich.console import Group, RenderableType
 
-    from nnprof.memory import Memory
-    from nnprof.profile import Profile
+    from nnprof.results.memory import Memory
+    from nnprof.results.profile import Profile
 
 __all__ = ["document", "peak_line", "render"]
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from nnprof.base.units import Unit, format_exact, format_value
 from nnprof.errors import InputError
-from nnprof.report.units import Unit, format_exact, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 __all__ = ["AT_LEAST", "METRICS", "Aggregation", "Metric", "find_metric", "known"]
 

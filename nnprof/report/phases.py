@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.records import PHASES
+from nnprof.base.units import Unit, format_percent, format_value
 from nnprof.report.paper import Column
-from nnprof.report.units import Unit, format_percent, format_value
+from nnprof.results.records import PHASES
 
 if TYPE_CHECKING:
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 __all__ = ["Phase", "columns", "phases"]
 

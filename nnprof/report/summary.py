@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nnprof.profile import Layer, Profile
     from nnprof.report.options import TableOptions
+    from nnprof.results.profile import Layer, Profile
 
 __all__ = ["render"]
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
 
+from nnprof.base.units import Unit, format_exact, format_percent, format_shape, format_value
 from nnprof.report import phases, time_notes, tree
 from nnprof.report.memory import peak_line
 from nnprof.report.metrics import AT_LEAST, Metric, known
 from nnprof.report.options import TableOptions
 from nnprof.report.paper import NO_LIMIT, fitting_table, text_of, width_of
-from nnprof.report.units import Unit, format_exact, format_percent, format_shape, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
     from rich.table import Table
 
-    from nnprof.profile import Memory, Profile
+    from nnprof.results.profile import Memory, Profile
 
 __all__ = ["columns", "document", "module_cell", "note_text", "notes", "render", "tree_rows"]
 

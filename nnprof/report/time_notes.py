@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from nnprof.report.units import Unit, format_interval, format_percent, format_value
+from nnprof.base.units import Unit, format_interval, format_percent, format_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nnprof.hardware import Hardware
-    from nnprof.profile import Profile
-    from nnprof.time_records import EndToEnd, Measurements
-    from nnprof.times import SignatureTimes, Times
+    from nnprof.results.profile import Profile
+    from nnprof.results.time_records import EndToEnd, Measurements
+    from nnprof.results.times import SignatureTimes, Times
 
 __all__ = ["notes", "short_op"]
 

@@ -33,17 +33,17 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nnprof.report import table, time_notes, tree
-from nnprof.report.options import TableOptions
-from nnprof.report.paper import NO_LIMIT, Column, fitting_table, text_of, width_of
-from nnprof.report.units import (
+from nnprof.base.units import (
     Unit,
     format_interval,
     format_percent,
     format_shapes,
     format_value,
 )
-from nnprof.times import INTERVAL_SAMPLES
+from nnprof.report import table, time_notes, tree
+from nnprof.report.options import TableOptions
+from nnprof.report.paper import NO_LIMIT, Column, fitting_table, text_of, width_of
+from nnprof.results.times import INTERVAL_SAMPLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
     from rich.console import Group, RenderableType
 
     from nnprof.hardware.fit import Errors
-    from nnprof.profile import Profile
-    from nnprof.times import LayerTimes, SignatureTimes, Times
+    from nnprof.results.profile import Profile
+    from nnprof.results.times import LayerTimes, SignatureTimes, Times
 
 __all__ = ["document", "render"]
 

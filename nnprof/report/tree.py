@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nnprof.report.metrics import METRICS, Aggregation, Metric, find_metric
-from nnprof.times import added
+from nnprof.results.times import added
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from nnprof.profile import Layer
-    from nnprof.times import LayerTimes
+    from nnprof.results.profile import Layer
+    from nnprof.results.times import LayerTimes
 
 __all__ = ["Node", "Row", "best_depth", "build", "rows"]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from nnprof import tools
-from nnprof.conventions import CONVENTIONS
+from nnprof.conventions import CONVENTIONS, tools
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -86,6 +86,6 @@ def test_a_wrong_name_is_the_users(run: Callable[..., Any]) -> None:
 def test_calibrate_looks_at_the_file_first(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nnprof.hardware.calibrate.calibrate", None)
+    monkeypatch.setattr("nnprof.timing.calibrate.calibrate", None)
     result = run("hardware", "calibrate", "cpu", "--output", "gone/mine.json")
     assert (result.code, "cannot write gone/mine.json" in result.err) == (1, True)

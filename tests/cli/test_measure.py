@@ -11,8 +11,8 @@ import torch
 
 import nnprof
 from benchmarks.models import torchvision_model
-from nnprof.replay import replay
 from nnprof.report import REPORTS
+from nnprof.timing.replay import replay
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -183,7 +183,7 @@ def test_ctrl_c_while_measuring_keeps_the_report(
 
         return replay(*_, **__ | {"progress": stop})
 
-    monkeypatch.setattr("nnprof.measured.replay", interrupted)
+    monkeypatch.setattr("nnprof.timing.measured.replay", interrupted)
     net = ["measure", f"{models}:Net", "--shape", "3,4", "--json", tmp_path / "out.json"]
     result = run(*net, "--device", "cpu", "--time-budget", "2")
     assert (result.code, result.err) == (130, "nnprof: interrupted\n")

@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.estimate import estimate
 from nnprof.hardware import find
-from nnprof.times import Times
+from nnprof.results.times import Times
+from nnprof.timing.estimate import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from nnprof import _core
     from nnprof.hardware import Hardware
-    from nnprof.times import SignatureTimes
+    from nnprof.results.times import SignatureTimes
 
 HALF = torch.bfloat16
 

@@ -12,7 +12,7 @@ from nnprof.hardware import find, names
 from tests.cost.calls import HALF, bytes_of, linear, meta, seconds, time
 
 if TYPE_CHECKING:
-    from nnprof.times import SignatureTimes
+    from nnprof.results.times import SignatureTimes
 
 FP16 = torch.float16
 GPUS = [name for name in names() if find(name).kind == "gpu"]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.estimate import estimate
+from nnprof.base.packages import import_torchvision
 from nnprof.hardware import find, names
-from nnprof.packages import import_torchvision
-from nnprof.time_records import Estimates
+from nnprof.results.time_records import Estimates
+from nnprof.timing.estimate import estimate
 from tests.cost.calls import HALF, linear, meta, traced
 from tests.test_unchanged import restless
 from tests.unchanged import State

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import nnprof
-from nnprof.estimate import estimate, timeline
 from nnprof.hardware import find
-from nnprof.time_records import Timeline
+from nnprof.results.time_records import Timeline
+from nnprof.timing.estimate import estimate, timeline
 from tests.cost.calls import linear, meta, traced
 
 if TYPE_CHECKING:

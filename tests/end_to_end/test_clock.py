@@ -7,8 +7,8 @@ import statistics
 
 import pytest
 
-from nnprof.end_to_end.accelerator import union_of
-from nnprof.end_to_end.clock import (
+from nnprof.timing.end_to_end.accelerator import union_of
+from nnprof.timing.end_to_end.clock import (
     Run,
     host_seconds,
     median_with_interval,

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnprof.end_to_end.copies import DeviceCopies, reachable, storage_bytes
+from nnprof.timing.end_to_end.copies import DeviceCopies, reachable, storage_bytes
 
 CPU = torch.device("cpu")
 

@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nnprof.end_to_end import RealForward, room
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.examples import Sizes
+from nnprof.calls.phases import language_call
 from nnprof.errors import InputError
-from nnprof.example_inputs import Sizes
-from nnprof.packages import import_torchvision
-from nnprof.phases import language_call
-from nnprof.run import bare_output
-from nnprof.time_records import EndToEnd
+from nnprof.results.time_records import EndToEnd
+from nnprof.timing.end_to_end import RealForward, room
+from nnprof.tracing.run import bare_output
 from tests.test_unchanged import restless
 from tests.unchanged import State, picture
 

@@ -11,11 +11,11 @@ from torch.utils import _pytree
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.examples import NO_SIZES, Sizes, example_inputs
 from nnprof.errors import InputError
-from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
 from nnprof.models import load_model
-from nnprof.packages import import_torchvision
-from nnprof.run import bare_output
+from nnprof.tracing.run import bare_output
 
 import_torchvision()
 diffusers = pytest.importorskip("diffusers")

@@ -14,11 +14,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.examples import NO_SIZES, Sizes, example_inputs
+from nnprof.calls.inputs import make_inputs
 from nnprof.errors import InputError
-from nnprof.example_inputs import NO_SIZES, Sizes, example_inputs
-from nnprof.inputs import make_inputs
-from nnprof.packages import import_torchvision
-from nnprof.run import bare_output
+from nnprof.tracing.run import bare_output
 
 pytest.importorskip("transformers")
 if importlib.util.find_spec("torchvision") is not None:

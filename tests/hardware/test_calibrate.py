@@ -13,15 +13,15 @@ import pytest
 import torch
 
 import nnprof
+from nnprof.base.contention import Disturbance
 from nnprof.cli import main
-from nnprof.contention import Disturbance
 from nnprof.errors import DisturbedError, InputError, MissingExtraError
-from nnprof.estimate import estimate
 from nnprof.hardware import Hardware, calibration_path, find, for_device, identity
-from nnprof.hardware.calibrate import calibrate, save
 from nnprof.hardware.fit import errors
 from nnprof.hardware.probes import Group, Probes, groups
-from nnprof.time_records import Measurements
+from nnprof.results.time_records import Measurements
+from nnprof.timing.calibrate import calibrate, save
+from nnprof.timing.estimate import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,14 +64,14 @@ def seeing(disturbance: Disturbance) -> Callable[[], AbstractContextManager[Dist
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever runs beside the tests."""
-    monkeypatch.setattr("nnprof.hardware.calibrate.observed", seeing(Disturbance()))
+    monkeypatch.setattr("nnprof.timing.calibrate.observed", seeing(Disturbance()))
 
 
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch, _quiet: None) -> None:
     """Others have the processors for a third of the time."""
     seen = seeing(Disturbance(lost=0.33, others=1.5))
-    monkeypatch.setattr("nnprof.hardware.calibrate.observed", seen)
+    monkeypatch.setattr("nnprof.timing.calibrate.observed", seen)
 
 
 def true_device() -> Hardware:
@@ -81,7 +81,7 @@ def true_device() -> Hardware:
 
 
 class Measured:
-    """Stands in for `nnprof.replay.replay`: each call takes what `hardware` is estimated to."""
+    """Stands in for `timing.replay.replay`: each call takes what `hardware` is estimated to."""
 
     def __init__(self, hardware: Hardware, **changed: Any) -> None:
         self.hardware = hardware
@@ -118,7 +118,7 @@ class Measured:
 def measuring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Measured]:
     def use(hardware: Hardware, **changed: Any) -> Measured:
         fake = Measured(hardware, **changed)
-        monkeypatch.setattr("nnprof.replay.replay", fake)
+        monkeypatch.setattr("nnprof.timing.replay.replay", fake)
         return fake
 
     return use
@@ -146,7 +146,7 @@ def test_a_fitted_device_predicts_what_was_measured(measuring: Callable[..., Mea
 
 
 def test_it_predicts_models_that_it_never_saw(measuring: Callable[..., Measured]) -> None:
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     model = import_torchvision().models.resnet18().eval()
     true = true_device()
@@ -223,7 +223,7 @@ def test_what_fits_badly_is_not_kept_and_the_old_one_stays(
             return replace(found, seconds=wild, low_s=wild)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nnprof.replay.replay", Scattered(true_device()))
+        patch.setattr("nnprof.timing.replay.replay", Scattered(true_device()))
         with pytest.raises(DisturbedError, match=r"off by .* in the mean, more than 25%"):
             calibrate("cpu")
     assert for_device("cpu") == first
@@ -275,7 +275,7 @@ def test_nothing_measured_is_no_calibration(monkeypatch: pytest.MonkeyPatch) -> 
                 notes=["all is taken"] * count,
             )
 
-    monkeypatch.setattr("nnprof.replay.replay", Nothing(true_device()))
+    monkeypatch.setattr("nnprof.timing.replay.replay", Nothing(true_device()))
     with pytest.raises(
         InputError,
         match=r"too little could be measured, 0 of \d+ calls: give more time.*all is taken",
@@ -296,7 +296,7 @@ def test_little_measured_leaves_the_rest_as_it_was(monkeypatch: pytest.MonkeyPat
             ]
             return replace(found, seconds=kept)
 
-    monkeypatch.setattr("nnprof.replay.replay", Products(true_device()))
+    monkeypatch.setattr("nnprof.timing.replay.replay", Products(true_device()))
     fitted, start = calibrate("cpu"), for_device("cpu", calibrated=False)
     assert set(fitted.residuals) == {"matmul"}
     changed = {
@@ -321,7 +321,7 @@ def test_without_scipy_nothing_is_measured_first(monkeypatch: pytest.MonkeyPatch
     def never(*_: Any, **__: Any) -> Any:
         raise AssertionError("measured")
 
-    monkeypatch.setattr("nnprof.replay.replay", never)
+    monkeypatch.setattr("nnprof.timing.replay.replay", never)
     with pytest.raises(MissingExtraError, match="pip install scipy"):
         calibrate("cpu")
 
@@ -373,7 +373,7 @@ def test_the_command_line(
         probes = [one for one in additions.probes if one.shapes[0][0] < 20_000]
         return [replace(additions, probes=tuple(probes))]
 
-    monkeypatch.setattr("nnprof.hardware.calibrate.groups", small)
+    monkeypatch.setattr("nnprof.timing.calibrate.groups", small)
     file = tmp_path / "mine.json"
     assert main(["hardware", "calibrate", "cpu", "--time-budget", "4", "--output", str(file)]) == 0
     captured = capsys.readouterr()

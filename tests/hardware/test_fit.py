@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 import nnprof
 from nnprof.errors import MissingExtraError
-from nnprof.estimate import estimate
 from nnprof.hardware import find
 from nnprof.hardware.fit import errors, fit
+from nnprof.timing.estimate import estimate
 
 if TYPE_CHECKING:
     from collections.abc import Callable

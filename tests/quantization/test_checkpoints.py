@@ -9,7 +9,7 @@ import pytest
 
 import nnprof
 from nnprof.models import load_model
-from nnprof.quantization.schemes import matches, scheme_of
+from nnprof.tracing.quantization.schemes import matches, scheme_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -205,7 +205,7 @@ def test_functions_of_a_quantized_tensor() -> None:
 
 @pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "shufflenet_v2_x1_0"])
 def test_torchvision(name: str) -> None:
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     models = import_torchvision().models
     model = getattr(models.quantization, name)(weights=None, quantize=True).eval()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import nnprof
 from nnprof import _core
-from nnprof.replay import replay
+from nnprof.timing.replay import replay
 from tests.replay.zoo import result_of
 
 if TYPE_CHECKING:

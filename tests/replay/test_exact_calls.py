@@ -11,7 +11,7 @@ import torch
 
 import nnprof
 from nnprof import _core
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 from tests.replay.zoo import ZOO, traced
 from tests.rules.coverage import calls_of_rules
 

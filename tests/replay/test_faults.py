@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from nnprof import _core
 from nnprof.errors import InputError
-from nnprof.replay import replay
-from nnprof.time_records import Measurements
+from nnprof.results.time_records import Measurements
+from nnprof.timing.replay import replay
 from tests.replay.zoo import result_of, traced
 
 STATUSES = {

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from benchmarks.models import LlamaConfig, llama
-from nnprof.replay import replay
+from nnprof.timing.replay import replay
 from tests.replay.zoo import result_of
 
 SMALL = LlamaConfig(hidden=64, ffn=160, heads=4, kv_heads=2, vocabulary=100, context=64)

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.models import LlamaConfig, llama, torchvision_model
-from nnprof.inputs import make_inputs
-from nnprof.packages import import_torchvision
-from nnprof.run import bare_output, run
+from nnprof.base.packages import import_torchvision
+from nnprof.calls.inputs import make_inputs
+from nnprof.tracing.run import bare_output, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

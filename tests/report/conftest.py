@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from nnprof.profile import Profile
-from nnprof.records import ModelFacts, StoredTrace
+from nnprof.results.profile import Profile
+from nnprof.results.records import ModelFacts, StoredTrace
 from tests.report import made_up_training
 
 if TYPE_CHECKING:

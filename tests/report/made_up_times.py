@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from nnprof.hardware import Hardware
-from nnprof.time_records import EndToEnd, Estimates, Measurements, Timeline
-from nnprof.times import Times
+from nnprof.results.time_records import EndToEnd, Estimates, Measurements, Timeline
+from nnprof.results.times import Times
 
 if TYPE_CHECKING:
-    from nnprof.profile import Profile
-    from nnprof.records import TraceData
+    from nnprof.results.profile import Profile
+    from nnprof.results.records import TraceData
 
 GPU = Hardware(
     name="toy",

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nnprof.profile import Profile
-from nnprof.records import PHASES, StoredTrace
+from nnprof.results.profile import Profile
+from nnprof.results.records import PHASES, StoredTrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

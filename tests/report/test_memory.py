@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nnprof.errors import InputError, UnknownLayerError
-from nnprof.memory import KINDS, Checkpointing
 from nnprof.report import TableOptions, memory
-from nnprof.report import stored as files
+from nnprof.results import stored as files
+from nnprof.results.memory import KINDS, Checkpointing
 
 if TYPE_CHECKING:
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 
 def held(**kinds: int) -> dict[str, int]:

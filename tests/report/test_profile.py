@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from nnprof.errors import InputError, MissingExtraError, NnprofError, UnknownLayerError
-from nnprof.profile import Profile
-from nnprof.records import ModelFacts, StoredTrace
 from nnprof.report.metrics import METRICS
+from nnprof.results.profile import Profile
+from nnprof.results.records import ModelFacts, StoredTrace
 
 
 def test_making_one_asks_nothing_of_the_trace() -> None:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from nnprof.errors import InputError
-from nnprof.profile import Profile
 from nnprof.report import REPORTS, Report, TableOptions, report_for_suffix
+from nnprof.results.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -92,7 +92,7 @@ def test_is_torchsummarys_own_text(make: type[nn.Module], batch: int) -> None:
 
 
 def test_resnet18() -> None:
-    from nnprof.packages import import_torchvision
+    from nnprof.base.packages import import_torchvision
 
     torchvision = import_torchvision()
     model = torchvision.models.resnet18().eval()

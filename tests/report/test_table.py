@@ -11,7 +11,7 @@ from nnprof.errors import InputError
 from nnprof.report import TableOptions, table, tree
 
 if TYPE_CHECKING:
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 
 def body_and_notes(text: str) -> tuple[list[str], str]:

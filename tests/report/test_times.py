@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nnprof.profile import Profile
 from nnprof.report import (
     REPORTS,
     Report,
@@ -21,7 +20,8 @@ from nnprof.report import (
     times,
     tree,
 )
-from nnprof.time_records import EndToEnd
+from nnprof.results.profile import Profile
+from nnprof.results.time_records import EndToEnd
 from tests.report.made_up_times import FACTORS, GPU, REAL, with_times
 
 if TYPE_CHECKING:

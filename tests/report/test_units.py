@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nnprof.report.units import (
+from nnprof.base.units import (
     Unit,
     format_exact,
     format_interval,

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
 
-from nnprof.packages import import_torchvision
+from nnprof.base.packages import import_torchvision
 from tests.rules.backward_cases import ON_META, WRITTEN, backward_cases
 from tests.rules.quantized_cases import quantized_cases
 

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import nnprof
+from nnprof.base.packages import import_torchvision
 from nnprof.models import load_model
-from nnprof.packages import import_torchvision
 from tests.rules.costs import CallCost, cost_of, meta
 from tests.rules.differential import run_traced
 

@@ -15,7 +15,7 @@ from nnprof.errors import DataDependentError, NnprofError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nnprof.questions import Question
+    from nnprof.tracing.questions import Question
 
 
 class Asks(nn.Module):

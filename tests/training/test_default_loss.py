@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.outputs import tensors_in
+from nnprof.calls.outputs import tensors_in
 
 
 @dataclasses.dataclass

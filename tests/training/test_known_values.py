@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from nnprof import run as run_module
+from nnprof.tracing import run as run_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable

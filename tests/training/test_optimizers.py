@@ -16,7 +16,7 @@ from tests.training.test_training_unchanged import picture
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from nnprof.profile import Profile
+    from nnprof.results.profile import Profile
 
 SHAPE = (2, 6)
 

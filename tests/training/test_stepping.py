@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
-from nnprof.records import PHASES
+from nnprof.results.records import PHASES
 from tests import oracles
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""How long it takes: estimated, replayed, and run for real."""

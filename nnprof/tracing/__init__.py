@@ -1,0 +1,1 @@
+"""How it is run: shape-only, recorded, and everything left as it was."""
