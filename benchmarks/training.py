@@ -40,7 +40,7 @@ from benchmarks.children import Result, child
 from benchmarks.conditions import conditions, write
 from benchmarks.models import LLAMA_3_8B, LLAMA_3_405B, llama
 from benchmarks.training_models import SMALL_LLAMA, TRAINING_MODELS, scalar_loss
-from tests.training.real import bytes_of, real_memory, saved_by_autograd
+from tests.tracing.training.real import bytes_of, real_memory, saved_by_autograd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

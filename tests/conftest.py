@@ -9,8 +9,9 @@ import hypothesis
 import pytest
 import torch
 
-# Tests import each other's helpers (`tests.oracles`) and the models of the benchmarks.
+# Tests import what they share (`tests.helpers`) and the models of the benchmarks.
 sys.path.insert(0, str(Path(__file__).parents[1]))
+pytest.register_assert_rewrite("tests.helpers", "tests.tracing.training.autograd.stories")
 
 # The same examples at every run: a red build has a cause in the commit.
 hypothesis.settings.register_profile("nnprof", derandomize=True, deadline=None, print_blob=True)

@@ -20,7 +20,7 @@ from benchmarks.models import (
     torchvision_model,
 )
 from nnprof.base.packages import import_torchvision
-from tests import oracles
+from tests.helpers import oracles
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -97,3 +97,24 @@ def late():
 def test_the_root_stays_small() -> None:
     files = [path.name for path in PACKAGE.iterdir() if path.is_file()]
     assert len([name for name in files if not name.startswith("_core.c")]) <= 10
+
+
+TESTS = Path(__file__).parent
+
+
+def test_no_test_imports_another() -> None:
+    """What several share stands in a file of its own, without tests."""
+    found = [
+        f"{path.relative_to(TESTS)}:{node.lineno}"
+        for path in TESTS.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and ".test_" in f".{node.module}"
+    ]
+    assert not found
+
+
+@pytest.mark.parametrize(("root", "most"), [(PACKAGE, 500), (TESTS, 700)], ids=["nnprof", "tests"])
+def test_files_can_be_read_in_one_go(root: Path, most: int) -> None:
+    lines = {path: path.read_text(encoding="utf-8").count("\n") for path in root.rglob("*.py")}
+    long = {str(path.relative_to(root)): count for path, count in lines.items() if count > most}
+    assert not long

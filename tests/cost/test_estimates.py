@@ -16,8 +16,8 @@ from nnprof.hardware import find, names
 from nnprof.results.time_records import Estimates
 from nnprof.timing.estimate import estimate
 from tests.cost.calls import HALF, linear, meta, traced
-from tests.test_unchanged import restless
-from tests.unchanged import State
+from tests.helpers.restless import restless
+from tests.helpers.unchanged import State
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from torch.nn.attention import flex_attention as flex
 from torch.utils._pytree import tree_map_only
 
 import nnprof
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
 

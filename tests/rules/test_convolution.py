@@ -12,23 +12,15 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.coverage import operator_named
 from tests.rules.coverage_cases import NO_CPU_KERNEL, written_cases
 from tests.rules.differential import compare
+from tests.rules.memory_formats import dimensions, either, layouts
 
 PLAIN = (F.conv1d, F.conv2d, F.conv3d)
 TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
-LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-dimensions = pytest.mark.parametrize("dims", [1, 2, 3])
-either = pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
-
-
-def layouts(tensor: Tensor) -> list[Tensor]:
-    if tensor.dim() not in LAST:
-        return [tensor]
-    return [tensor, tensor.contiguous(memory_format=LAST[tensor.dim()])]
 
 
 def operands(dims: int, transposed: bool, groups: int, kernel: int) -> list[tuple[Tensor, Tensor]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 import nnprof
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
-from tests.rules.test_convolution import dimensions, either, layouts
+from tests.rules.memory_formats import dimensions, either, layouts
 
 backward = torch.ops.aten.convolution_backward
 

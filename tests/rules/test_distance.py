@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
 

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 import nnprof
-from tests.rules.costs import meta
-from tests.rules.test_attention_kernels import (
+from tests.rules.attention_kernels import (
     HEADS,
     LENGTHS,
     WIDTH,
@@ -23,6 +22,7 @@ from tests.rules.test_attention_kernels import (
     profile_of,
     windowed,
 )
+from tests.rules.costs import meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

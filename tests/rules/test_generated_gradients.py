@@ -15,7 +15,7 @@ from hypothesis import given
 from torch import Tensor
 
 from tests.rules.costs import cost_of, macs
-from tests.rules.test_generated_macs import few, flags, geometries, small
+from tests.rules.geometries import few, flags, geometries, small
 
 if TYPE_CHECKING:
     from collections.abc import Callable

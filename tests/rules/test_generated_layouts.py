@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 
 from tests.rules.coverage import calls_of_rules, operator_named, rules_in_force
 from tests.rules.differential import compare
+from tests.rules.families import FAMILIES, excepted
 from tests.rules.layouts import arguments_laid_out
-from tests.rules.test_rule_coverage import FAMILIES, excepted
 
 if TYPE_CHECKING:
     from tests.rules.differential import Arguments

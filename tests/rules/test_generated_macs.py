@@ -14,18 +14,16 @@ import hypothesis.strategies as st
 import numpy as np
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from torch import Tensor, nn
 
 from tests.rules.costs import macs, meta
+from tests.rules.geometries import few, flags, geometries, small
 from tests.rules.scalars import Number, largest, total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-few = settings(max_examples=80, suppress_health_check=list(HealthCheck))
-small = st.integers(1, 3)
-flags = st.booleans()
 Array = Any  # of numpy, with Numbers as elements
 
 
@@ -168,26 +166,6 @@ def test_bilinear_and_distances(batch: int, m: int, n: int, outputs: int) -> Non
 CONVOLUTIONS = (F.conv1d, F.conv2d, F.conv3d)
 TRANSPOSED = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)
 MODULES = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-
-
-@st.composite
-def geometries(draw: st.DrawFn) -> dict[str, Any]:
-    dims, groups = draw(st.integers(1, 3)), draw(st.sampled_from([1, 2, 3]))
-
-    def each(low: int, high: int) -> tuple[int, ...]:
-        return tuple(draw(st.integers(low, high)) for _ in range(dims))
-
-    return {
-        "batch": draw(st.integers(1, 2)),
-        "inputs": groups * draw(st.integers(1, 2)),
-        "outputs": groups * draw(st.integers(1, 2)),
-        "groups": groups,
-        "sizes": each(3, 5 if dims < 3 else 3),
-        "kernel": each(1, 2),
-        "stride": each(1, 2),
-        "padding": each(0, 1),
-        "dilation": each(1, 2),
-    }
 
 
 def convolve(case: dict[str, Any], before: Sequence[int], after: Sequence[int]) -> int:

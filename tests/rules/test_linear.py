@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import nnprof
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.oracles import count
+from tests.helpers.oracles import count
 from tests.rules.costs import cost_of, macs, meta
 from tests.rules.differential import compare
 

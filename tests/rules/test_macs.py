@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from torch import nn
 
 import nnprof
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import macs, meta
 
 few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
-from tests.rules.test_convolution import layouts
+from tests.rules.memory_formats import layouts
 
 aten = torch.ops.aten
 IMAGES = [*layouts(torch.randn(2, 3, 6, 8)), torch.randn(3, 6, 8)]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, macs, meta
 from tests.rules.differential import compare, run_really
 

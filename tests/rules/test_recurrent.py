@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
 

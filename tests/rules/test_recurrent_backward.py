@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import nnprof
-from tests import oracles
+from tests.helpers import oracles
 from tests.rules.costs import CallCost, cost_of, meta
 from tests.rules.scalars import Number, Tally
 

@@ -10,21 +10,7 @@ import torch
 from tests.rules.coverage import calls_of_rules, rules_in_force, witnesses
 from tests.rules.coverage_cases import NO_CPU_KERNEL, written_cases
 from tests.rules.differential import KINDS, compare, copy_arguments, run_really
-
-FAMILIES = sorted({rule["family"] for rule in rules_in_force().values()})
-
-#: By operator, its out= and in-place siblings too: what may differ, and why.
-EXCEPTIONS: dict[str, tuple[set[str], str]] = {
-    "aten::log_sigmoid_forward": ({"shape"}, "the buffer is empty where no CPU kernel fills it"),
-    "aten::_embedding_bag": ({"shape"}, "what is kept for backward is as on CUDA"),
-    "aten::_embedding_bag_forward_only": ({"shape"}, "what is kept for backward is as on CUDA"),
-    "aten::nonzero": ({"shape"}, "the values of floats are unknown: all are taken as not zero"),
-}
-
-
-def excepted(name: str) -> set[str]:
-    function = name.partition(".")[0]
-    return EXCEPTIONS.get(name, EXCEPTIONS.get(function, (set(), "")))[0]
+from tests.rules.families import EXCEPTIONS, FAMILIES, excepted
 
 
 def test_every_rule_has_a_call() -> None:
