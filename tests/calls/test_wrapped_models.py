@@ -383,7 +383,7 @@ def test_transforms(name: str, device: str) -> None:
 @pytest.mark.parametrize("derivatives", [1, 2])
 def test_gradients_inside_of_a_forward(derivatives: int) -> None:
     """On the meta device; the real run's products are counted one by one."""
-    from tests.fuzz.networks.counter import BruteForceCounter
+    from tests.fuzz.counter import BruteForceCounter
 
     def energy(x: Tensor) -> Tensor:
         return (x @ x.T).square().sum()

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 import nnprof
 from tests.fuzz.counter import BruteForceCounter
-from tests.fuzz.networks import MODES, Case, Observed, autocast, cases
+from tests.fuzz.drawing import MODES, Case, Observed
+from tests.fuzz.networks import autocast, cases
 
 EXAMPLES = 200
 
