@@ -7,7 +7,8 @@ tool counts, `explain` where that leaves it beside our FLOPs, `tools` runs the t
 from __future__ import annotations
 
 from nnprof.conventions.explain import Explanation, Part, explain, flops_as
-from nnprof.conventions.tables import CONVENTIONS, Convention, Quirk, Rule
+from nnprof.conventions.tables import CONVENTIONS
+from nnprof.conventions.vocabulary import Convention, Quirk, Rule
 from nnprof.results import registry
 
 __all__ = [

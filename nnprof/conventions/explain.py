@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from nnprof.conventions.calls import Call
-    from nnprof.conventions.tables import Convention, Rule
+    from nnprof.conventions.vocabulary import Convention, Rule
     from nnprof.results.records import TraceData
 
 __all__ = ["Explanation", "Part", "explain", "flops_as"]

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 from nnprof.base.units import Unit, format_exact, format_value
-from nnprof.conventions.tables import ATTENTION, CONVOLUTION, LINEAR
+from nnprof.conventions.vocabulary import ATTENTION, CONVOLUTION, LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
