@@ -46,7 +46,7 @@ py::dict estimate_trace(const TraceResult& result, const Hardware& hardware, boo
                EstimateOptions{matmul_tf32, convolution_tf32, attention});
   py::list op_class, bound;
   for (const Estimate& one : made) {
-    op_class.append(kOpClassNames[static_cast<size_t>(one.op_class)]);
+    op_class.append(traits_of(one.op_class).name);
     bound.append(kBoundNames[static_cast<size_t>(one.bound)]);
   }
   py::dict columns;

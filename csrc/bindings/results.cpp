@@ -4,11 +4,11 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
-#include <set>
 
 #include "bindings/bindings.h"
 #include "bindings/count_caster.h"
 #include "bindings/trace_result.h"
+#include "core/layers.h"
 #include "core/memory.h"
 #include "dispatch/pricing.h"
 #include "rules/cpu_temporaries.h"
@@ -62,13 +62,6 @@ py::tuple as_tuple(c10::IntArrayRef sizes) {
   return made;
 }
 
-// The row of each scope, where `order` has the scopes by row.
-std::vector<int32_t> rows_of(const std::vector<uint32_t>& order) {
-  std::vector<int32_t> row_of(order.size());
-  for (size_t row = 0; row < order.size(); ++row) row_of[order[row]] = static_cast<int32_t>(row);
-  return row_of;
-}
-
 std::string dtype_name(const OpSignature& signature) {
   for (const TensorSpec& output : signature.outputs) {
     if (output.defined) return std::string(c10::getDtypeNames(output.dtype).first);
@@ -98,7 +91,7 @@ py::dict TraceResult::totals(const std::optional<std::string>& phase) const {
 }
 
 py::dict TraceResult::flops_by_kind(const std::optional<std::string>& phase) const {
-  const Cost cost = sum(phase).first;
+  const Cost cost = sum(phase).cost;
   py::dict kinds;
   for (size_t kind = 0; kind < kFlopKinds; ++kind) {
     kinds[kFlopKindNames[kind]] = cost.flops_by_kind[kind];
@@ -108,17 +101,16 @@ py::dict TraceResult::flops_by_kind(const std::optional<std::string>& phase) con
 
 py::list TraceResult::layers() const {
   py::list rows;
-  const std::vector<uint32_t> order = preorder();
-  const std::vector<int32_t> row_of = rows_of(order);
+  const LayerOrder order(*session_);
   const std::vector<ScopeTotals> totals = scope_totals(*session_, aggregate_);
-  for (const uint32_t index : order) rows.append(layer(index, totals[index], row_of));
+  for (const uint32_t index : order.scopes) rows.append(layer(index, totals[index], order.row_of));
   return rows;
 }
 
 py::dict TraceResult::ops() const {
   const auto& records = session_->records();
   const auto count = static_cast<py::ssize_t>(records.size());
-  const std::vector<int32_t> row_of = rows_of(preorder());
+  const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
   const py::list details = signature_details();
   py::array_t<int64_t> scope(count), signature(count);
   Counts macs, flops, executed, needed, read, written, saved;
@@ -168,7 +160,7 @@ py::dict TraceResult::ops() const {
 py::dict TraceResult::call_index() const {
   const auto& records = session_->records();
   const auto count = static_cast<py::ssize_t>(records.size());
-  const std::vector<int32_t> row_of = rows_of(preorder());
+  const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
   py::array_t<int64_t> scope(count), signature(count), phase(count);
   for (py::ssize_t i = 0; i < count; ++i) {
     const OpRecord& record = records[static_cast<size_t>(i)];
@@ -231,7 +223,7 @@ py::list TraceResult::calls_of(const py::args& operators) const {
 }
 
 py::dict TraceResult::module_calls() const {
-  const std::vector<int32_t> row_of = rows_of(preorder());
+  const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
   py::list layer, shapes;
   for (const ModuleCall& call : session_->module_calls()) {
     layer.append(row_of[call.scope]);
@@ -278,7 +270,7 @@ py::dict TraceResult::memory() const {
     phases[kPhaseNames[i]] = phase;
   }
   memory["phases"] = phases;
-  const std::vector<int32_t> row_of = rows_of(preorder());
+  const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
   py::list rows;
   for (size_t scope = 0; scope < use.at_peak_by_scope.size(); ++scope) {
     const BytesByKind& bytes = use.at_peak_by_scope[scope];
@@ -304,33 +296,6 @@ std::vector<std::string> TraceResult::assumptions() const {
   return lines;
 }
 
-std::vector<std::string> TraceResult::never_called() const {
-  std::vector<bool> alive(session_->modules.size(), false);
-  for (const Scope& scope : session_->scopes()) {
-    if (scope.module >= 0) alive[static_cast<size_t>(scope.module)] = true;
-  }
-  std::vector<bool> used(session_->storages().size(), false);
-  for (uint32_t storage : session_->touched_storages()) used[storage] = true;
-  for (size_t i = 0; i < alive.size(); ++i) {
-    for (uint32_t parameter : session_->modules[i].parameters) {
-      const int64_t storage = parameter_storages_[parameter];
-      if (storage >= 0 && used[static_cast<size_t>(storage)]) alive[i] = true;
-    }
-  }
-  // Children are numbered after their parents, shared ones aside, which are alive through either.
-  for (size_t i = alive.size(); i-- > 0;) {
-    for (int32_t child : children_[i]) alive[i] = alive[i] || alive[static_cast<size_t>(child)];
-  }
-  std::vector<std::string> paths;
-  std::vector<bool> listed(alive.size(), false);
-  for (size_t i = 0; i < alive.size(); ++i) {
-    if (alive[i]) continue;
-    if (!listed[i]) paths.push_back(session_->module_path(static_cast<int32_t>(i)));
-    for (int32_t child : children_[i]) listed[static_cast<size_t>(child)] = true;
-  }
-  return paths;
-}
-
 py::dict TraceResult::cost_dict(const Cost& cost) {
   py::dict row;
   row["macs"] = cost.macs;
@@ -341,49 +306,15 @@ py::dict TraceResult::cost_dict(const Cost& cost) {
   return row;
 }
 
-std::pair<Cost, int64_t> TraceResult::sum(const std::optional<std::string>& phase) const {
+PhaseTotals TraceResult::sum(const std::optional<std::string>& phase) const {
   if (!phase) return {aggregate_.total, static_cast<int64_t>(session_->records().size())};
   const auto name = std::find(kPhaseNames.begin(), kPhaseNames.end(), *phase);
   if (name == kPhaseNames.end()) throw py::value_error("no such phase: " + *phase);
-  const auto wanted = static_cast<Phase>(name - kPhaseNames.begin());
-  Cost cost;
-  int64_t calls = 0;
-  for (const OpRecord& record : session_->records()) {
-    if (record.phase != wanted) continue;
-    const Cost& one = aggregate_.signatures[record.signature].cost;
-    cost += record.recomputed ? one.again() : one;
-    ++calls;
-  }
-  return {cost, calls};
+  return phase_totals(*session_, aggregate_, static_cast<Phase>(name - kPhaseNames.begin()));
 }
 
-std::vector<uint32_t> TraceResult::preorder() const {
-  const auto& scopes = session_->scopes();
-  std::vector<std::vector<uint32_t>> children(scopes.size());
-  for (uint32_t i = 1; i < scopes.size(); ++i) {
-    children[static_cast<size_t>(scopes[i].parent)].push_back(i);
-  }
-  std::vector<uint32_t> order, pending = {0};
-  while (!pending.empty()) {
-    const uint32_t next = pending.back();
-    pending.pop_back();
-    order.push_back(next);
-    pending.insert(pending.end(), children[next].rbegin(), children[next].rend());
-  }
-  return order;
-}
-
-void TraceResult::collect_parameters(int32_t module, std::set<uint32_t>& parameters) const {
-  const auto index = static_cast<size_t>(module);
-  const auto& own = session_->modules[index].parameters;
-  parameters.insert(own.begin(), own.end());
-  for (int32_t child : children_[index]) collect_parameters(child, parameters);
-}
-
-Count TraceResult::elements(const std::set<uint32_t>& parameters) const {
-  Count count;
-  for (uint32_t parameter : parameters) count += session_->parameters[parameter].numel;
-  return count;
+std::vector<std::string> TraceResult::never_called() const {
+  return nnprof::never_called(*session_, children_, parameter_storages_);
 }
 
 py::dict TraceResult::layer(uint32_t index, const ScopeTotals& totals,
@@ -397,30 +328,21 @@ py::dict TraceResult::layer(uint32_t index, const ScopeTotals& totals,
   row["own_bytes_written"] = totals.own.bytes_written;
   row["calls"] = scope.calls;
   row["parent"] = scope.parent < 0 ? -1 : row_of[static_cast<size_t>(scope.parent)];
-  int64_t depth = 0;
-  for (int32_t up = scope.parent; up >= 0; up = session_->scopes()[static_cast<size_t>(up)].parent)
-    ++depth;
-  row["depth"] = depth;
+  row["depth"] = depth_of(*session_, index);
   row["input_shapes"] = unflatten(scope.input_shapes);
   row["output_shapes"] = unflatten(scope.output_shapes);
-  std::set<uint32_t> own, all;
-  if (scope.module >= 0) {
-    const ModuleDescriptor& module = session_->modules[static_cast<size_t>(scope.module)];
-    own.insert(module.parameters.begin(), module.parameters.end());
-    collect_parameters(scope.module, all);
-    row["path"] = session_->module_path(scope.module);
-    row["type"] = module.type;
-    row["type_module"] =
-        type_modules_.names[type_modules_.of_module[static_cast<size_t>(scope.module)]];
-  } else {
-    for (uint32_t i = 0; i < session_->parameters.size(); ++i) all.insert(i);
-    row["path"] = "";
-    row["type"] = "";
-    row["type_module"] = "";
-  }
-  row["params"] = elements(all);
-  row["own_params"] = elements(own);
+  const bool of_module = scope.module >= 0;
+  row["params"] = of_module ? parameter_elements(*session_, children_, scope.module)
+                            : all_parameter_elements(*session_);
+  row["own_params"] = of_module ? own_parameter_elements(*session_, scope.module) : Count();
+  row["path"] = of_module ? session_->module_path(scope.module) : "";
+  row["type"] = of_module ? session_->modules[static_cast<size_t>(scope.module)].type : "";
+  row["type_module"] = of_module ? type_module(scope.module) : "";
   return row;
+}
+
+const std::string& TraceResult::type_module(int32_t module) const {
+  return type_modules_.names[type_modules_.of_module[static_cast<size_t>(module)]];
 }
 
 py::list TraceResult::signature_details() const {

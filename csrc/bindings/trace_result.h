@@ -5,9 +5,7 @@
 
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "bindings/tracer.h"
@@ -46,10 +44,8 @@ class TraceResult {
 
  private:
   static pybind11::dict cost_dict(const Cost& cost);
-  std::pair<Cost, int64_t> sum(const std::optional<std::string>& phase) const;
-  std::vector<uint32_t> preorder() const;
-  void collect_parameters(int32_t module, std::set<uint32_t>& parameters) const;
-  Count elements(const std::set<uint32_t>& parameters) const;
+  PhaseTotals sum(const std::optional<std::string>& phase) const;
+  const std::string& type_module(int32_t module) const;
   pybind11::dict layer(uint32_t index, const ScopeTotals& totals,
                        const std::vector<int32_t>& row_of) const;
   pybind11::list signature_details() const;

@@ -21,6 +21,17 @@ Aggregate aggregate(const Session& session, const PriceFunction& price) {
   return result;
 }
 
+PhaseTotals phase_totals(const Session& session, const Aggregate& aggregate, Phase phase) {
+  PhaseTotals totals;
+  for (const OpRecord& record : session.records()) {
+    if (record.phase != phase) continue;
+    const Cost& one = aggregate.signatures[record.signature].cost;
+    totals.cost += record.recomputed ? one.again() : one;
+    ++totals.calls;
+  }
+  return totals;
+}
+
 std::vector<ScopeTotals> scope_totals(const Session& session, const Aggregate& aggregate) {
   std::vector<ScopeTotals> totals(session.scopes().size());
   for (const OpRecord& record : session.records()) {

@@ -25,6 +25,12 @@ struct Aggregate {
 using PriceFunction = std::function<PricedSignature(c10::ArrayRef<int64_t> words)>;
 Aggregate aggregate(const Session& session, const PriceFunction& price);
 
+struct PhaseTotals {
+  Cost cost;
+  int64_t calls = 0;
+};
+PhaseTotals phase_totals(const Session& session, const Aggregate& aggregate, Phase phase);
+
 struct ScopeTotals {
   Cost own;
   Cost inclusive;

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "core/count.h"
+#include "core/op_class.h"
 
 namespace nnprof {
 
@@ -75,9 +76,9 @@ struct Argument {
 
 // One unique call: decoded, so that costs, estimates and replay can read it.
 struct OpSignature {
-  std::string op;              // "aten::add.Tensor"
-  const Rule* rule = nullptr;  // null: priced generically
-  const char* family = "";     // of the rule
+  std::string op;                     // "aten::add.Tensor"
+  const Rule* rule = nullptr;         // null: priced generically
+  OpClass op_class = OpClass::other;  // of the rule's family
   std::vector<Argument> arguments;
   size_t outs = 0;  // the last so many arguments are out=: written, never read
   std::vector<TensorSpec> outputs;

@@ -74,9 +74,10 @@ Hardware::Hardware(Datasheet datasheet, const Constants& all) : sheet_(std::move
     kind_cost[kind] = constant(all, std::string("kind.") + kFlopKindNames[kind]);
   }
   for (size_t i = 1; i < kOpClasses; ++i) {
-    bandwidth_[i] = sheet_.bandwidth * constant(all, std::string("bandwidth.") + kOpClassNames[i]);
-    fixed[i] = launch * constant(all, std::string("launches.") + kOpClassNames[i]);
-    error[i] = constant(all, std::string("error.") + kOpClassNames[i]);
+    bandwidth_[i] =
+        sheet_.bandwidth * constant(all, std::string("bandwidth.") + kOpClassTraits[i].name);
+    fixed[i] = launch * constant(all, std::string("launches.") + kOpClassTraits[i].name);
+    error[i] = constant(all, std::string("error.") + kOpClassTraits[i].name);
   }
   const double matrix_share = constant(all, "matrix_share");
   const double vector_share = constant(all, "vector_share");

@@ -7,7 +7,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <string_view>
 
 #include "cost/op_class.h"
 
@@ -40,12 +39,12 @@ double row_bytes(const OpSignature& op, bool whole_normalized_shape) {
 double reads_again(const PricedCall& call) {
   const Hardware& hardware = call.hardware;
   if (hardware.cpu()) return 0;
-  const std::string_view family = call.op.family;
-  if (family == "layer_norm") {
+  const RowsReadAgain again = traits_of(call.op.op_class).again;
+  if (again == RowsReadAgain::normalized) {
     const double in_flight = hardware.units() * kRowsInFlight * row_bytes(call.op, true);
     return share_missed(in_flight / hardware.usable_cache(), 0.6, 1.4);
   }
-  if (family == "softmax") {
+  if (again == RowsReadAgain::past_registers) {
     const TensorSpec& input = call.op.tensor(0);
     if (!input.defined || input.dim() == 0 || input.size(-1) <= kWarpSoftmax) return 0;
     const double in_flight = hardware.units() * row_bytes(call.op, false);

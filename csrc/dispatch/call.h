@@ -1,9 +1,8 @@
 // One operator call that is priced as it stands.
 #pragma once
 
-#include <c10/util/FunctionRef.h>
-
 #include "dispatch/operators.h"
+#include "dispatch/stack_walk.h"
 #include "dispatch/trace.h"
 
 namespace nnprof {
@@ -38,17 +37,9 @@ extern thread_local int32_t batching_levels;
 // outputs are left there. Raises PyTorch's own errors.
 void run_call(const Operator& op, Stack& stack, Trace& trace);
 
-// A call of an operator that PyTorch writes in terms of others and that has a rule of its own:
-// where it belongs to a graph, these others make the graph, and the call is recorded as one. False
-// where it does not, and nothing was done.
-bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack& stack,
-                            Trace& trace);
-
-// A call that belongs to a graph and whose outputs others make than we: `kernel`, from the tensors
-// that the program gave, where autograd's kernel sees their shadows. False where it belongs to
-// none.
-bool run_others_in_graph(const Operator& op, Stack& stack, Trace& trace,
-                         c10::function_ref<void(Stack&)> kernel);
+// Records a call: `walk` has been over its arguments, `outputs` are what it returned.
+void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs, Count saved_bytes,
+                 Trace& trace);
 
 // Records a call whose outputs are known, without running anything.
 void record_known_call(const Operator& op, const Stack& arguments, const Stack& outputs,

@@ -8,6 +8,7 @@
 #include "dispatch/autocast.h"
 #include "dispatch/call.h"
 #include "dispatch/graph.h"
+#include "dispatch/graph_calls.h"
 #include "dispatch/interceptor.h"
 #include "dispatch/key.h"
 #include "dispatch/math_bits.h"

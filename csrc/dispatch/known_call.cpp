@@ -35,8 +35,7 @@ bool KnownCall::is_computable(const c10::IValue* arguments, Values read, bool ha
   if (op_.known == Known::gradient_seed && starts_from_meta(op_, arguments)) return false;
   // A FakeTensor's operator is called to see its sizes.
   if (c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Meta)) return false;
-  // Batch and instance norm write running statistics, and their schemas do not say so.
-  if (std::string_view(op_.family) == "normalization") return false;
+  if (op_.family->has(kWritesUnsaid)) return false;
   return (op_.rule != nullptr || has_tensors) && op_.has_cpu_kernel();
 }
 
@@ -162,7 +161,7 @@ bool KnownCall::all_alias(const c10::IValue* outputs) const {
 // Memory that is filled, maybe a lot, and seldom read before it is written to.
 bool KnownCall::makes_from_nothing() const {
   return (!has_tensors_ || has(kSizesOnly)) && op_.written.empty() &&
-         std::string_view(op_.family) == "factory" && !has(kRandom);
+         op_.family->has(kFillsMemory) && !has(kRandom);
 }
 
 bool KnownCall::compute_later(const at::Tensor& output) {

@@ -303,7 +303,7 @@ std::vector<RuleStatus> rule_statuses() {
     if (!handle) continue;
     const Operator& op = operator_of(*handle);
     if (op.rule == nullptr) continue;
-    statuses.push_back({op.name, schema_text(handle->schema()), op.family, "", true});
+    statuses.push_back({op.name, schema_text(handle->schema()), op.family->name, "", true});
   }
   return statuses;
 }

@@ -56,7 +56,7 @@ struct Operator {
   std::string name;  // "aten::add.Tensor"
   uint32_t number = 0;
   const Rule* rule = nullptr;  // of the operator, or of the functional one it derives from
-  const char* family = "";
+  const RuleFamily* family = &kNoFamily;
   Variant variant = Variant::functional;
   bool composite = false;             // PyTorch writes it in terms of other operators
   bool fused = false;                 // on accelerators one kernel, with a gradient of its own

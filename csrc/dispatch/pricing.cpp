@@ -24,7 +24,7 @@ PricedSignature price_signature(c10::ArrayRef<int64_t> words) {
   const Operator& op = operator_numbered(decode_signature(words, priced.signature));
   priced.signature.op = op.name;
   priced.signature.rule = op.rule;
-  priced.signature.family = op.family;
+  priced.signature.op_class = op.family->op_class;
   priced.signature.outs = op.outs;
   if (op.returns == 0) add_written(op, priced.signature);
   CustomCost formula;

@@ -6,6 +6,7 @@
 
 #include "dispatch/autocast.h"
 #include "dispatch/call.h"
+#include "dispatch/graph_calls.h"
 #include "dispatch/key.h"
 #include "dispatch/linear_node.h"
 #include "dispatch/stack_walk.h"

@@ -134,8 +134,7 @@ constexpr int64_t kLargeTable = int64_t{64} << 20;
 
 // Of a look-up in a table: rows that are known are those of the model.
 bool is_index(const Operator& op, const TensorSpec& spec) {
-  const std::string_view family = op.family;
-  return (family == "embedding" || family == "indexing") && !spec.wrapped_number &&
+  return op.family->has(kLooksUp) && !spec.wrapped_number &&
          (spec.dtype == c10::ScalarType::Long || spec.dtype == c10::ScalarType::Int) &&
          spec.values.empty() && spec.role != Role::parameter && spec.role != Role::buffer;
 }

@@ -422,6 +422,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kActivationRules = {"activation", kTable};
+const RuleFamily kActivationRules("activation", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

@@ -481,6 +481,6 @@ at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {
   return empty_strided_of(sizes, at::IntArrayRef(strides).slice(0, sizes.size()), dtype);
 }
 
-const RuleFamily kAttentionRules = {"attention", kTable};
+const RuleFamily kAttentionRules("attention", kTable, OpClass::attention, kNothingSpecial);
 
 }  // namespace nnprof

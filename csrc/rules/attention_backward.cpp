@@ -238,6 +238,6 @@ at::Tensor empty_aligned_rows(const at::Tensor& bias) {
   return empty_strided_of(bias.sizes(), strides, bias.scalar_type());
 }
 
-const RuleFamily kAttentionBackwardRules = {"attention", kTable};
+const RuleFamily kAttentionBackwardRules("attention", kTable, OpClass::attention, kNothingSpecial);
 
 }  // namespace nnprof

@@ -409,6 +409,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kAttentionKernelRules = {"attention", kTable};
+const RuleFamily kAttentionKernelRules("attention", kTable, OpClass::attention, kNothingSpecial);
 
 }  // namespace nnprof

@@ -250,6 +250,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kBitsandbytesRules = {"bitsandbytes", kTable};
+const RuleFamily kBitsandbytesRules("bitsandbytes", kTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

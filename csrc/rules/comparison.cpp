@@ -212,6 +212,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kComparisonRules = {"comparison", kTable};
+const RuleFamily kComparisonRules("comparison", kTable, OpClass::elementwise, kKeepsGuesses);
 
 }  // namespace nnprof

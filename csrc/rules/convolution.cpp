@@ -280,6 +280,6 @@ at::Tensor convolve(const Batched& input, const at::Tensor& weight, const Option
                           weight.scalar_type());
 }
 
-const RuleFamily kConvolutionRules = {"convolution", kTable};
+const RuleFamily kConvolutionRules("convolution", kTable, OpClass::convolution, kNothingSpecial);
 
 }  // namespace nnprof

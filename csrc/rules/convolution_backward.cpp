@@ -94,6 +94,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kConvolutionBackwardRules = {"convolution", kTable};
+const RuleFamily kConvolutionBackwardRules("convolution", kTable, OpClass::convolution,
+                                           kNothingSpecial);
 
 }  // namespace nnprof

@@ -169,6 +169,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kConvolutionKernelRules = {"convolution", kTable};
+const RuleFamily kConvolutionKernelRules("convolution", kTable, OpClass::convolution,
+                                         kNothingSpecial);
 
 }  // namespace nnprof

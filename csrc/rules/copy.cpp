@@ -304,6 +304,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kCopyRules = {"copy", kTable};
+const RuleFamily kCopyRules("copy", kTable, OpClass::copy, kKeepsGuesses);
 
 }  // namespace nnprof

@@ -241,6 +241,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDetectionRules = {"detection", kTable};
+const RuleFamily kDetectionRules("detection", kTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

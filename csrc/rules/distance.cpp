@@ -152,6 +152,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDistanceRules = {"distance", kTable};
+const RuleFamily kDistanceRules("distance", kTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

@@ -147,6 +147,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDropoutRules = {"dropout", kTable};
+const RuleFamily kDropoutRules("dropout", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

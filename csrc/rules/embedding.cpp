@@ -222,6 +222,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kEmbeddingRules = {"embedding", kTable};
+const RuleFamily kEmbeddingRules("embedding", kTable, OpClass::gather, kLooksUp);
 
 }  // namespace nnprof

@@ -451,6 +451,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kFactoryRules = {"factory", kTable};
+const RuleFamily kFactoryRules("factory", kTable, OpClass::copy, kFillsMemory);
 
 }  // namespace nnprof

@@ -415,6 +415,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kForeachRules = {"foreach", kTable};
+const RuleFamily kForeachRules("foreach", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

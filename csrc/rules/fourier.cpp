@@ -133,6 +133,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kFourierRules = {"fourier", kTable};
+const RuleFamily kFourierRules("fourier", kTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

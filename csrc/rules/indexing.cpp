@@ -310,6 +310,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kIndexingRules = {"indexing", kTable};
+const RuleFamily kIndexingRules("indexing", kTable, OpClass::gather, kLooksUp);
 
 }  // namespace nnprof

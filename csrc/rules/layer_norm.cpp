@@ -238,6 +238,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLayerNormRules = {"layer_norm", kTable};
+const RuleFamily kLayerNormRules("layer_norm", kTable, OpClass::layer_norm, kNothingSpecial);
 
 }  // namespace nnprof

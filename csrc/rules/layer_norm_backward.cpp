@@ -159,6 +159,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLayerNormBackwardRules = {"layer_norm", kTable};
+const RuleFamily kLayerNormBackwardRules("layer_norm", kTable, OpClass::layer_norm,
+                                         kNothingSpecial);
 
 }  // namespace nnprof

@@ -313,6 +313,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLinearRules = {"linear", kTable};
+const RuleFamily kLinearRules("linear", kTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

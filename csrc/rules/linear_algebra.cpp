@@ -411,6 +411,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLinearAlgebraRules = {"linear_algebra", kTable};
+const RuleFamily kLinearAlgebraRules("linear_algebra", kTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

@@ -439,6 +439,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLossRules = {"loss", kTable};
+const RuleFamily kLossRules("loss", kTable, OpClass::reduction, kNothingSpecial);
 
 }  // namespace nnprof

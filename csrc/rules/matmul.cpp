@@ -470,6 +470,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kMatmulRules = {"matmul", kTable};
+const RuleFamily kMatmulRules("matmul", kTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

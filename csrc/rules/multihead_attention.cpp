@@ -208,6 +208,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kMultiheadAttentionRules = {"multihead_attention", kTable};
+const RuleFamily kMultiheadAttentionRules("multihead_attention", kTable, OpClass::matmul,
+                                          kNothingSpecial);
 
 }  // namespace nnprof

@@ -334,6 +334,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kNormalizationRules = {"normalization", kTable};
+const RuleFamily kNormalizationRules("normalization", kTable, OpClass::normalization,
+                                     kWritesUnsaid);
 
 }  // namespace nnprof

@@ -192,6 +192,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kNormalizationBackwardRules = {"normalization", kTable};
+const RuleFamily kNormalizationBackwardRules("normalization", kTable, OpClass::normalization,
+                                             kWritesUnsaid);
 
 }  // namespace nnprof

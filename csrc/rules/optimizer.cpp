@@ -217,6 +217,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kOptimizerRules = {"optimizer", kTable};
+const RuleFamily kOptimizerRules("optimizer", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

@@ -172,6 +172,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPadRules = {"pad", kTable};
+const RuleFamily kPadRules("pad", kTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

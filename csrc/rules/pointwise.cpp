@@ -454,6 +454,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPointwiseRules = {"pointwise", kTable};
+const RuleFamily kPointwiseRules("pointwise", kTable, OpClass::elementwise, kKeepsGuesses);
 
 }  // namespace nnprof

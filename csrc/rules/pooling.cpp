@@ -350,6 +350,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPoolingRules = {"pooling", kTable};
+const RuleFamily kPoolingRules("pooling", kTable, OpClass::pooling, kNothingSpecial);
 
 }  // namespace nnprof

@@ -140,6 +140,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPoolingBackwardRules = {"pooling", kTable};
+const RuleFamily kPoolingBackwardRules("pooling", kTable, OpClass::pooling, kNothingSpecial);
 
 }  // namespace nnprof

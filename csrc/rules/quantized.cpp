@@ -189,6 +189,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedRules = {"quantized", kTable};
+const RuleFamily kQuantizedRules("quantized", kTable, OpClass::other, kTakesQuantized);
 
 }  // namespace nnprof

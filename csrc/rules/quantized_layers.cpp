@@ -451,6 +451,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedLayerRules = {"quantized layers", kTable};
+const RuleFamily kQuantizedLayerRules("quantized layers", kTable, OpClass::other, kTakesQuantized);
 
 }  // namespace nnprof

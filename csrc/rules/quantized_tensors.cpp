@@ -428,6 +428,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedTensorRules = {"quantized tensors", kTable};
+const RuleFamily kQuantizedTensorRules("quantized tensors", kTable, OpClass::other,
+                                       kTakesQuantized);
 
 }  // namespace nnprof

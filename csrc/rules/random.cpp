@@ -391,6 +391,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRandomRules = {"random", kTable};
+const RuleFamily kRandomRules("random", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

@@ -384,6 +384,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentRules = {"recurrent", kTable};
+const RuleFamily kRecurrentRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
 
 }  // namespace nnprof

@@ -244,6 +244,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentKernelRules = {"recurrent", kTable};
+const RuleFamily kRecurrentKernelRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
 
 }  // namespace nnprof

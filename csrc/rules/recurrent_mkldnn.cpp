@@ -129,6 +129,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentMkldnnRules = {"recurrent", kTable};
+const RuleFamily kRecurrentMkldnnRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
 
 }  // namespace nnprof

@@ -432,6 +432,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kReductionRules = {"reduction", kTable};
+const RuleFamily kReductionRules("reduction", kTable, OpClass::reduction, kNothingSpecial);
 
 }  // namespace nnprof

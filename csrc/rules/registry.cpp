@@ -21,7 +21,7 @@ Index build_index(std::string_view (*key)(const Rule&)) {
   for (const RuleFamily& family : rule_families()) {
     for (const Rule& rule : family.rules) {
       TORCH_INTERNAL_ASSERT(schemas.insert(rule.schema).second, "two rules for ", rule.schema);
-      index.emplace(key(rule), RuleEntry{&rule, family.name});
+      index.emplace(key(rule), RuleEntry{&rule, &family});
     }
   }
   return index;

@@ -13,7 +13,7 @@ std::span<const RuleFamily> rule_families();
 
 struct RuleEntry {
   const Rule* rule;
-  const char* family;
+  const RuleFamily* family;
 };
 
 // "aten::add.Tensor(Tensor self, ...) -> Tensor" -> "aten::add.Tensor"

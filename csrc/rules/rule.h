@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "core/cost.h"
+#include "core/op_class.h"
 #include "core/record.h"
 
 namespace nnprof {
@@ -69,11 +70,32 @@ struct Rule {
   }
 };
 
-// A family of rules: one table at the bottom of a file.
+// What holds of all operators of a family.
+enum FamilyFlag : uint32_t {
+  kNothingSpecial = 0,
+  kKeepsGuesses = 1 << 0,   // a number made of a guessed one is guessed too
+  kWritesUnsaid = 1 << 1,   // writes what its schemas do not name: running statistics
+  kFillsMemory = 1 << 2,    // makes memory from nothing, maybe a lot, seldom read before a write
+  kLooksUp = 1 << 3,        // its integers are rows of a table
+  kTakesQuantized = 1 << 4  // made for quantized tensors; others see them as floats
+};
+
+// A family of rules: one table at the bottom of a file. A constructor, so that a family that does
+// not say what its operators are does not compile.
 struct RuleFamily {
   const char* name;
   std::span<const Rule> rules;
+  OpClass op_class;
+  uint32_t flags;
+
+  constexpr RuleFamily(const char* n, std::span<const Rule> all, OpClass of_class, uint32_t special)
+      : name(n), rules(all), op_class(of_class), flags(special) {}
+
+  bool has(FamilyFlag flag) const { return (flags & flag) != 0; }
 };
+
+// Of operators without a rule.
+inline constexpr RuleFamily kNoFamily = {"", {}, OpClass::other, kNothingSpecial};
 
 // Adapts a function with an operator's own C++ signature to the stack:
 //   {"aten::relu(Tensor self) -> Tensor", boxed<&relu_outputs>, ...}

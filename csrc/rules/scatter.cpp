@@ -372,6 +372,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kScatterRules = {"scatter", kTable};
+const RuleFamily kScatterRules("scatter", kTable, OpClass::gather, kNothingSpecial);
 
 }  // namespace nnprof

@@ -135,6 +135,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSoftmaxRules = {"softmax", kTable};
+const RuleFamily kSoftmaxRules("softmax", kTable, OpClass::softmax, kNothingSpecial);
 
 }  // namespace nnprof

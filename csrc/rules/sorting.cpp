@@ -481,6 +481,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSortingRules = {"sorting", kTable};
+const RuleFamily kSortingRules("sorting", kTable, OpClass::sort, kNothingSpecial);
 
 }  // namespace nnprof

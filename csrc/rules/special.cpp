@@ -312,6 +312,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSpecialRules = {"special", kTable};
+const RuleFamily kSpecialRules("special", kTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

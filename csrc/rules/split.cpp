@@ -141,6 +141,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSplitRules = {"split", kTable};
+const RuleFamily kSplitRules("split", kTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

@@ -490,6 +490,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kViewRules = {"view", kTable};
+const RuleFamily kViewRules("view", kTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

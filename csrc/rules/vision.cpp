@@ -370,6 +370,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kVisionRules = {"vision", kTable};
+const RuleFamily kVisionRules("vision", kTable, OpClass::gather, kNothingSpecial);
 
 }  // namespace nnprof

@@ -194,6 +194,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kVisionBackwardRules = {"vision", kTable};
+const RuleFamily kVisionBackwardRules("vision", kTable, OpClass::gather, kNothingSpecial);
 
 }  // namespace nnprof

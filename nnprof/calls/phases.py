@@ -21,7 +21,7 @@ import torch
 
 from nnprof.base.current import current_trace
 from nnprof.base.modules import model_of_inputs
-from nnprof.calls.examples import Sizes, example_inputs
+from nnprof.calls.examples import Sizes, check_sizes, example_inputs
 from nnprof.calls.inputs import make_inputs
 from nnprof.errors import InputError
 
@@ -110,9 +110,7 @@ def language_call(
     """
     if phase not in LANGUAGE_PHASES:
         raise InputError(_wrong_phase(phase))
-    for name, size in (*sizes._asdict().items(), ("context", context)):
-        if size is not None and (type(size) is not int or size < 1):
-            raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
+    check_sizes(**sizes._asdict(), context=context)
     language = _Language(model, run)
     make = _prefill if phase == "prefill" else _decode
     return make(language, sizes.batch or 1, sizes.sequence, context)

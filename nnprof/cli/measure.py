@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnprof.base.progress import shown
 from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
 from nnprof.cli.model import MODEL_HELP, Asked, model_options
@@ -214,8 +215,8 @@ def _profile(asked: Asked, wanted: _Wanted, *, quiet: bool) -> Profile:
             return told()
     if wanted.time_budget is not None:
         told = partial(told, time_budget=wanted.time_budget)
-    with options.progress_bar(f"measuring {asked.model}", quiet=quiet) as progress:
-        return told(device=wanted.device, progress=progress)
+    with shown(False if quiet else None, f"measuring {asked.model}:") as progress:
+        return told(device=wanted.device, progress=progress or False)
 
 
 def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ import click
 from nnprof.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable
 
     import torch
     from rich.console import RenderableType
@@ -29,7 +29,6 @@ __all__ = [
     "check_writable",
     "print_document",
     "progress",
-    "progress_bar",
     "traceback",
 ]
 
@@ -123,25 +122,6 @@ def progress(message: str, *, quiet: bool) -> AbstractContextManager[Any]:
     from rich.console import Console
 
     return Console(stderr=True).status(message)
-
-
-@contextmanager
-def progress_bar(message: str, *, quiet: bool) -> Iterator[Callable[[int, int, str], None] | bool]:
-    """A bar on a terminal's stderr, as a function that is told how many are done, of how many, and
-    the name of the last; False where nothing is shown."""
-    if quiet or not sys.stderr.isatty():
-        yield False
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(message, total=None)
-
-        def show(done: int, of: int, name: str) -> None:
-            bar.update(task, completed=done, total=of, description=f"{message}: {name}")
-
-        yield show
 
 
 def print_table(table: Table) -> None:

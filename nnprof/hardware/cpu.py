@@ -14,7 +14,7 @@ from nnprof.hardware.rates import SIMD
 from nnprof.hardware.resolve import named
 from nnprof.hardware.spec import Hardware
 
-__all__ = ["Facts", "described", "facts", "of_this_machine", "peaks"]
+__all__ = ["Facts", "described", "facts", "model_name", "of_this_machine", "peaks"]
 
 # Which DDR is fitted, and in how many channels, no ordinary user can read: a guess, and said so.
 GUESSED_BANDWIDTH_OF_CORE = 12e9
@@ -155,6 +155,13 @@ def of_this_machine(threads: int) -> Hardware:
             "bandwidth: guess",
         ),
         notes=tuple(notes),
+    )
+
+
+def model_name() -> str:
+    """As the maker calls it; what the machine calls itself where it does not tell."""
+    return (
+        _field(_read("/proc/cpuinfo"), "model name") or platform.processor() or platform.machine()
     )
 
 

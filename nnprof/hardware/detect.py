@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nnprof.base.devices import as_device
 from nnprof.errors import InputError
 from nnprof.hardware import cpu, rates
 from nnprof.hardware.resolve import by_driver_name
@@ -53,10 +54,7 @@ def gpu_properties(device: torch.device) -> Any:
 
 
 def _checked(device: torch.device | str) -> torch.device:
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"{device!r} is no device: take 'cpu' or 'cuda'") from error
+    device = as_device(device)
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"nothing is known of {device.type!r} devices: pass hardware= by name")
     if device.type == "cuda" and not torch.cuda.is_available():

@@ -6,7 +6,6 @@ machine are measured on this one.
 
 from __future__ import annotations
 
-import platform
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof import _core
+from nnprof.base.devices import as_device
 from nnprof.base.precision import convolution_tf32, matmul_tf32
 from nnprof.errors import InputError
+from nnprof.hardware import cpu
 from nnprof.results.time_records import Measurements
 
 if TYPE_CHECKING:
@@ -92,10 +93,7 @@ def check_time_budget(seconds: Any) -> None:
 
 def present_device(device: torch.device | str) -> torch.device:
     """`device` with its index; raises `InputError` where there is none of its kind."""
-    try:
-        device = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"{device!r} is no device: pass 'cpu' or 'cuda'") from error
+    device = as_device(device)
     if device.type == "cpu":
         return torch.device("cpu")
     present = torch.accelerator.current_accelerator(check_available=True)
@@ -194,11 +192,7 @@ def _device_name(device: torch.device) -> str:
         with suppress(Exception):
             return str(getattr(torch, device.type).get_device_name(device))
         return device.type
-    with suppress(OSError), open("/proc/cpuinfo") as lines:
-        for line in lines:
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return cpu.model_name()
 
 
 def _cuda_conditions(device: torch.device) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def test_a_slice_of_a_gpu_is_its_share(gpu: Callable[..., None]) -> None:
     ("device", "message"),
     [
         ("meta", "nothing is known of 'meta' devices"),
-        ("gpu", "'gpu' is no device: take 'cpu' or 'cuda'"),
+        ("gpu", "'gpu' is no device: pass 'cpu' or 'cuda'"),
         (3.5, "3.5 is no device"),
     ],
 )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nnprof.calls.examples.tensors import Runner
 
-__all__ = ["NO_SIZES", "Library", "Sizes", "example_inputs"]
+__all__ = ["NO_SIZES", "Library", "Sizes", "check_sizes", "example_inputs"]
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -66,6 +66,13 @@ LIBRARIES = (
 )
 
 
+def check_sizes(**sizes: Any) -> None:
+    """Raises `InputError` for one that is given and below 1, or no whole number."""
+    for name, size in sizes.items():
+        if size is not None and (type(size) is not int or size < 1):
+            raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
+
+
 def example_inputs(
     model: Any, sizes: Sizes, run: Runner, given: Mapping[str, Any] | None = None
 ) -> Arguments | None:
@@ -80,9 +87,7 @@ def example_inputs(
     Raises `InputError` where the library is known and the model's inputs are not, where it takes no
     sequence, and for sizes below 1.
     """
-    for name, size in sizes._asdict().items():
-        if size is not None and (type(size) is not int or size < 1):
-            raise InputError(f"{name}= must be a whole number of at least 1, not {size!r}")
+    check_sizes(**sizes._asdict())
     makers = {library.package: library.make for library in LIBRARIES}
     for base in type(model).__mro__:
         make = makers.get(base.__module__.partition(".")[0])

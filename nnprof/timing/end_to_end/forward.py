@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import torch
 
+from nnprof.base.devices import as_device
 from nnprof.base.dtypes import as_dtype
 from nnprof.base.modules import looked_through
 from nnprof.errors import InputError
@@ -381,10 +382,7 @@ class RealForward:
 
 
 def _device(device: torch.device | str) -> torch.device:
-    try:
-        known = torch.device(device)
-    except RuntimeError as error:
-        raise InputError(f"device={device!r} is no device: pass 'cpu' or 'cuda'") from error
+    known = as_device(device)
     if known.type == "meta":
         raise InputError("nothing runs on the meta device: pass device='cpu' or 'cuda'")
     return known
