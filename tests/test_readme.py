@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
+from benchmarks.readme import MARKED, README, TABLES, written
 from nnprof.base.packages import import_torchvision
 
-README = Path(__file__).parent.parent / "README.md"
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: A block of Python, and the block of text right behind it where it prints something.
 BLOCKS = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
@@ -48,3 +49,10 @@ def test_examples_print_what_is_shown(tmp_path: Path, monkeypatch: pytest.Monkey
         with contextlib.redirect_stdout(printed):
             exec(compile(code, "README.md", "exec"), names)
         assert unchanging(printed.getvalue()) == unchanging(shown)
+
+
+def test_tables_are_the_results() -> None:
+    """`python benchmarks/readme.py` writes them anew."""
+    text = README.read_text(encoding="utf-8")
+    assert {found[1] for found in MARKED.findall(text)} == TABLES.keys()
+    assert written(text) == text
