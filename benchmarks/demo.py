@@ -6,10 +6,12 @@ Nothing is run, and no weights are needed.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from models import LLAMA_3_405B, llama, torchvision_model
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import nnprof
+from benchmarks.models import LLAMA_3_405B, llama, torchvision_model
 
 
 def main() -> int:

@@ -21,22 +21,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
-from conditions import conditions, write
-from published import COLLECTIONS, Collection, rows, trace
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.conditions import conditions, write
+from benchmarks.published import COLLECTIONS, Collection, rows, trace
 from nnprof.hardware import Hardware, find
 from nnprof.hardware.fit import Errors, errors, fit
 from nnprof.results.times import Times
 from nnprof.timing.estimate import estimate
 
 if TYPE_CHECKING:
-    from published import Row
-
     import nnprof
+    from benchmarks.published import Row
     from nnprof.results.time_records import Estimates
 
 Group = tuple[str, str]  # device, what was timed

@@ -28,11 +28,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import gpu_report
-from gpu_models import CASES, QUICK_CASES
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import gpu_report
+from benchmarks.gpu_models import CASES, QUICK_CASES
 
 if TYPE_CHECKING:
-    from gpu_models import Case
+    from benchmarks.gpu_models import Case
 
 # torch is not imported here, nor what imports it: the device belongs to the worker alone.
 

@@ -62,13 +62,13 @@ def _bert_large() -> nn.Module:
 
 
 def _from_config(architecture: str, config: dict[str, Any]) -> nn.Module:
-    from large_models import LargeModel, Published
+    from benchmarks.large_models import LargeModel, Published
 
     return LargeModel("", "", architecture, config, {}, Published("0")).build()
 
 
 def _llama_3_8b() -> nn.Module:
-    from large_models import LARGE_MODELS
+    from benchmarks.large_models import LARGE_MODELS
 
     later = LARGE_MODELS["Llama-3.1-8B"]
     # Of 3.1 only the positions are others.
@@ -108,8 +108,8 @@ def _decode(batch: int) -> Callable[[], dict[str, Any]]:
 
 def _sdxl_unet() -> nn.Module:
     import torch
-    import zoo_diffusers
 
+    from benchmarks import zoo_diffusers
     from nnprof.base.packages import import_torchvision
 
     import_torchvision()  # diffusers imports it, and may not be able to on its own
@@ -123,19 +123,19 @@ def _sdxl_unet() -> nn.Module:
 
 
 def _whisper() -> nn.Module:
-    from large_models import LARGE_MODELS
+    from benchmarks.large_models import LARGE_MODELS
 
     return LARGE_MODELS["Whisper-large-v3"].build()
 
 
 def _whisper_inputs() -> dict[str, Any]:
-    from large_models import LARGE_MODELS
+    from benchmarks.large_models import LARGE_MODELS
 
     return {"inputs": LARGE_MODELS["Whisper-large-v3"].example()}
 
 
 def _llama_3_405b() -> nn.Module:
-    from models import LLAMA_3_405B, llama
+    from benchmarks.models import LLAMA_3_405B, llama
 
     return llama(LLAMA_3_405B)
 
@@ -237,7 +237,7 @@ def _tiny_cnn() -> nn.Module:
 
 
 def _tiny_transformer() -> nn.Module:
-    from models import LlamaConfig, llama
+    from benchmarks.models import LlamaConfig, llama
 
     return llama(
         LlamaConfig(hidden=64, ffn=128, layers=2, heads=4, kv_heads=2, vocabulary=256, context=64)

@@ -18,16 +18,18 @@ import traceback
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gpu_models import CASES, QUICK_CASES
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks.gpu_models import CASES, QUICK_CASES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from gpu_models import Case
-
     import nnprof
+    from benchmarks.gpu_models import Case
     from nnprof.hardware import Hardware
     from nnprof.results.time_records import Estimates
 
@@ -77,8 +79,7 @@ class Worker:
             import nnprof  # noqa: F401
         except ImportError as error:
             return {"unbuilt": str(error)}
-        from conditions import conditions
-
+        from benchmarks.conditions import conditions
         from nnprof.hardware import Hardware, for_device
         from nnprof.timing.replay import _conditions, present_device
 

@@ -16,18 +16,19 @@ import statistics
 import sys
 import time
 import warnings
+from pathlib import Path
 
-import conditions
-import peers
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
-import zoo_oracle
-from children import Result, child
-from large_models import LARGE_MODELS, LargeModel
 from rich.console import Console
 from rich.table import Table
-from zoo_models import Case
 
 import nnprof
+from benchmarks import conditions, peers, zoo_oracle
+from benchmarks.children import Result, child
+from benchmarks.large_models import LARGE_MODELS, LargeModel
+from benchmarks.zoo_models import Case
 from nnprof.tracing.trace import bare
 
 ROUNDS = peers.ROUNDS

@@ -15,11 +15,14 @@ import sys
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import conditions
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
 
+from benchmarks import conditions
 from nnprof.base.packages import import_torchvision
 from nnprof.models import load_model
 from nnprof.models.transformers_names import DEFAULTS, ON_CPU, TYPES, model_class_of

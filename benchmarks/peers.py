@@ -25,15 +25,16 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import conditions
-import tools
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
-from bars import bar, show_bars
-from children import Result, child
-from models import BENCHMARK_MODELS
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import conditions, tools
+from benchmarks.bars import bar, show_bars
+from benchmarks.children import Result, child
+from benchmarks.models import BENCHMARK_MODELS
 from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:

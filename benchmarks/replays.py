@@ -15,15 +15,18 @@ import statistics
 import sys
 from collections import defaultdict
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import torch
-from conditions import conditions, write
-from models import torchvision_model
 from rich.console import Console
 from rich.table import Table
 
 import nnprof
+from benchmarks.conditions import conditions, write
+from benchmarks.models import torchvision_model
 from nnprof.hardware import for_device
 from nnprof.hardware.fit import errors
 

@@ -16,21 +16,23 @@ import sys
 import warnings
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
-import conditions
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import third_party_small  # noqa: F401  (adds its cases)
 import torch
-import zoo_oracle
-from children import child
 from rich.console import Console
 from rich.table import Table
-from third_party_models import CASES
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
+from benchmarks import conditions, zoo_oracle
+from benchmarks.children import child
+from benchmarks.third_party_models import CASES
 from nnprof.base.packages import import_torchvision
 from nnprof.tracing.training import default_loss
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from third_party_models import Made, _ids, _image, case
 from torch import Tensor, nn
+
+from benchmarks.third_party_models import Made, _ids, _image, case
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -29,11 +29,14 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import conditions
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from zoo_models import FAMILIES
+
+from benchmarks import conditions
+from benchmarks.zoo_models import FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -51,7 +54,7 @@ SECONDS = 180.0  # for one model, all that is done with it
 
 
 def run_as_child(family: str, names: list[str], runs: int) -> None:
-    from zoo_run import run_model
+    from benchmarks.zoo_run import run_model
 
     warnings.simplefilter("ignore")
     for name in names:

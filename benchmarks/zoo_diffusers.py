@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from zoo_models import usual_case
 
+from benchmarks.zoo_models import usual_case
 from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
-    from zoo_models import Case
+    from benchmarks.zoo_models import Case
 
 __all__ = ["PUBLISHED", "case", "names"]
 

@@ -72,7 +72,7 @@ def _timm_names() -> list[str]:
 
 
 def _transformers() -> Any:
-    import zoo_transformers
+    from benchmarks import zoo_transformers
 
     return zoo_transformers
 
@@ -81,7 +81,7 @@ def _transformers() -> Any:
 
 
 def _diffusers() -> Any:
-    import zoo_diffusers
+    from benchmarks import zoo_diffusers
 
     return zoo_diffusers
 

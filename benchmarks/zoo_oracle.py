@@ -18,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zoo_models import Case
+    from benchmarks.zoo_models import Case
 
 __all__ = ["Counted", "count", "materialized"]
 

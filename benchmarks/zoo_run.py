@@ -12,11 +12,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
-import zoo_oracle
 from torch.utils import _pytree
-from zoo_models import FAMILIES, Case
 
 import nnprof
+from benchmarks import zoo_oracle
+from benchmarks.zoo_models import FAMILIES, Case
 
 if TYPE_CHECKING:
     from collections.abc import Callable

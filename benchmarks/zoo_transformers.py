@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-import zoo_oracle
-from zoo_models import Case
 
 import nnprof
+from benchmarks import zoo_oracle
+from benchmarks.zoo_models import Case
 from nnprof.base.packages import import_torchvision
 from nnprof.calls.examples import NO_SIZES, example_inputs
 from nnprof.models.transformers_names import CLASSES, DEFAULTS, ON_CPU, TYPES, model_class_of

@@ -1,9 +1,13 @@
-"""What all tests share: the root on the path, one seed, and the gpu marker."""
+"""What all tests share: the root on the path, one seed, the gpu marker, and what may be skipped."""
 
 from __future__ import annotations
 
+import os
+import re
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -29,3 +33,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+# A test that looks away is a hole in the suite: CI fails on a skip that is not in this list.
+ALLOWED_SKIPS = tomllib.loads(
+    Path(__file__).with_name("allowed_skips.toml").read_text(encoding="utf-8")
+)["skips"]
+
+
+class SkipsThatAreListed:
+    """Keeps the skips that are not, and has the run fail for them where it is CI's."""
+
+    def __init__(self) -> None:
+        self.unlisted: list[str] = []
+
+    def _note(self, report: Any) -> None:
+        if not report.skipped or hasattr(report, "wasxfail"):
+            return
+        reason = report.longrepr[-1] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(re.search(skip["reason"], reason) for skip in ALLOWED_SKIPS):
+            self.unlisted.append(f"{report.nodeid}: {reason}")
+
+    pytest_runtest_logreport = pytest_collectreport = _note
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.unlisted:
+            terminalreporter.section("skips that are not in tests/allowed_skips.toml")
+            terminalreporter.line("\n".join(self.unlisted))
+
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.unlisted and os.environ.get("CI"):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(SkipsThatAreListed(), "skips-that-are-listed")

@@ -268,7 +268,7 @@ bool in_training_loop(const Trace& trace) {
 }
 
 void check_rows(const at::Tensor& table, const at::Tensor& indices) {
-  if (indices.scalar_type() != at::kLong || !indices.is_contiguous() || table.dim() == 0) return;
+  if (indices.scalar_type() != at::kLong || !indices.is_contiguous() || table.dim() != 2) return;
   const int64_t* index = indices.const_data_ptr<int64_t>();
   const int64_t rows = table.size(0);
   for (int64_t i = 0; i < indices.numel(); ++i) {

@@ -47,13 +47,13 @@ Tensor same_dtype(const Tensor& self) { return quick_unary<&at::meta::sgn>(self)
 
 Tensor relu(const Tensor& self) {
   TORCH_CHECK(self.scalar_type() != at::kBool, "Boolean inputs not supported for relu");
-  TORCH_CHECK(!self.is_complex(), "clamp is not supported for complex types");
+  TORCH_CHECK_NOT_IMPLEMENTED(!self.is_complex(), "clamp is not supported for complex types");
   return same_dtype(self);
 }
 
 Tensor hardtanh(const Tensor& self, const Scalar& min, const Scalar& max) {
   TORCH_CHECK(self.scalar_type() != at::kBool, "Bool inputs not supported for hardtanh");
-  TORCH_CHECK(!self.is_complex(), "clamp is not supported for complex types");
+  TORCH_CHECK_NOT_IMPLEMENTED(!self.is_complex(), "clamp is not supported for complex types");
   const bool is_unsigned = c10::isIntegralType(self.scalar_type(), /*includeBool=*/false) &&
                            !c10::isSignedType(self.scalar_type());
   TORCH_CHECK(!is_unsigned || (min.toDouble() >= 0 && max.toDouble() >= 0),

@@ -223,9 +223,7 @@ at::Tensor rotated(const at::Tensor& self, int64_t k, at::IntArrayRef dims) {
   TORCH_CHECK(dims[0] != dims[1] && std::abs(dims[0] - dims[1]) != self.dim(),
               "expected rotation dims to be different, but got dim0 = ", dims[0],
               " and dim1 = ", dims[1]);
-  for (const int64_t dim : dims) {
-    TORCH_CHECK(-self.dim() <= dim && dim < self.dim(), "Rotation dim out of range, dim = ", dim);
-  }
+  for (const int64_t dim : dims) at::maybe_wrap_dim(dim, self.dim());
   const int64_t quarters = (k % 4 + 4) % 4;
   if (quarters == 0) return empty_of(self.sizes(), self.scalar_type());
   const at::Tensor result = empty_preserving(self);

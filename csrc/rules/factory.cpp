@@ -129,6 +129,8 @@ Tensor arange_step(const Scalar& start, const Scalar& end, const Scalar& step, D
                    LayoutOption, DeviceOption, PinOption) {
   const bool integers = is_integer(start) && is_integer(end) && is_integer(step);
   const c10::ScalarType type = dtype.value_or(integers ? at::kLong : default_dtype());
+  TORCH_CHECK_NOT_IMPLEMENTED(type != at::kBool && !c10::isComplexType(type),
+                              "\"arange_cpu\" not implemented for '", type, "'");
   const int64_t size = type == at::kLong
                            ? at::native::compute_arange_size<int64_t>(start, end, step)
                            : at::native::compute_arange_size<double>(start, end, step);

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "rules/dtype_checks.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/registry.h"
@@ -143,6 +144,7 @@ Tensors norms(at::TensorList self, const at::Scalar& ord, std::optional<at::Scal
 // As the norm, whatever the power.
 Tensors power_sums(at::TensorList self, const at::Scalar& /*ord*/,
                    std::optional<at::ScalarType> dtype) {
+  for (const at::Tensor& tensor : self) check_kernel(is_inexact(tensor.scalar_type()), tensor);
   return norms(self, 2, dtype);
 }
 

@@ -155,12 +155,14 @@ Tensor eigenvalues_of(const Tensor& self) {
 
 TwoTensors eig(const Tensor& self) {
   at::native::squareCheckInputs(self, "linalg.eig");
+  check_kernel(!c10::isReducedFloatingType(self.scalar_type()), self);
   check_inexact(self, "linalg.eig");
   return {eigenvalues_of(self), by_columns(self.sizes(), c10::toComplexType(self.scalar_type()))};
 }
 
 Tensor eigvals(const Tensor& self) {
   at::native::squareCheckInputs(self, "linalg.eigvals");
+  check_kernel(!c10::isReducedFloatingType(self.scalar_type()), self);
   check_inexact(self, "linalg.eigvals");
   return eigenvalues_of(self);
 }

@@ -81,6 +81,9 @@ at::Tensor circular_pad(const at::Tensor& self, at::IntArrayRef pad) {
 
 at::Tensor padded(const at::Tensor& self, at::IntArrayRef pad, std::string_view mode,
                   std::optional<double> value) {
+  const bool known =
+      mode == "constant" || mode == "circular" || mode == "reflect" || mode == "replicate";
+  TORCH_CHECK_NOT_IMPLEMENTED(known, "Unrecognised padding mode ", mode);
   TORCH_CHECK(pad.size() % 2 == 0, "Padding length must be divisible by 2");
   TORCH_CHECK(static_cast<int64_t>(pad.size()) <= 2 * self.dim(),
               "Padding length should be less than or equal to two times the input dimension but "
@@ -95,7 +98,6 @@ at::Tensor padded(const at::Tensor& self, at::IntArrayRef pad, std::string_view 
       supported, "Only 2D, 3D, 4D, 5D padding with non-constant padding are supported for now");
   if (mode == "circular") return circular_pad(self, pad);
   const bool reflect = mode == "reflect";
-  TORCH_CHECK_NOT_IMPLEMENTED(reflect || mode == "replicate", "Unrecognised padding mode ", mode);
   if (padded_dims == 1) {
     return reflect ? at::meta::reflection_pad1d(self, pad) : at::meta::replication_pad1d(self, pad);
   }

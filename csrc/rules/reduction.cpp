@@ -67,8 +67,9 @@ c10::ScalarType sum_dtype(const at::Tensor& self, Dtype dtype) {
 }
 
 at::Tensor nansum(const at::Tensor& self, Dims dims, bool keepdim, Dtype dtype) {
+  const auto sizes = reduced_sizes(self, dims, keepdim);
   TORCH_CHECK(!self.is_complex(), "nansum does not support complex inputs");
-  return empty_of(reduced_sizes(self, dims, keepdim), sum_dtype(self, dtype));
+  return empty_of(sizes, sum_dtype(self, dtype));
 }
 
 at::Tensor prod_all(const at::Tensor& self, Dtype dtype) {
@@ -76,6 +77,7 @@ at::Tensor prod_all(const at::Tensor& self, Dtype dtype) {
 }
 
 at::Tensor trace(const at::Tensor& self) {
+  check_kernel(self.scalar_type() != at::kBool, self);
   TORCH_CHECK(self.dim() == 2, "trace: expected a matrix, but got a tensor of ", self.dim(),
               " dimensions");
   return empty_of({}, sum_dtype(self, std::nullopt));

@@ -43,6 +43,12 @@ struct Scattered<Meta> {
   }
 };
 
+// Of an index that is out of bounds.
+template <auto Meta>
+constexpr bool kRaisesNoIndexError = false;
+template <>
+constexpr bool kRaisesNoIndexError<&at::meta::index_add> = true;
+
 template <auto Meta>
 struct IndexWritten;
 template <class... Rest,
@@ -51,7 +57,11 @@ struct IndexWritten<Meta> {
   static Tensor call(const Tensor& self, int64_t dim, const Tensor& index, const Tensor& source,
                      Rest... rest) {
     const int64_t wrapped = at::maybe_wrap_dim(dim, self.dim());
-    check_index(index, size_along(self, wrapped), wrapped);
+    if constexpr (kRaisesNoIndexError<Meta>) {
+      check_gathered(index, size_along(self, wrapped), wrapped);
+    } else {
+      check_index(index, size_along(self, wrapped), wrapped);
+    }
     if (index.numel() == 0 && self.numel() > 0 && has_no_rows(source, wrapped)) {
       return Meta(self, dim, empty_of({1}, index.scalar_type()), one_row(source, wrapped), rest...);
     }
@@ -98,10 +108,11 @@ Tensor put_into(const Tensor& self, const Tensor& index, const Tensor& source,
   TORCH_CHECK(self.scalar_type() == source.scalar_type(),
               "put_(): self and source expected to have the same dtype, but got self.dtype = ",
               self.scalar_type(), " and source.dtype = ", source.scalar_type());
-  TORCH_CHECK(index.numel() == source.numel(),
-              "put_(): Expected source and index to have the same number of elements, but got "
-              "source.numel() = ",
-              source.numel(), ", index.numel() = ", index.numel());
+  TORCH_CHECK_INDEX(
+      index.numel() == source.numel(),
+      "put_(): Expected source and index to have the same number of elements, but got "
+      "source.numel() = ",
+      source.numel(), ", index.numel() = ", index.numel());
   TORCH_CHECK_INDEX(self.numel() != 0 || index.numel() == 0,
                     "put_(): Tried to put elements into an empty tensor");
   check_index(index, self.numel(), 0, /*from_end=*/true);

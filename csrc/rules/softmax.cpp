@@ -49,8 +49,9 @@ at::Tensor cumulative(const at::Tensor& self, int64_t dim) {
 }
 
 at::Tensor logcumsumexp(const at::Tensor& self, int64_t dim) {
+  at::Tensor result = cumulative(self, dim);
   check_kernel(is_float(self.scalar_type()) || self.is_complex(), self);
-  return cumulative(self, dim);
+  return result;
 }
 
 Pair cumulative_extremum(const at::Tensor& self, int64_t dim) {

@@ -27,6 +27,7 @@ Count length(const TensorSpec& self, int64_t dim) { return self.dim() == 0 ? 1 :
 // Sorting ---------------------------------------------------------------------------------------
 
 Pair sort_stable(const at::Tensor& self, std::optional<bool> stable, int64_t dim, bool descending) {
+  at::maybe_wrap_dim(dim, self.dim());
   TORCH_CHECK(!self.is_complex(), "Sort does not support complex dtypes");
   return at::meta::sort(self, stable, dim, descending);
 }
@@ -72,8 +73,9 @@ Pair one_of_each_row(const at::Tensor& self, int64_t dim, bool keepdim) {
 }
 
 Pair median_of_rows(const at::Tensor& self, int64_t dim, bool keepdim) {
+  Pair outputs = one_of_each_row(self, dim, keepdim);
   check_kernel(self.scalar_type() != at::kBool, self);
-  return one_of_each_row(self, dim, keepdim);
+  return outputs;
 }
 
 at::Tensor median(const at::Tensor& self) {

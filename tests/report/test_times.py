@@ -140,11 +140,12 @@ def test_rows_add_up(cnn: Profile) -> None:
 
 
 def test_equal_layers_fold_whatever_their_times(cnn: Profile) -> None:
-    root = tree.build(with_times(cnn).layers[0])
+    timed = with_times(cnn)
+    root = tree.build(timed.layers[0])
     blocks = root.children[2].children[0]
     assert blocks.count == 4
     assert blocks.times is not None
-    assert blocks.values["measured_s"] == pytest.approx(4 * (cnn["stages.1"].measured_s or 0))
+    assert blocks.values["measured_s"] == pytest.approx(4 * (timed["stages.1"].measured_s or 0))
     assert blocks.times.measured_s == pytest.approx(blocks.values["measured_s"])
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 import nnprof
+from tests.helpers.errors import agrees, class_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 KINDS = (
     "raises",  # shape-only raises where the real call does not
     "accepts",  # shape-only does not raise where the real call does
+    "error",  # both raise, and not the same class
     "structure",  # other outputs: their number, or what is no tensor
     "shape",
     "dtype",
@@ -268,6 +270,8 @@ def _compare_runs(real: Run, traced: Run, exact: bool) -> Iterator[tuple[str, st
             yield "raises", f"{type(traced.error).__name__}: {str(traced.error)[:400]}"
         elif real.error is not None and traced.error is None:
             yield "accepts", f"PyTorch raises {type(real.error).__name__}: {str(real.error)[:200]}"
+        elif real.error is not None and traced.error is not None:
+            yield from _compare_errors(real.error, traced.error)
         return
     kinds = [[isinstance(out, Output) for out in run.outputs or []] for run in (real, traced)]
     if kinds[0] != kinds[1]:
@@ -285,6 +289,11 @@ def _compare_runs(real: Run, traced: Run, exact: bool) -> Iterator[tuple[str, st
         if shared != got_shared:
             what = (", ".join(names) or "nothing" for names in (shared, got_shared))
             yield "aliasing", f"output {number}: expected to alias {next(what)}, got {next(what)}"
+
+
+def _compare_errors(real: Exception, traced: Exception) -> Iterator[tuple[str, str]]:
+    if not agrees(traced, real):
+        yield "error", f"expected {class_of(real).__name__}: {real}, got {traced!r}"[:400]
 
 
 def _compare_outputs(expected: Output, got: Output, exact: bool) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +18,6 @@ from tests.rules.attention_kernels import (
     LENGTHS,
     WIDTH,
     WINDOWS,
-    Sees,
     check,
     check_gradient,
     count,
@@ -29,11 +28,6 @@ from tests.rules.attention_kernels import (
     windowed,
 )
 from tests.rules.costs import meta
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Sees = Callable[[int, int, int, int], bool]
 
 VALUE_WIDTH = WIDTH
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_flatten
 
 import nnprof
+from tests.helpers.errors import agrees
 from tests.rules.differential import Arguments, copy_arguments
 from tests.tracing.training.real import saved_by_autograd
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: What can differ, as the table of exceptions names it.
-KINDS = ("raises", "accepts", "saved", "gradients")
+KINDS = ("raises", "accepts", "error", "saved", "gradients")
 
 Gradient = tuple[torch.dtype, tuple[int, ...], tuple[int, ...]] | None
 
@@ -97,9 +98,11 @@ def run_traced(function: Callable[..., Any], arguments: Arguments, wanted: list[
 def differences(real: Step, traced: Step) -> dict[str, str]:
     """By kind."""
     if traced.error is not None:
-        if real.error is not None:
-            return {}
-        return {"raises": f"{type(traced.error).__name__}: {str(traced.error)[:300]}"}
+        if real.error is None:
+            return {"raises": f"{type(traced.error).__name__}: {str(traced.error)[:300]}"}
+        if not agrees(traced.error, real.error):
+            return {"error": f"expected {real.error!r}, got {traced.error!r}"}
+        return {}
     if real.error is not None:
         return {"accepts": f"PyTorch raises {type(real.error).__name__}: {str(real.error)[:200]}"}
     found = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import tomllib
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from tests.tracing.training.operators import (
 from tests.tracing.training.real import saved_by_autograd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
 # Whole models -------------------------------------------------------------------------------------
 
@@ -50,104 +51,89 @@ def test_models_keep_what_a_real_step_keeps(case: TrainingModel) -> None:
 
 # Every operator -----------------------------------------------------------------------------------
 
-#: By OpInfo (its formatted_name) and kind of difference: the reason why it may be so.
-EXCEPTIONS: dict[str, dict[str, str]] = tomllib.loads(
+#: By OpInfo (its formatted_name) and kind of difference: the reason why it may be so, and of which
+#: samples: by their number, with an underscore for the call in place.
+EXCEPTIONS: dict[str, dict[str, dict[str, Any]]] = tomllib.loads(
     Path(__file__).with_name("op_db_exceptions.toml").read_text()
 )
 
-#: Differences that are to go: the OpInfos with each.
-CAUSES = {
-    "it runs its parts in chunks": """
-        nn_functional_linear_cross_entropy_chunked nn_functional_linear_cross_entropy_chunked_none
-    """,
-    "autograd's clone of what is overwritten is not counted": """
-        abs polygamma_polygamma_n_0 polygamma_polygamma_n_1 polygamma_polygamma_n_2
-        polygamma_polygamma_n_3 polygamma_polygamma_n_4
-    """,
-    "the CPU's kernel keeps a buffer": """
-        nn_functional_logsigmoid nn_functional_multilabel_soft_margin_loss
-    """,
-    "there is no meta kernel of the backward": "nn_functional_multilabel_margin_loss",
-    "the mean divides by real lengths that are shape-only here": "nn_functional_ctc_loss",
-    "PyTorch multiplies a batch by a batch of one otherwise on the CPU": "__rmatmul__ matmul",
-    "strides of the gradient": "masked_prod ormqr",
-}
-BUGS = {name: cause for cause, names in CAUSES.items() for name in names.split()}
-
 EVERYDAY_SAMPLES = 2
-#: Whose difference shows in later samples only.
-LATE = {"__rmatmul__", "masked_prod", "matmul", "nn_functional_ctc_loss"}
+
+
+@dataclass(frozen=True)
+class Found:
+    """A difference of one call."""
+
+    kind: str
+    sample: str
+    text: str
 
 
 def calls_of(op: Any, samples: int | None) -> Iterator[tuple[str, Callable[..., Any], Arguments]]:
     torch.manual_seed(0)
-    for sample in itertools.islice(op.sample_inputs_func(op, "cpu", torch.float32, True), samples):
-        yield op.name, op.op, arguments_of(sample)
+    given = op.sample_inputs_func(op, "cpu", torch.float32, True)
+    for number, sample in enumerate(itertools.islice(given, samples)):
+        yield str(number), op.op, arguments_of(sample)
         if op.inplace_variant and op.supports_inplace_autograd and not sample.broadcasts_input:
 
             def in_place(x: Any, *args: Any, **kwargs: Any) -> Any:
                 return op.inplace_variant(x.clone(), *args, **kwargs)
 
-            yield f"{op.name}_", in_place, arguments_of(sample)
+            yield f"{number}_", in_place, arguments_of(sample)
 
 
-def found_differences(op: Any, samples: int | None = None) -> dict[str, list[str]]:
-    """By kind: each with the call. All arguments want a gradient together, then each alone."""
-    found: dict[str, list[str]] = {}
+def found_differences(op: Any, samples: int | None = None) -> list[Found]:
+    """All arguments want a gradient together, then each alone."""
+    found = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, function, arguments in calls_of(op, samples):
+        for sample, function, arguments in calls_of(op, samples):
             every = differentiable(arguments)
             for wanted in (every, *([i] for i in every if len(every) > 1)):
                 real = run_really(function, arguments, wanted)
                 traced = run_traced(function, arguments, wanted)
                 for kind, text in differences(real, traced).items():
-                    call = describe_call(name, *arguments)
-                    found.setdefault(kind, []).append(f"[{kind}] {call}, of {wanted}: {text}")
+                    call = describe_call(op.name, *arguments)
+                    text = f"[{kind}] {sample}: {call}, of {wanted}: {text}"
+                    found.append(Found(kind, sample, text))
     return found
 
 
 OPERATORS = [op for op in op_db if op.supports_autograd and torch.float32 in op.dtypes]
+by_operator = pytest.mark.parametrize(
+    "op", [pytest.param(op, id=op.formatted_name) for op in OPERATORS]
+)
 
 
-def operator_parameters(differing: Collection[str]) -> list[Any]:
-    return [
-        pytest.param(
-            op,
-            id=op.formatted_name,
-            marks=pytest.mark.xfail(strict=True, reason=BUGS[op.formatted_name])
-            if op.formatted_name in differing
-            else (),
-        )
-        for op in OPERATORS
-    ]
+def excepted(name: str) -> set[tuple[str, str]]:
+    return {
+        (kind, sample)
+        for kind, allowed in EXCEPTIONS.get(name, {}).items()
+        for sample in allowed["samples"]
+    }
 
 
-def assert_only_excepted(op: Any, found: dict[str, list[str]]) -> None:
-    allowed = EXCEPTIONS.get(op.formatted_name, {})
-    wrong = [text for kind, texts in found.items() if kind not in allowed for text in texts]
+def assert_only_excepted(op: Any, found: list[Found], samples: int | None = None) -> None:
+    allowed, seen = excepted(op.formatted_name), {(one.kind, one.sample) for one in found}
+    wrong = [one.text for one in found if (one.kind, one.sample) not in allowed]
     assert not wrong, f"{len(wrong)} differences, such as\n" + "\n".join(wrong[:5])
+    run = {pair for pair in allowed if samples is None or int(pair[1].rstrip("_")) < samples}
+    assert not run - seen, f"op_db_exceptions.toml: these differ no more: {sorted(run - seen)}"
 
 
-@pytest.mark.parametrize("op", operator_parameters(BUGS.keys() - LATE))
+@by_operator
 def test_operators(op: Any) -> None:
-    assert_only_excepted(op, found_differences(op, EVERYDAY_SAMPLES))
+    assert_only_excepted(op, found_differences(op, EVERYDAY_SAMPLES), EVERYDAY_SAMPLES)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("op", operator_parameters(BUGS))
+@by_operator
 def test_operators_with_all_samples(op: Any) -> None:
-    found = found_differences(op)
-    assert_only_excepted(op, found)
-    stale = EXCEPTIONS.get(op.formatted_name, {}).keys() - found.keys()
-    assert not stale, f"op_db_exceptions.toml: {op.formatted_name} has no {sorted(stale)}"
+    assert_only_excepted(op, found_differences(op))
 
 
 def test_exceptions_name_operators_and_kinds() -> None:
-    names = {op.formatted_name for op in OPERATORS}
-    assert EXCEPTIONS.keys() <= names
-    assert BUGS.keys() <= names
-    assert BUGS.keys() >= LATE
+    assert EXCEPTIONS.keys() <= {op.formatted_name for op in OPERATORS}
     for name, kinds in EXCEPTIONS.items():
         assert kinds.keys() <= set(KINDS), name
-        assert all(kinds.values()), f"{name}: a reason is missing"
+        assert all(allowed["reason"] for allowed in kinds.values()), f"{name}: why?"

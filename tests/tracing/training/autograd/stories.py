@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
+from tests.helpers.errors import class_of, reason_of
 
 Story = Callable[[], Any]
 Log = list[Any]
@@ -121,8 +122,7 @@ def _outcome(function: Story) -> Any:
     except StopIteration as end:
         return seen(end.value)
     except Exception as error:  # which one is part of the story
-        kinds = [kind for kind in type(error).__mro__ if not kind.__module__.startswith("nnprof")]
-        return Raised(f"{kinds[0].__name__}: {str(error).split('.')[0].split(':')[0]}")
+        return Raised(f"{class_of(error).__name__}: {reason_of(error)}")
 
 
 def log_of(log: Log, name: str, answer: Any = None) -> Callable[..., Any]:
