@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import shlex
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -56,3 +59,26 @@ def test_tables_are_the_results() -> None:
     text = README.read_text(encoding="utf-8")
     assert {found[1] for found in MARKED.findall(text)} == TABLES.keys()
     assert written(text) == text
+
+
+#: Commands that print something, and what.
+COMMANDS = re.findall(
+    r"```console\n\$ nnprof (.*)\n((?s:.*?))```", README.read_text(encoding="utf-8")
+)
+
+
+@pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[line for line, _ in COMMANDS])
+def test_commands_print_what_is_shown(command: str, shown: str) -> None:
+    import_torchvision()
+    if "transformers:" in command:
+        pytest.importorskip("transformers")
+    run = subprocess.run(
+        [sys.executable, "-m", "nnprof", *shlex.split(command)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    printed = run.stdout
+    if not torch.__version__.startswith("2.13."):  # that the README was written with
+        shown, printed = (re.sub(r"\d+ operators ruled.*", "", text) for text in (shown, printed))
+    assert unchanging(printed) == unchanging(shown)

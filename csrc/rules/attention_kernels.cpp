@@ -261,6 +261,15 @@ const Rule kTable[] = {
         "Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor philox_seed, "
         "Tensor philox_offset, Tensor debug_attn_mask)",
         cudnn_outputs>,
+    kAttentionKernel<
+        "aten::_cudnn_attention_forward(Tensor query, Tensor key, Tensor value, Tensor? attn_bias, "
+        "Tensor? cum_seq_q, Tensor? cum_seq_k, SymInt max_q, SymInt max_k, bool "
+        "compute_log_sumexp, float dropout_p=0., bool is_causal=False, bool "
+        "return_debug_mask=False, *, float? scale=None, Tensor? seqused_k=None, Tensor? "
+        "block_table=None) -> (Tensor output, Tensor logsumexp, "
+        "Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, Tensor philox_seed, "
+        "Tensor philox_offset, Tensor debug_attn_mask)",
+        cudnn_outputs>,
     {"aten::_fused_sdp_choice(Tensor query, Tensor key, Tensor value, Tensor? attn_mask=None, "
      "float dropout_p=0., bool is_causal=False, *, float? scale=None, bool enable_gqa=False) -> "
      "int",

@@ -137,11 +137,16 @@ void pdist_gradient_cost(const OpSignature& op, Cost& cost) {
 const Rule kTable[] = {
     {"aten::_cdist_backward(Tensor grad, Tensor x1, Tensor x2, float p, Tensor cdist) -> Tensor",
      boxed<&cdist_gradient>, cdist_gradient_cost},
+    {"aten::_cdist_backward(Tensor grad_output, Tensor x1, Tensor x2, float p, Tensor cdist) -> "
+     "Tensor",
+     boxed<&cdist_gradient>, cdist_gradient_cost},
     {"aten::_cdist_forward(Tensor x1, Tensor x2, float p, int? compute_mode) -> Tensor",
      boxed<&cdist>, cdist_cost},
     {"aten::_euclidean_dist(Tensor x1, Tensor x2) -> Tensor", boxed<&euclidean_distance>,
      euclidean_cost},
     {"aten::_pdist_backward(Tensor grad, Tensor self, float p, Tensor pdist) -> Tensor",
+     boxed<&pdist_gradient>, pdist_gradient_cost},
+    {"aten::_pdist_backward(Tensor grad_output, Tensor self, float p, Tensor pdist) -> Tensor",
      boxed<&pdist_gradient>, pdist_gradient_cost},
     {"aten::_pdist_forward(Tensor self, float p=2.) -> Tensor", boxed<&contiguous_pairwise>,
      pdist_cost},
