@@ -1,5 +1,5 @@
 // Module scopes: while a trace is active, nn.Module.__call__ comes through here, which enters and
-// leaves them. Threads without a trace pass straight on. See nnprof/tracing/scopes.py.
+// leaves them. Threads without a trace pass straight on. See nnprof/tracing/patches/scopes.py.
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/jit/frontend/tracer.h>

@@ -12,7 +12,6 @@ from nnprof import _core
 from nnprof.base.process import Undo, undo_all
 from nnprof.tracing import patches
 from nnprof.tracing.patches.flex_attention import OPERATOR as FLEX_ATTENTION
-from nnprof.tracing.scopes import install_scopes, uninstall_scopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,8 +63,7 @@ def _meet_torch_modules() -> None:
 
 def _switch_on_scopes() -> list[Undo]:
     _meet_torch_modules()
-    install_scopes()
-    undo: list[Undo] = [uninstall_scopes, *patches.switch_on()]
+    undo: list[Undo] = patches.switch_on()
     if "torch._dynamo" in sys.modules:
         # A compiled function would compile again for the trace: run its Python instead.
         stance = torch.compiler.set_stance("force_eager")  # in force from here on

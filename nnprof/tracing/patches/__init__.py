@@ -31,6 +31,7 @@ _PATCHES = [
         "lazy_parameters",
         "numbers",
         "optimizer_phase",
+        "scopes",
         "threads",
         "other_code",  # last, and so undone first: what undoes the others are no changes
     )

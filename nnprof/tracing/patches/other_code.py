@@ -23,13 +23,17 @@ _own: list[_Code] = []
 _other: list[_Code] = []
 
 
-def replace(function: object, by: Callable[..., Any]) -> None:
+def replace(
+    function: object, by: Callable[..., Any], through: Callable[..., Any] | None = None
+) -> None:
     """Has `by` called with the arguments of `function`, from the next `switch_on` on.
 
     Once and for all, for a function that stays. `by` may call a `copy_of` it, made before.
+    `through`: whose code calls `nnprof_by`, where that takes its arguments in another way.
     """
     function = cast("FunctionType", function)
-    through = _through_with_a_cell() if function.__code__.co_freevars else _through
+    if through is None:
+        through = _through_with_a_cell() if function.__code__.co_freevars else _through
     _own.append((function, function.__code__, function.__kwdefaults__))
     _other.append((function, cast("FunctionType", through).__code__, {"nnprof_by": by}))
 
