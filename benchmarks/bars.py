@@ -32,3 +32,8 @@ def show_bars(console: Console, found: list[Result]) -> None:
         limit = f"{bar['relation']} {bar['limit']:g}{bar['unit']}"
         table.add_row(bar["name"], value, limit, words[bar["met"]])
     console.print(table)
+
+
+def missed(found: list[Result]) -> bool:
+    """Is there one that is not met? Not one that could not be judged."""
+    return any(bar["met"] is False for bar in found)

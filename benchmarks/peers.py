@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import conditions, tools
-from benchmarks.bars import bar, show_bars
+from benchmarks.bars import bar, missed, show_bars
 from benchmarks.children import Result, child
 from benchmarks.models import BENCHMARK_MODELS
 from nnprof.base.packages import import_torchvision
@@ -260,7 +260,7 @@ def main() -> int:
     if not wrong:
         console.print("MACs agree with FlopCounterMode on every model.")
     console.print(f"written: {conditions.write('peers', result)}")
-    return 1 if wrong else 0
+    return int(bool(wrong) or missed(result["bars"]))
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import nnprof
+from benchmarks.bars import bar, missed, show_bars
 from benchmarks.conditions import conditions, write
 from benchmarks.models import torchvision_model
 from nnprof.hardware import for_device
@@ -141,8 +142,7 @@ def show(console: Console, result: dict[str, Any]) -> None:
         statistics_of = (one[key] for key in ("median", "mape", "p90", "bias", "weighted"))
         table.add_row(name, str(one["n"]), *(f"{100 * value:.1f}" for value in statistics_of))
     console.print(table)
-    for bar in result["bars"]:
-        console.print(f"{'met   ' if bar['met'] else 'MISSED'} {bar['name']}: {bar['value']:.1%}")
+    show_bars(console, result["bars"])
 
 
 def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -157,10 +157,7 @@ def bars(result: dict[str, Any]) -> list[dict[str, Any]]:
         (f"estimate off the replay, median of {name} calls", one["median"], ESTIMATE_WITHIN)
         for name, one in result["errors"].items()
     ]
-    return [
-        {"name": name, "value": value, "limit": limit, "met": value <= limit}
-        for name, value, limit in found
-    ]
+    return [bar(name, 100 * value, "<=", 100 * limit, " %") for name, value, limit in found]
 
 
 def main() -> int:
@@ -189,7 +186,7 @@ def main() -> int:
     show(Console(width=130), result)
     print(f"hardware: {hardware.title}, {hardware.source}")
     print(f"written to {write('replays', result)}")
-    return int(not all(bar["met"] for bar in result["bars"]))
+    return int(missed(result["bars"]))
 
 
 if __name__ == "__main__":
