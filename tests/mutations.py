@@ -32,6 +32,8 @@ HEADER = """\
 // Faults that tests/mutations.py draws.
 #pragma once
 
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_strided.h>
 #include <c10/util/Exception.h>
 
 #include <cstdlib>
