@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -26,6 +27,7 @@ from rich.table import Table
 
 import nnprof
 from benchmarks import conditions, peers, zoo_oracle
+from benchmarks.bars import bar, show_bars
 from benchmarks.children import Result, child
 from benchmarks.large_models import LARGE_MODELS, LargeModel
 from benchmarks.zoo_models import Case
@@ -59,7 +61,7 @@ def measured(name: str) -> Result:
     return result
 
 
-def _embedding(model: torch.nn.Module) -> int:
+def _embedding(model: Any) -> int:
     try:
         return model.get_input_embeddings().weight.numel()
     except (AttributeError, NotImplementedError):
@@ -178,10 +180,10 @@ def main() -> int:
     wrong = [line for name, r in results.items() for line in disagreements(LARGE_MODELS[name], r)]
     overheads = {name: result.get("overhead") for name, result in results.items()}
     bars = [
-        peers.bar(f"{name}: nnprof / bare forward", overhead, "<=", peers.OVERHEAD, "x")
+        bar(f"{name}: nnprof / bare forward", overhead, "<=", peers.OVERHEAD, "x")
         for name, overhead in overheads.items()
     ]
-    peers.show_bars(console, bars)
+    show_bars(console, bars)
     for line in wrong:
         console.print(f"[red]differs[/] {line}")
     written = {
