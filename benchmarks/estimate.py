@@ -19,7 +19,7 @@ import statistics
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -38,6 +38,7 @@ from nnprof.timing.estimate import estimate
 if TYPE_CHECKING:
     import nnprof
     from benchmarks.published import Row
+    from nnprof._core import TraceResult
     from nnprof.results.time_records import Estimates
 
 Group = tuple[str, str]  # device, what was timed
@@ -92,7 +93,7 @@ class Sample:
         return self.collection.attention(self.device)
 
     def add(self, profile: nnprof.Profile, measured: float, hardware: Hardware) -> None:
-        estimates = estimate(profile.data, hardware, attention=self.kernel)
+        estimates = estimate(cast("TraceResult", profile.data), hardware, attention=self.kernel)
         times = Times(profile.data, estimates)
         calls = self.collection.calls
         self.profiles.append(profile)
@@ -118,8 +119,9 @@ def roofline_seconds(times: Times, hardware: Hardware) -> float:
 
 def torch_seconds(profile: nnprof.Profile, times: Times, hardware: Hardware) -> float:
     """As torch's roofline estimator has it, told the device's numbers in place of its own table."""
-    from torch.utils import _runtime_estimation as torch_estimation
+    from torch.utils import _runtime_estimation
 
+    torch_estimation: Any = _runtime_estimation
     seconds = 0.0
     contractions = profile.data.signatures()["contraction_flops"]
     for one, flops in zip(times.by_signature, contractions, strict=True):
@@ -163,8 +165,8 @@ def fitted_errors(sample: Sample) -> tuple[Errors, Hardware]:
 
     def seconds(hardware: Hardware, numbers: list[int]) -> list[float]:
         return [
-            seconds_of(estimate(sample.profiles[n].data, hardware, attention=kernel), collection)
-            for n in numbers
+            seconds_of(estimate(data, hardware, attention=kernel), collection)
+            for data in (cast("TraceResult", sample.profiles[n].data) for n in numbers)
         ]
 
     names = [name.format(kernel=kernel) for name in collection.fitted]
@@ -306,7 +308,10 @@ def main() -> int:
     if not any((arguments.path / f"{one.name}.csv.gz").exists() for one in COLLECTIONS):
         parser.error(f"{arguments.path} has none of the timing files that this reads")
 
-    results, fitted, failures, sums = [], [], [], []
+    results: list[dict[str, Any]] = []
+    fitted: list[dict[str, Any]] = []
+    failures: list[str] = []
+    sums: list[Sample] = []
     for collection in COLLECTIONS:
         most = (arguments.timm or None) if collection.name.startswith("timm") else arguments.rows
         found = samples(arguments.path, collection, most, failures)

@@ -19,7 +19,7 @@ from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import nnprof
     from benchmarks.gpu_models import Case
+    from nnprof._core import TraceResult
     from nnprof.hardware import Hardware
     from nnprof.results.time_records import Estimates
 
@@ -55,7 +56,7 @@ class Worker:
 
     def answer(self, request: Result) -> Result:
         """Of any request; what goes wrong is its reason."""
-        known = {
+        known: dict[str, Callable[..., Result]] = {
             "start": self.start,
             "calibrate": self.calibrate,
             "measure": self.measure,
@@ -154,7 +155,7 @@ class Worker:
         assert profile.times is not None
         left = seconds - (time.perf_counter() - start)
         measured = replay(
-            profile.data,
+            cast("TraceResult", profile.data),
             self.device,
             expected_s=profile.times.estimates.seconds,
             time_budget=max(_MEASURING_SHARE * left, _LEAST_S),
@@ -175,7 +176,7 @@ class Worker:
         assert times.measurements is not None
         assert self.datasheet is not None
         estimates: dict[str, Estimates | None] = {
-            "datasheet": estimate(profile.data, self.datasheet),
+            "datasheet": estimate(cast("TraceResult", profile.data), self.datasheet),
             "calibrated": times.estimates if self.calibrated else None,
         }
         total, line, measured = times.total, times.timeline, times.measurements
@@ -280,7 +281,8 @@ def _watched(found: list[Result], notes: list[str]) -> Iterator[None]:
     """
     from nnprof.timing.end_to_end import forward
 
-    asked = forward.busy_seconds
+    place: Any = forward  # which imports it, and does not export it
+    asked = place.busy_seconds
 
     def busy_seconds(accelerator: Any, run: Callable[[], object]) -> float | None:
         busy = asked(accelerator, run)
@@ -290,11 +292,11 @@ def _watched(found: list[Result], notes: list[str]) -> Iterator[None]:
             notes.append(f"its operators were not profiled: {_text_of(error)}")
         return busy
 
-    forward.busy_seconds = busy_seconds
+    place.busy_seconds = busy_seconds
     try:
         yield
     finally:
-        forward.busy_seconds = asked
+        place.busy_seconds = asked
 
 
 def _profiled(accelerator: Any, run: Callable[[], object]) -> list[Result]:

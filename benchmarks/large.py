@@ -17,6 +17,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -60,7 +61,7 @@ def measured(name: str) -> Result:
     return result
 
 
-def _embedding(model: torch.nn.Module) -> int:
+def _embedding(model: Any) -> int:
     try:
         return model.get_input_embeddings().weight.numel()
     except (AttributeError, NotImplementedError):

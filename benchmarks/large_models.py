@@ -80,7 +80,7 @@ class LargeModel:
         return torch.empty(sizes, dtype=dtype, device="meta")
 
 
-TOKENS = {"input_ids": (1, 2048)}
+TOKENS: dict[str, Sizes] = {"input_ids": (1, 2048)}
 
 
 def _llama(hidden: int, ffn: int, layers: int, heads: int) -> Config:

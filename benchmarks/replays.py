@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from nnprof.results.times import Times
+
 #: What the project promises of this benchmark.
 SUM_WITHIN = 0.10  # of the real forward, median over the models
 ESTIMATE_WITHIN = 0.25  # median error of a class of operator
@@ -74,9 +76,20 @@ def measured(name: str, budget: float) -> list[nnprof.Profile]:
         ]
 
 
+def times_of(profile: nnprof.Profile) -> Times:
+    assert profile.times is not None
+    return profile.times
+
+
+def share_of_real(profile: nnprof.Profile) -> float:
+    assert profile.measured_s is not None
+    assert profile.end_to_end_s is not None
+    return profile.measured_s / profile.end_to_end_s
+
+
 def repeatability(first: nnprof.Profile, second: nnprof.Profile) -> list[float]:
     """By how much the second time of each long call is off the first."""
-    pairs = zip(first.times.by_signature, second.times.by_signature, strict=True)
+    pairs = zip(times_of(first).by_signature, times_of(second).by_signature, strict=True)
     return [
         abs(b.measured_s / a.measured_s - 1)
         for a, b in pairs
@@ -86,7 +99,8 @@ def repeatability(first: nnprof.Profile, second: nnprof.Profile) -> list[float]:
 
 def model_result(name: str, profiles: list[nnprof.Profile]) -> dict[str, Any]:
     first = profiles[0]
-    real = first.times.end_to_end
+    real = times_of(first).end_to_end
+    assert real is not None
     return {
         "estimated_s": first.estimated_s,
         "replays_s": [profile.measured_s for profile in profiles],
@@ -94,10 +108,8 @@ def model_result(name: str, profiles: list[nnprof.Profile]) -> dict[str, Any]:
         "interval_s": [real.low_s, real.high_s],
         "runs": real.samples,
         "disturbed_runs": real.discarded,
-        "replays_over_end_to_end": statistics.mean(
-            profile.measured_s / profile.end_to_end_s for profile in profiles
-        ),
-        "unmeasured": first.times.total.unmeasured,
+        "replays_over_end_to_end": statistics.mean(map(share_of_real, profiles)),
+        "unmeasured": times_of(first).total.unmeasured,
         "repeats": repeatability(*profiles),
         "notes": list(real.notes),
     }
@@ -106,7 +118,7 @@ def model_result(name: str, profiles: list[nnprof.Profile]) -> dict[str, Any]:
 def class_errors(profiles: list[nnprof.Profile]) -> dict[str, dict[str, float]]:
     pairs = defaultdict(list)
     for profile in profiles:
-        for one in profile.times.by_signature:
+        for one in times_of(profile).by_signature:
             if one.status == "measured" and one.measured_s and one.estimated_s:
                 pairs[one.op_class].append((one.estimated_s, one.measured_s))
     return {

@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import third_party_small  # noqa: F401  (adds its cases)
+import third_party_small  # type: ignore[import-not-found]  # noqa: F401  (adds its cases)
 import torch
 from rich.console import Console
 from rich.table import Table

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,7 @@ def calflops(model: nn.Module, x: Tensor) -> int:
 def torchprofile(model: nn.Module, x: Tensor) -> int:
     from torchprofile import profile_macs
 
-    return int(profile_macs(model, x))
+    return int(cast("int", profile_macs(model, x)))
 
 
 TOOLS: dict[str, Count] = {

@@ -226,6 +226,8 @@ def shrink(config: Any, layers: int = 2) -> None:
 
 def _agree_on_width(config: Any) -> None:
     """The defaults of a vision tower's output and of the text that it goes into may differ."""
+    vision: Any
+    text: Any
     vision, text = (getattr(config, part, None) for part in ("vision_config", "text_config"))
     name = "hidden_size" if config.model_type == "qwen2_vl" else "out_hidden_size"
     if hasattr(vision, name) and hasattr(text, "hidden_size"):

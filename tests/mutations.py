@@ -178,7 +178,8 @@ def drawn(folder: Path, seed: int) -> list[tuple[Kind, Path, re.Match[str]]]:
 def plant(folder: Path, seed: int) -> list[Mutant]:
     """Writes the faults into the sources of `folder`."""
     (folder / "csrc" / "rules" / "mutant.h").write_text(HEADER)
-    mutants, edits = [], {}
+    mutants: list[Mutant] = []
+    edits: dict[Path, list[tuple[tuple[int, int], str]]] = {}
     for number, (kind, path, found) in enumerate(drawn(folder, seed), 1):
         text = path.read_text()
         line = text.count("\n", 0, found.start()) + 1
@@ -217,7 +218,7 @@ def tests_near(mutant: Mutant, folder: Path) -> list[str]:
 
 def notices(folder: Path, mutant: Mutant, tests: list[str]) -> str | None:
     """The first test that fails; None where all pass."""
-    command = [
+    command: list[str | Path] = [
         *(folder / ".venv" / "bin" / "python", "-m", "pytest", "-q", "-x", "-n", "auto"),
         *("--maxprocesses=8", "-m", "not long", "-p", "no:cacheprovider", *tests),
     ]

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 import nnprof
+import nnprof.calls.inputs
 from benchmarks.models import torchvision_model
 from nnprof.calls.examples import Sizes
 from nnprof.calls.examples.tensors import REAL_IDS_LIMIT
@@ -133,7 +134,7 @@ def test_a_callable_will_do() -> None:
         lambda model: model,
         nn.DataParallel,
         lambda model: torch.compile(model, backend="eager"),
-        lambda model: nn.DataParallel(torch.compile(model, backend="eager")),
+        lambda model: nn.DataParallel(cast("nn.Module", torch.compile(model, backend="eager"))),
     ],
     ids=["plain", "DataParallel", "compiled", "both"],
 )

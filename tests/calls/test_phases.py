@@ -84,7 +84,7 @@ class Tiny:
         torch.manual_seed(0)
         with torch.device(device):
             model = auto.from_config(config, attn_implementation=attention)
-        return model.eval()  # type: ignore[no-any-return]
+        return model.eval()
 
 
 MODELS = {
@@ -144,7 +144,7 @@ def tokens(count: int) -> Tensor:
     return torch.randint(5, 99, (BATCH, count))
 
 
-def prompt(model: nn.Module, count: int = CONTEXT) -> dict[str, Tensor]:
+def prompt(model: Any, count: int = CONTEXT) -> dict[str, Tensor]:
     """What a prefill of `count` tokens is called with."""
     if model.config.is_encoder_decoder:
         return {"input_ids": tokens(count), "decoder_input_ids": tokens(1)}
@@ -155,7 +155,7 @@ def prompt(model: nn.Module, count: int = CONTEXT) -> dict[str, Tensor]:
 CACHES = ("cache", "past_key_values", "cache_params", "state")
 
 
-def step(model: nn.Module, count: int = CONTEXT) -> dict[str, Any]:
+def step(model: Any, count: int = CONTEXT) -> dict[str, Any]:
     """What a decode step is called with, after a real prefill of `count` tokens."""
     with torch.no_grad():
         if model.config.is_encoder_decoder:
@@ -385,7 +385,7 @@ def test_more_keyword_arguments_are_passed_on() -> None:
 
 def test_an_encoder_reads_as_many_tokens_as_the_sequence_has() -> None:
     model = MODELS["t5"].build()
-    given = {"phase": "decode", "context": CONTEXT, "batch": BATCH}
+    given: dict[str, Any] = {"phase": "decode", "context": CONTEXT, "batch": BATCH}
     short, long = (nnprof.measure(model, **given, sequence=n) for n in (10, 30))
     states = 2 * 2 * BATCH * 4 * 8 * 4  # layers, keys and values, batch, heads, channels, bytes
     assert long.memory.kv_cache - short.memory.kv_cache == 20 * states

@@ -232,7 +232,7 @@ def test_scripted_submodule() -> None:
 
 def test_traced_by_jit() -> None:
     model = Net().eval()
-    traced = torch.jit.trace(model, torch.randn(SHAPE))  # type: ignore[no-untyped-call]
+    traced = torch.jit.trace(model, torch.randn(SHAPE))
     assert total(traced) == total(model)
 
 
@@ -432,7 +432,7 @@ def test_pruned_and_complex_layers() -> None:
     from torch.nn.utils import prune
 
     pruned: Any = nn.Linear(8, 4)
-    prune.random_unstructured(pruned, "weight", 0.5)  # type: ignore[no-untyped-call]
+    prune.random_unstructured(pruned, "weight", 0.5)
     assert nnprof.measure(pruned, (ROWS, 8)).macs == OF_LAYER
     layer = nn.Linear(8, 4, dtype=torch.complex64)
     profile = nnprof.measure(layer, (ROWS, 8), dtype=torch.complex64)

@@ -154,7 +154,7 @@ class First(nn.Module):
         self.layer = layer
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)[0]  # type: ignore[no-any-return]
+        return self.layer(x)[0]
 
 
 class Cells(nn.Module):
@@ -165,7 +165,7 @@ class Cells(nn.Module):
         self.third = nn.RNNCell(8, 8, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.third(self.second(self.first(x[:, 0])[0]))  # type: ignore[no-any-return]
+        return self.third(self.second(self.first(x[:, 0])[0]))
 
 
 class Attention(nn.Module):
@@ -175,7 +175,7 @@ class Attention(nn.Module):
         self.weights = weights
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.attention(x, x, x, need_weights=self.weights)[0]  # type: ignore[no-any-return]
+        return self.attention(x, x, x, need_weights=self.weights)[0]
 
 
 class Images(nn.Module):
@@ -195,7 +195,7 @@ class Images(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.activations(self.norms(self.transposed(self.start(x))))
         x = F.interpolate(self.sizes(x), scale_factor=2)
-        return self.end(torch.sigmoid(F.relu6(x)))  # type: ignore[no-any-return]
+        return self.end(torch.sigmoid(F.relu6(x)))
 
 
 class Functions(nn.Module):
@@ -245,7 +245,7 @@ Case = tuple["Callable[[], nn.Module]", Tensor, dict[str, tuple[str, ...]]]
 LAYERS: dict[str, Case] = {
     "lstm": (lambda: First(nn.LSTM(12, 8, batch_first=True)), ONE_SEQUENCE, {}),
     "lstm, two ways": (
-        lambda: First(nn.LSTM(12, 8, **TWO_WAYS, batch_first=True)),  # type: ignore[arg-type]
+        lambda: First(nn.LSTM(12, 8, **TWO_WAYS, batch_first=True)),
         ONE_SEQUENCE,
         {},
     ),
@@ -398,7 +398,7 @@ def test_a_model_without_weights_gets_some_and_shared_ones_once() -> None:
             assert self.first.weight is self.second.weight
             out = self.norm(self.second(self.first(x)))
             assert bool(out.isfinite().all())
-            return out  # type: ignore[no-any-return]
+            return out
 
     with torch.device("meta"):
         model = Tied().eval()

@@ -218,7 +218,7 @@ def test_more_work_takes_no_less(device: str) -> None:
                 for more in (1, 8, 64, base[side]):
                     grown = list(base)
                     grown[side] += more
-                    after = product(*grown, known, dtype).estimated_s
+                    after = product(grown[0], grown[1], grown[2], known, dtype).estimated_s
                     assert after > 0.8 * before, (base, grown, dtype)
 
 

@@ -69,7 +69,7 @@ def _trilinear(args: Any, out: Any) -> int:
         for dim in expanded:
             shape.insert(dim, 1)
         shapes.append(shape)
-    return oracles.count(*torch.broadcast_shapes(*map(tuple, shapes)))  # type: ignore[no-untyped-call]
+    return oracles.count(*torch.broadcast_shapes(*map(tuple, shapes)))
 
 
 def _multihead_attention(args: Any, out: Any) -> int:
@@ -133,11 +133,11 @@ _OTHERS = {
 }
 
 
-class BruteForceCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class BruteForceCounter(TorchDispatchMode):
     """`with BruteForceCounter() as counter: ...`, then `counter.macs`, `counter.by_operator`."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.by_operator: Counter[str] = Counter()
 
     @property

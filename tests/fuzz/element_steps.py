@@ -83,7 +83,7 @@ BINARY: dict[str, Callable[[Tensor, Tensor], Any]] = {
     "expand_as": lambda x, y: x.expand_as(y),
     "view_as": lambda x, y: x.view_as(y),
     "type_as": lambda x, y: x.type_as(y),
-    "broadcast_tensors": lambda x, y: torch.broadcast_tensors(x, y),  # type: ignore[no-untyped-call]
+    "broadcast_tensors": lambda x, y: torch.broadcast_tensors(x, y),
     "cosine_similarity": lambda x, y: F.cosine_similarity(x, y, dim=-1),
     "mse_loss": lambda x, y: F.mse_loss(x, y) if x.shape == y.shape else x,
 }

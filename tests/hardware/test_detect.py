@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-H100 = {
+H100: dict[str, Any] = {
     "name": "NVIDIA H100 80GB HBM3",
     "major": 9,
     "minor": 0,

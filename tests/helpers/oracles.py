@@ -24,7 +24,7 @@ def count(*sizes: int) -> int:
 
 
 def _broadcast(*shapes: Shape) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))  # type: ignore[no-untyped-call]
+    return tuple(torch.broadcast_shapes(*map(tuple, shapes)))
 
 
 # Matrix products ----------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ import torch
 from torch import nn
 
 import nnprof
-from nnprof import models
 from nnprof.base.packages import import_torchvision
 from nnprof.errors import MissingExtraError, ModelError
 from nnprof.models import load_model, transformers_names
@@ -51,7 +51,11 @@ def test_timm() -> None:
 
 def test_transformers_by_type_and_by_file(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    small: dict[str, Any] = {
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+    }
     small |= {"intermediate_size": 128, "vocab_size": 100, "model_type": "llama"}
     file = tmp_path / "config.json"
     file.write_text(json.dumps(small))
@@ -252,7 +256,7 @@ def test_a_file_that_fails_to_import(tmp_path: Path) -> None:
 @pytest.mark.parametrize("package", ["torchvision", "timm", "transformers"])
 def test_a_missing_extra_is_named(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, package, raising=False)
-    monkeypatch.setattr(models.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=f"pip install {package}"):
         load_model(f"{package}:anything")
 

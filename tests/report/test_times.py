@@ -15,11 +15,11 @@ from nnprof.report import (
     Report,
     TableOptions,
     report_for_suffix,
-    stored,
     table,
     times,
     tree,
 )
+from nnprof.results import stored
 from nnprof.results.profile import Profile
 from nnprof.results.time_records import EndToEnd
 from tests.report.made_up_times import FACTORS, GPU, REAL, with_times

@@ -36,7 +36,7 @@ def hidden(profile: nnprof.Profile, pairs: int) -> int:
 def test_half_of_causal_attention_is_needed() -> None:
     for queries, keys in ((64, 64), (9, 64), (64, 9)):
         profile = nnprof.measure(
-            lambda *qkv: F.scaled_dot_product_attention(*qkv, is_causal=True),
+            lambda *qkv: F.scaled_dot_product_attention(*qkv, is_causal=True),  # type: ignore[misc]
             inputs=tensors(queries, keys),
         )
         above = sum(j > i for i in range(queries) for j in range(keys))
@@ -287,14 +287,16 @@ def by_hand(mask: Any, queries: int, keys: int, block: int) -> tuple[int, int]:
 @pytest.mark.parametrize("made", ["outside", "inside"])
 def test_empty_blocks_are_skipped(mask: Any, made: str) -> None:
     queries, keys, block = 70, 90, 16
-    sizes = (BATCH, HEADS) if mask is by_head else (None, None)
-    outside = flex.create_block_mask(mask, *sizes, queries, keys, device="cpu", BLOCK_SIZE=block)
+    batch, heads = (BATCH, HEADS) if mask is by_head else (None, None)
+    outside = flex.create_block_mask(
+        mask, batch, heads, queries, keys, device="cpu", BLOCK_SIZE=block
+    )
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         blocks = outside
         if made == "inside":
             blocks = flex.create_block_mask(
-                mask, *sizes, queries, keys, device=q.device, BLOCK_SIZE=block
+                mask, batch, heads, queries, keys, device=q.device, BLOCK_SIZE=block
             )
         return flex.flex_attention(q, k, v, block_mask=blocks, enable_gqa=True)
 
@@ -354,8 +356,8 @@ def test_lists_of_blocks_that_a_model_computes_are_not_known(side: int, backward
         numbers = wanted.sum(-1, dtype=torch.int32)[None, None]
         indices = torch.argsort(wanted, dim=-1, descending=True).to(torch.int32)[None, None]
         blocks = flex.BlockMask.from_kv_blocks(numbers, indices, BLOCK_SIZE=16)
-        longer = (one.repeat(1, 1, 16, 1) for one in (q, k, v))
-        return flex.flex_attention(*longer, block_mask=blocks)
+        q, k, v = (one.repeat(1, 1, 16, 1) for one in (q, k, v))
+        return flex.flex_attention(q, k, v, block_mask=blocks)
 
     given = [one.requires_grad_(backward) for one in tensors(side, side)]
     profile = nnprof.measure(attend, inputs=tuple(given), backward=backward)

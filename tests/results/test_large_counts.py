@@ -189,9 +189,11 @@ def test_a_rule_counted_in_python() -> None:
     library.impl("op", lambda x: x.clone(), "CompositeExplicitAutograd")
     library.impl("op", torch.empty_like, "Meta")
     for number in (1, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 3 * 2**99 + 5):
-        nnprof.register_rule("large_counts::op")(
-            lambda call, number=number: {"macs": number, "flops": number, "bytes_read": number}
-        )
+
+        def rule(call: Any, number: int = number) -> dict[str, int]:
+            return {"macs": number, "flops": number, "bytes_read": number}
+
+        nnprof.register_rule("large_counts::op")(rule)
         cost = cost_of(torch.ops.large_counts.op, meta(2))
         assert (cost.macs, cost.kinds["add"], cost.bytes_read) == (number, number, number)
 

@@ -61,6 +61,7 @@ def check(profile: nnprof.Profile, pairs: int, seen: int, heads: int = HEADS) ->
     assert profile.macs == 2 * WIDTH * heads * pairs
     hidden = 2 * 2 * WIDTH * heads * (pairs - seen)
     assert profile.flops - profile.flops_executed == hidden
+    assert profile.flops_needed is not None
     assert profile.flops - profile.flops_needed == hidden
 
 

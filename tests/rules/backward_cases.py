@@ -110,7 +110,7 @@ def _recurrent() -> Iterator[Case]:
     flat = torch.cat([weight.flatten() for weight in weights])
     x, hx, cx = torch.rand(5, 2, 3), torch.rand(4, 2, 2), torch.rand(4, 2, 4)
     given = x, weights, 5, flat, hx, cx
-    options = 2, 4, 2, 2, False, 0.5, True, True, [], None
+    options: tuple[Any, ...] = 2, 4, 2, 2, False, 0.5, True, True, [], None
     yield "_cudnn_rnn", (*given, *options), {}
     out, reserve = torch.rand(5, 2, 4), torch.empty(0, dtype=torch.uint8)
     gradients = (out, out, hx, cx)
@@ -131,7 +131,7 @@ def _mkldnn_layers() -> Iterator[Case]:
     ):
         weights = [weight.detach() for weight in nn.LSTM(inputs, hidden).parameters()]
         x, state = torch.rand(steps, batch, inputs), torch.rand(batch, hidden)
-        options = False, [], 2, hidden, 1, True, False, False, True
+        options: tuple[Any, ...] = False, [], 2, hidden, 1, True, False, False, True
         yield "mkldnn_rnn_layer", (x, *weights, state, state, *options), {}
         out, hy, cy, kept = torch.ops.aten.mkldnn_rnn_layer(x, *weights, state, state, *options)
         given = (x, *weights, state, state, out, hy, cy, out, hy, cy)

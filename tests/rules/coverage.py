@@ -41,9 +41,9 @@ _watchers: list[Callable[[Any, Arguments], None]] = []
 
 @functools.cache
 def _library() -> torch.library.Library:
-    library = torch.library.Library("_", "IMPL")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("_", "IMPL")
     key = "TESTING_ONLY_GenericMode"
-    library.fallback(_watch, key, with_keyset=True)  # type: ignore[no-untyped-call]
+    library.fallback(_watch, key, with_keyset=True)
     return library
 
 

@@ -90,7 +90,7 @@ def _flex_attention(query: Tensor, key: Tensor, value: Tensor, *_: int) -> tuple
 
     with patch.object(flex, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True):
         aux = flex.AuxRequest(lse=True)
-        options = {"enable_gqa": query.size(1) != key.size(1), "return_aux": aux}
+        options: dict[str, Any] = {"enable_gqa": query.size(1) != key.size(1), "return_aux": aux}
         out, statistics = flex.flex_attention(query, key, value, **options)
     return out, statistics.lse, torch.zeros_like(statistics.lse)
 
@@ -287,7 +287,7 @@ def _attention() -> Iterator[Case]:
     yield "_fused_sdp_choice", (q, k, v), {}
     out, sums = torch.rand(2, 3, 4, 8).half(), torch.rand(2, 3, 4)
     random = torch.zeros(2, dtype=torch.uint64)
-    lengths = None, None, 4, 5
+    lengths: tuple[Any, ...] = None, None, 4, 5
     gradient = (out, *half, out, sums)
     given = (*gradient, random, random, torch.rand(3, 4, 5), *lengths, 0.0, False)
     yield "_cudnn_attention_backward", given, {}

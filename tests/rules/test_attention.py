@@ -242,8 +242,11 @@ def test_flex_attention_returns_what_is_asked_for() -> None:
 def test_flex_attention_refuses_what_torch_refuses() -> None:
     tensors = [torch.randn(1, heads, 8, 16) for heads in (4, 2, 2)]
     for call in (
-        lambda: flex.flex_attention(*tensors),  # groups that were not asked for
-        lambda: flex.flex_attention(tensors[0], tensors[0], tensors[0], unknown=1),
+        # Groups that were not asked for.
+        lambda: flex.flex_attention(*tensors),  # type: ignore[call-overload]
+        lambda: flex.flex_attention(  # type: ignore[call-overload]
+            tensors[0], tensors[0], tensors[0], unknown=1
+        ),
     ):
         with pytest.raises((ValueError, TypeError)) as really:
             _really(call)

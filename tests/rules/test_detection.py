@@ -264,7 +264,7 @@ class Window:
         self.offset = torch.zeros(batch, 2 * offset_groups * 6, *self.places)
         self.mask = torch.ones(batch, offset_groups * 6, *self.places)
 
-    def geometry(self) -> tuple[Any, ...]:
+    def geometry(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
         return self.stride, self.padding, self.dilation
 
     def arguments(self) -> tuple[Any, ...]:

@@ -66,6 +66,7 @@ def test_pdist_cost() -> None:
 
 def test_gradients() -> None:
     aten = torch.ops.aten
+    arguments: tuple[Any, ...]
     for x1, x2 in ((A, B), (A, A[0]), (A[0, :1].t(), A[0, :2, :1]), (A[:0], A[:0])):
         for p in (0.0, 1.0, 2.0, 3.0):
             distances = aten._cdist_forward(x1, x2, p, None)

@@ -84,7 +84,7 @@ def _libraries() -> Iterator[None]:
     """Gone afterwards: no other test is to find them."""
     made = []
     for namespace, schemas in SCHEMAS.items():
-        library = torch.library.Library(namespace, "FRAGMENT")  # type: ignore[no-untyped-call]
+        library = torch.library.Library(namespace, "FRAGMENT")
         made.append(library)
         for schema in schemas:
             library.define(schema)

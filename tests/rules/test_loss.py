@@ -219,8 +219,8 @@ def test_margins(p: int) -> None:
             margins.append(margin * margin if p == 2 else margin)
         losses.append(total(margins, right) / 7)
     _ = total(losses, rows[0][0]) / 5
-    right = torch.zeros(5, dtype=torch.int64)
-    assert cost_of(F.multi_margin_loss, meta(5, 7), right, p).kinds == tally.kinds
+    targets = torch.zeros(5, dtype=torch.int64)
+    assert cost_of(F.multi_margin_loss, meta(5, 7), targets, p).kinds == tally.kinds
 
 
 def test_gradient_costs() -> None:

@@ -31,6 +31,7 @@ def masks(count: int) -> list[list[bool]]:
 @pytest.mark.parametrize("x", [IMAGE, LAST, IMAGE.transpose(2, 3), IMAGE[:, :, 0, 0]])
 @pytest.mark.parametrize("training", [False, True])
 def test_batch_norm(x: Tensor, training: bool) -> None:
+    args: tuple[Any, ...]
     for weight, mask in itertools.product((WEIGHT, None), masks(3)):
         for grad in (x, x.contiguous()):
             args = (grad, x, weight, MEAN, VARIANCE, MEAN, VARIANCE, training, 1e-5, mask)
@@ -74,6 +75,7 @@ def test_layer_norm(x: Tensor) -> None:
 
 @pytest.mark.parametrize("x", [IMAGE, LAST])
 def test_group_norm(x: Tensor) -> None:
+    args: tuple[Any, ...]
     sizes = (2, 6, 20, 3)
     for image in (x, x.bfloat16()):
         out, mean, rstd = torch.native_group_norm(image, WEIGHT, WEIGHT, *sizes, 1e-5)
@@ -121,8 +123,8 @@ def test_batch_norm_cost(mask: list[bool]) -> None:
             scale = invstd * weight
             for a, g in zip(x, dy, strict=True):
                 (g - offset - (a - mean) * slope) * scale
-    x, row = meta(2, 4, 3), meta(4)
-    given = (x, meta(2, 4, 3), row, meta(4), meta(4), meta(4), meta(4))
+    image, row = meta(2, 4, 3), meta(4)
+    given = (image, meta(2, 4, 3), row, meta(4), meta(4), meta(4), meta(4))
     cost = cost_of(aten.native_batch_norm_backward, *given, True, 1e-5, mask)
     assert cost.kinds == loop.tally.kinds
     assert cost.bytes_read == 4 * (24 + 24 + 3 * 4)  # not the running statistics

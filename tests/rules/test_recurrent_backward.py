@@ -72,6 +72,7 @@ class Case:
         self.cell = meta(4, 2, 4) if kind == "lstm" else None
         self.flat = meta(sum(weight.numel() for weight in self.weights))
         self.given = (self.weights, len(self.weights) // 4, self.flat, self.state, self.cell)
+        self.options: tuple[Any, ...]
         self.options = (MODES[kind], 4, projection, 2, False, 0.0, True, True, [], None)
         self.macs = oracles.recurrent(
             "rnn" if kind in ("relu", "tanh") else kind,

@@ -57,7 +57,7 @@ class Tiny(nn.Module):
 
 
 def measure(model: Any, *arguments: Any, **options: Any) -> Profile:
-    given = {"device": "cpu", "time_budget": 60.0, "progress": False}
+    given: dict[str, Any] = {"device": "cpu", "time_budget": 60.0, "progress": False}
     profile = nnprof.measure(model, *arguments, **given | options)
     check(profile)
     return profile
@@ -127,6 +127,7 @@ def test_everything_is_there() -> None:
 def test_a_real_run_is_part_of_the_utilization() -> None:
     profile = measure(nn.Linear(64, 64), (64, 64))
     times = times_of(profile)
+    assert profile.end_to_end_s is not None
     assert profile.mfu == pytest.approx(
         2 * 64**3 / times.hardware.flops["fp32"] / profile.end_to_end_s
     )

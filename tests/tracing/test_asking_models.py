@@ -35,7 +35,7 @@ with_transformers = pytest.mark.skipif(
 def real_kernels() -> Iterator[None]:
     """Kernels of torchvision's operators, where its own do not load: all boxes stay, as assumed."""
     import_torchvision()
-    library = torch.library.Library("torchvision", "IMPL")  # type: ignore[no-untyped-call]
+    library = torch.library.Library("torchvision", "IMPL")
 
     def nms(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
         return scores.argsort(descending=True)
@@ -44,9 +44,9 @@ def real_kernels() -> Iterator[None]:
         return x.new_ones(len(rois), x.shape[1], height, width)
 
     for kernel in (nms, roi_align):
-        library.impl(kernel.__name__, kernel, "CPU", allow_override=True)  # type: ignore[no-untyped-call]
+        library.impl(kernel.__name__, kernel, "CPU", allow_override=True)
     yield
-    library._destroy()  # type: ignore[no-untyped-call]
+    library._destroy()
 
 
 def detector(name: str, **options: Any) -> nn.Module:
@@ -164,8 +164,8 @@ def test_voices_that_last_as_long_as_they_say(make: Any, duration: int) -> None:
     model, ids = make().eval(), torch.arange(1, 13)[None]
     for name, module in model.named_modules():
         if name.endswith("duration_predictor.linear"):  # the logarithm of each duration
-            nn.init.zeros_(module.weight)  # type: ignore[arg-type]
-            nn.init.constant_(module.bias, math.log(duration + 1))  # type: ignore[arg-type]
+            nn.init.zeros_(module.weight)
+            nn.init.constant_(module.bias, math.log(duration + 1))
     real = real_run(model, input_ids=ids)
     profile, told = measured_as_told(real, model, input_ids=ids)
     assert 2 * profile.macs == real.flops

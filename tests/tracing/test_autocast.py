@@ -137,11 +137,11 @@ def test_modules_of_a_model(train: bool, grad: bool) -> None:
     assert traced == real
 
 
-class Casts(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Casts(TorchDispatchMode):
     """Counts the casts between floating dtypes that a real run makes."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.sizes: list[list[int]] = []
 
     def __torch_dispatch__(

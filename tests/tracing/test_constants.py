@@ -46,7 +46,7 @@ class Levels(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         levels = self.make(self.layer(x)).tolist()
         assert levels == [1, 3], levels
-        return self.out(self.layer(x[: levels[0]])[:, levels[1] :])  # type: ignore[no-any-return]
+        return self.out(self.layer(x[: levels[0]])[:, levels[1] :])
 
 
 # Floats of constants are no more known in a graph than others: integers stand for all.

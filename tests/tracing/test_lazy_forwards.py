@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -146,7 +146,7 @@ def test_a_loss_of_the_users_gets_the_generator() -> None:
     def last(steps: Any) -> Tensor:
         assert inspect.isgenerator(steps)
         *_, out = steps
-        return out.sum()
+        return cast("Tensor", out).sum()
 
     profile = nnprof.measure(Yields(), (2, 4), backward=True, loss=last)
     assert profile.phase("backward").macs == (2 * STEPS - 1) * STEP

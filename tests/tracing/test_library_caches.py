@@ -20,7 +20,7 @@ class OfTransformers(nn.Module):
         super().__init__()
         self.project = nn.Linear(64, 64)
 
-    @compile_compatible_method_lru_cache(maxsize=4)
+    @compile_compatible_method_lru_cache(maxsize=4)  # type: ignore[untyped-decorator]
     def table(self, size: int) -> Tensor:
         return self.project(torch.ones(size, 64))
 

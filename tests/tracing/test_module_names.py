@@ -33,7 +33,7 @@ class Named(nn.Module):
             self.__dict__[name] = value
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x)) * self.scale  # type: ignore[no-any-return]
+        return self.second(self.first(x)) * self.scale
 
 
 class Outer(nn.Module):
@@ -42,7 +42,7 @@ class Outer(nn.Module):
         self.inner = inner
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x)  # type: ignore[no-any-return]
+        return self.inner(x)
 
 
 @pytest.mark.parametrize("value", [[], {"lr": 3}, 7, None])
@@ -75,12 +75,12 @@ def test_children_of_these_names() -> None:
     class Holder(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.modules = nn.ModuleList([nn.Linear(8, 8)])  # type: ignore[assignment]
-            self.parameters = nn.Linear(8, 8)  # type: ignore[assignment]
+            self.modules = nn.ModuleList([nn.Linear(8, 8)])  # type: ignore[method-assign]
+            self.parameters = nn.Linear(8, 8)  # type: ignore[method-assign]
 
         def forward(self, x: Tensor) -> Tensor:
             layers: Any = self._modules
-            return layers["parameters"](layers["modules"][0](x))  # type: ignore[no-any-return]
+            return layers["parameters"](layers["modules"][0](x))
 
     profile = measure(Holder(), (4, 8), backward=True, optimizer="sgd")
     assert profile.macs == 2 * 256 + 512 + 256
@@ -96,7 +96,7 @@ class Shadowed(nn.Module):
         self.layer = nn.Linear(8, 8)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.layer(x)  # type: ignore[no-any-return]
+        return self.layer(x)
 
 
 def test_an_optimizer_that_makes_its_state() -> None:

@@ -50,7 +50,7 @@ class Asking(nn.Module):
         pair = (h.long(), real.long()) if self.integers else (h, real)
         results = self.operator(*pair)
         SIZES.append([tuple(r.shape) for r in _flat(results)])
-        return h + torch.stack([r.sum().to(h) for r in _flat(results)]).sum()  # type: ignore[no-any-return]
+        return h + torch.stack([r.sum().to(h) for r in _flat(results)]).sum()
 
 
 SIZES: list[Any] = []

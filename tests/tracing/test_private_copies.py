@@ -38,6 +38,8 @@ def test_a_float_input_written_in_place_is_not_changed() -> None:
 def test_batch_norm_in_train_keeps_its_statistics() -> None:
     norm = nn.BatchNorm2d(8).train()
     nnprof.measure(norm, (4, 8, 16, 16))
+    assert norm.num_batches_tracked is not None
+    assert norm.running_mean is not None
     assert norm.num_batches_tracked.item() == 0
     assert torch.equal(norm.running_mean, torch.zeros(8))
 

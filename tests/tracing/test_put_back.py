@@ -102,7 +102,7 @@ def parameters_attributes(net: Net) -> Any:
     net.layer.weight.note.append("after")  # type: ignore[attr-defined]
     net.layer.weight.grad_sample = torch.ones(3)  # type: ignore[attr-defined]
     net.layer.bias.grad_sample = [torch.ones(3)]  # type: ignore[attr-defined]
-    net.steps.seen = 1  # type: ignore[attr-defined]
+    net.steps.seen = 1  # type: ignore[union-attr]
 
 
 def hooks_on_tensors(net: Net) -> Any:
@@ -143,7 +143,7 @@ GLOBAL: dict[str, Any] = {}
 
 
 def named_by_a_global(x: Tensor) -> Tensor:
-    return GLOBAL["call"](GLOBAL["net"], x)  # type: ignore[no-any-return]
+    return GLOBAL["call"](GLOBAL["net"], x)
 
 
 class Engine:
@@ -155,7 +155,7 @@ class Engine:
         self.net, self.call = net, call
 
     def step(self, x: Tensor) -> Tensor:
-        return self.call(self.net or Engine.shared, x)  # type: ignore[no-any-return]
+        return self.call(self.net or Engine.shared, x)
 
     __call__ = step
 
@@ -297,7 +297,7 @@ def test_hooks_of_all_modules() -> None:
 
     def function(x: Tensor) -> Tensor:
         module.register_module_forward_hook(lambda m, inputs, output: None)
-        return net(x)  # type: ignore[no-any-return]
+        return net(x)
 
     net = Net()
     nnprof.measure(function, (ROWS, SIZE))

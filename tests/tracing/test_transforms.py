@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from nnprof import measure
 
 MODEL = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
-PARAMETERS = dict(MODEL.named_parameters())
+PARAMETERS: dict[str, Tensor] = dict(MODEL.named_parameters())
 VALUES = {name: p.detach() for name, p in PARAMETERS.items()}
 CONVOLUTION = nn.Sequential(
     nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(100, 2)
@@ -64,7 +64,7 @@ class Doubled(torch.autograd.Function):
         ctx.save_for_backward(inputs[0])
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient * 2
 
 
@@ -142,13 +142,13 @@ def test_linearize(device: str, tangents: int) -> None:
 def along(x: Tensor) -> Tensor:
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x, torch.ones_like(x))
-        return forward_ad.unpack_dual(net(dual)).tangent  # type: ignore[return-value]
+        return forward_ad.unpack_dual(net(dual)).tangent
 
 
 def along_a_product(x: Tensor) -> Tensor:
     with forward_ad.dual_level():
         dual = forward_ad.make_dual(x, torch.ones_like(x))
-        return forward_ad.unpack_dual(dual @ dual.mT).tangent  # type: ignore[return-value]
+        return forward_ad.unpack_dual(dual @ dual.mT).tangent
 
 
 # By hand: FlopCounterMode counts products with tangents that are zero, which nobody computes. A
@@ -193,9 +193,9 @@ def test_each_of_an_ensemble(device: str) -> None:
     models = [nn.Linear(4, 3) for _ in range(3)]
 
     def together(x: Tensor) -> Tensor:
-        stacked, buffers = stack_module_state(models)  # type: ignore[arg-type]
+        stacked, buffers = stack_module_state(models)
         call = vmap(lambda p, b, x: functional_call(models[0], (p, b), (x,)), (0, 0, None))
-        return call(stacked, buffers, x)  # type: ignore[no-any-return]
+        return call(stacked, buffers, x)
 
     assert measure(together, inputs=torch.randn(5, 4, device=device)).macs == 3 * 5 * 12
 

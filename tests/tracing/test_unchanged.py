@@ -149,7 +149,7 @@ def test_optimizer_and_hooks_on_tensors_survive() -> None:
     model(torch.randn(3, 20)).sum().backward()
     optimizer.step()
     seen: list[int] = []
-    model.weight.register_hook(lambda grad: seen.append(1))  # type: ignore[no-untyped-call]
+    model.weight.register_hook(lambda grad: seen.append(1))
     before = picture(optimizer.state_dict())[1]
     nnprof.measure(model, (3, 20))
     assert [key for key, _ in before] == list(optimizer.state_dict())

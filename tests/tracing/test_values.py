@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 import torch
 from torch import nn
 
 import nnprof
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Read = Callable[[torch.Tensor], object]
+
 
 class Reads(nn.Module):
     """Calls a function of its input; the input is always large enough to be a shadow."""
 
-    def __init__(self, read) -> None:
+    def __init__(self, read: Read) -> None:
         super().__init__()
         self.read = read
 
@@ -20,7 +27,7 @@ class Reads(nn.Module):
         return self.read(x)
 
 
-def result_of(read, **options: object) -> tuple[object, nnprof.Profile]:
+def result_of(read: Read, **options: Any) -> tuple[Any, nnprof.Profile]:
     found = []
 
     def remember(x: torch.Tensor) -> torch.Tensor:
@@ -53,7 +60,7 @@ def result_of(read, **options: object) -> tuple[object, nnprof.Profile]:
         (lambda x: torch.tensor(2.0).exp().item(), torch.tensor(2.0).exp().item()),
     ],
 )
-def test_small_values_are_real(read, expected: object) -> None:
+def test_small_values_are_real(read: Read, expected: object) -> None:
     value, _ = result_of(read)
     assert value == expected
 

@@ -21,7 +21,7 @@ class Int8(Tensor):
     """Weight-only int8: it says nothing of what it holds."""
 
     def __new__(cls, data: Tensor, scale: Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(cls, data.shape, dtype=torch.float32)  # type: ignore[attr-defined]
+        return torch.Tensor._make_wrapper_subclass(cls, data.shape, dtype=torch.float32)
 
     def __init__(self, data: Tensor, scale: Tensor) -> None:
         self.parts = {"data": data, "scale": scale}
@@ -33,7 +33,7 @@ class Int8(Tensor):
         return self.parts["data"].float() * self.parts["scale"]
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in VIEWS:
@@ -48,8 +48,10 @@ class Int8(Tensor):
 class Flattened(Tensor):
     """Tells its parts; one of them may be a wrapper again."""
 
+    inner: Tensor  # type: ignore[assignment]
+
     def __new__(cls, inner: Tensor, offset: Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=torch.float32)  # type: ignore[attr-defined]
+        return torch.Tensor._make_wrapper_subclass(cls, inner.shape, dtype=torch.float32)
 
     def __init__(self, inner: Tensor, offset: Tensor) -> None:
         self.inner, self.offset = inner, offset
@@ -61,7 +63,7 @@ class Flattened(Tensor):
         return ["inner", "offset"], None
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in VIEWS:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
@@ -53,7 +54,7 @@ ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1
 CONVOLUTIONS = {"conv_dim": (16, 16), "conv_kernel": (10, 8), "conv_stride": (80, 4)}
 
 #: Name -> class of the model, and the fields of its config.
-MODELS = {
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "decoder": ("LlamaForCausalLM", TEXT),
     "mixture of experts": (
         "MixtralForCausalLM",
@@ -130,7 +131,7 @@ MODELS = {
 }
 
 
-def build(name):
+def build(name: str) -> Any:
     """A small model with random weights, whose attention FlopCounterMode knows."""
     class_name, fields = MODELS[name]
     model_class = getattr(transformers, class_name)
@@ -142,22 +143,24 @@ def build(name):
     return model.eval().requires_grad_(False)
 
 
-def made(model, sizes=NO_SIZES):
-    args, kwargs = example_inputs(model, sizes, bare_output)
+def made(model: Any, sizes: Sizes = NO_SIZES) -> dict[str, Any]:
+    found = example_inputs(model, sizes, bare_output)
+    assert found is not None
+    args, kwargs = found
     assert args == ()
     return kwargs
 
 
-def real(value):
+def real(value: Tensor) -> Tensor:
     return torch.randn(value.shape, dtype=value.dtype) if value.is_meta else value
 
 
 @pytest.fixture(scope="module", params=MODELS)
-def model(request):
+def model(request: pytest.FixtureRequest) -> Any:
     return build(request.param)
 
 
-def test_the_real_model_runs_on_them_and_counts_the_same(model):
+def test_the_real_model_runs_on_them_and_counts_the_same(model: Any) -> None:
     inputs = {name: real(value) for name, value in made(model).items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(**inputs)
@@ -166,13 +169,13 @@ def test_the_real_model_runs_on_them_and_counts_the_same(model):
     assert 2 * profile.macs == counter.get_total_flops() > 0
 
 
-def test_floats_have_no_data_and_integers_do(model):
+def test_floats_have_no_data_and_integers_do(model: Any) -> None:
     for name, value in made(model).items():
         if name != "past_observed_mask":  # floats, but a mask
             assert value.is_meta == value.is_floating_point()
 
 
-def test_floats_are_of_the_models_dtype(model):
+def test_floats_are_of_the_models_dtype(model: Any) -> None:
     inputs = made(model.to(torch.float64))
     model.to(torch.float32)
     assert {v.dtype for v in inputs.values() if v.is_floating_point()} <= {torch.float64}
@@ -181,7 +184,7 @@ def test_floats_are_of_the_models_dtype(model):
 @pytest.mark.parametrize(
     "name", ["seq2seq", "speech", "image in text", "image grid in text", "time series", "layout"]
 )
-def test_the_real_model_runs_on_a_batch(name):
+def test_the_real_model_runs_on_a_batch(name: str) -> None:
     model = build(name)
     inputs = {name: real(value) for name, value in made(model, Sizes(batch=2)).items()}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -194,44 +197,44 @@ def test_the_real_model_runs_on_a_batch(name):
     ("name", "argument"),
     [("decoder", "input_ids"), ("seq2seq", "decoder_input_ids"), ("layout", "bbox")],
 )
-def test_sequence_is_the_number_of_tokens(name, argument):
+def test_sequence_is_the_number_of_tokens(name: str, argument: str) -> None:
     model = build(name)
     assert made(model, Sizes(sequence=24))[argument].shape[1] == 24
 
 
-def test_a_text_has_no_more_tokens_than_positions():
+def test_a_text_has_no_more_tokens_than_positions() -> None:
     assert made(build("encoder with few positions"))["input_ids"].shape[1] <= 40
     assert made(build("image and text"))["input_ids"].shape == (1, 77)
     assert made(build("decoder"))["input_ids"].shape == (1, 128)
 
 
-def test_placeholders_come_on_top_of_the_sequence():
+def test_placeholders_come_on_top_of_the_sequence() -> None:
     inputs = made(build("image in text"), Sizes(sequence=10))
     placeholders = int((inputs["input_ids"] == 299).sum())
     assert placeholders == (32 // 8) ** 2
     assert inputs["input_ids"].shape == (1, 10 + placeholders)
 
 
-def test_whisper_gets_the_30_seconds_that_it_demands():
+def test_whisper_gets_the_30_seconds_that_it_demands() -> None:
     assert made(build("speech"))["input_features"].shape == (1, 80, 2 * 100)
 
 
-def test_a_model_without_text_takes_no_sequence():
+def test_a_model_without_text_takes_no_sequence() -> None:
     with pytest.raises(InputError, match="ViTForImageClassification takes no sequence"):
         nnprof.measure(build("image"), sequence=10)
 
 
 @pytest.mark.parametrize("sizes", [{"batch": 0}, {"sequence": -1}, {"batch": 1.5}])
-def test_sizes_are_whole_numbers_of_at_least_one(sizes):
+def test_sizes_are_whole_numbers_of_at_least_one(sizes: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=f"{next(iter(sizes))}= must be a whole number"):
         nnprof.measure(build("decoder"), **sizes)
 
 
-def test_what_cannot_be_known_says_what_forward_takes():
-    class Unknown(transformers.PreTrainedModel):
+def test_what_cannot_be_known_says_what_forward_takes() -> None:
+    class Unknown(transformers.PreTrainedModel):  # type: ignore[misc]
         config_class = transformers.BertConfig
 
-        def forward(self, spectrum, phase):
+        def forward(self, spectrum: Any, phase: Any) -> Any:
             return spectrum
 
     with pytest.raises(InputError, match="it takes spectrum, phase; pass shape="):

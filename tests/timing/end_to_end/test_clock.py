@@ -72,4 +72,6 @@ def test_overlapping_intervals_count_once() -> None:
 def test_thousands_of_runs_have_a_median_too() -> None:
     median, low, high = median_with_interval([float(number) for number in range(5001)])
     assert median == 2500
+    assert low is not None
+    assert high is not None
     assert 2400 < low < 2500 < high < 2600

@@ -48,5 +48,7 @@ def test_the_interval_covers_the_median() -> None:
     hits = 0
     for _ in range(2000):
         _, low, high, _ = _core.summarize_samples([generator.random() for _ in range(10)])
+        assert low is not None
+        assert high is not None
         hits += low <= 0.5 <= high
     assert hits / 2000 > 0.965

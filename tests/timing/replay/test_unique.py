@@ -19,9 +19,11 @@ def test_layers_do_not_multiply_what_is_timed() -> None:
         with torch.no_grad():
             result = result_of(llama(replace(SMALL, layers=layers)), shape=(1, 16))
         seen: list[str] = []
-        measured = replay(
-            result, "cpu", time_budget=20, progress=lambda done, of, op, seen=seen: seen.append(op)
-        )
+
+        def note(done: int, of: int, op: str, seen: list[str] = seen) -> None:
+            seen.append(op)
+
+        measured = replay(result, "cpu", time_budget=20, progress=note)
         assert set(measured.status) <= {"measured", "view"}
         timed[layers] = measured.status.count("measured")
         assert len(set(seen)) <= timed[layers]

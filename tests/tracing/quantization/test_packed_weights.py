@@ -30,7 +30,7 @@ class Recurrent(nn.Module):
         self.out = nn.Linear(64, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.rnn(x)[0])  # type: ignore[no-any-return]
+        return self.out(self.rnn(x)[0])
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
@@ -142,7 +142,7 @@ def eager(twin: nn.Module, x: Tensor) -> nn.Module:
     model = nn.Sequential(quantization.QuantStub(), copy.deepcopy(twin), quantization.DeQuantStub())
     model.eval().qconfig = quantization.get_default_qconfig("x86")
     quantization.prepare(model, inplace=True)(x)
-    return quantization.convert(model)  # type: ignore[no-any-return]
+    return quantization.convert(model)
 
 
 def by_graph(twin: nn.Module, x: Tensor) -> nn.Module:

@@ -15,7 +15,7 @@ from tests.rules.differential import Arguments, copy_arguments
 from tests.tracing.training.real import saved_by_autograd
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 #: What can differ, as the table of exceptions names it.
 KINDS = ("raises", "accepts", "error", "saved", "gradients")
@@ -58,7 +58,7 @@ def gradients_of(outputs: Any, leaves: list[Tensor]) -> list[Gradient]:
     loss = loss_of(outputs)
     if loss is None or not leaves:
         return []
-    found = torch.autograd.grad(loss, leaves, allow_unused=True)
+    found: Sequence[Tensor | None] = torch.autograd.grad(loss, leaves, allow_unused=True)
     return [None if g is None else (g.dtype, tuple(g.shape), significant(g)) for g in found]
 
 

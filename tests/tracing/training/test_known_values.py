@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,6 +118,8 @@ class Solver(nn.Module):
 class Detector(nn.Module):
     """Maps of two strides, and a loss over the cells that targets fall in."""
 
+    anchors: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layer, self.stride = nn.Linear(WIDTH, WIDTH), torch.tensor([8.0, 16.0])
@@ -148,6 +151,8 @@ class Checkpointed(nn.Module):
 class Past(nn.Module):
     """Writes into a buffer of the model's, first past autograd."""
 
+    sums: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.layer = nn.Linear(WIDTH, WIDTH)
@@ -163,7 +168,7 @@ class Past(nn.Module):
 
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "experts": Looped,
-    **{write.__name__: lambda write=write: ByRow(write) for write in (assign, add, put, scatter)},
+    **{write.__name__: functools.partial(ByRow, write) for write in (assign, add, put, scatter)},
     "copy_into": lambda: ByRow(copy_into),
     "graph": Graph,
     "solver": Solver,
@@ -225,6 +230,9 @@ def test_gradients_reach_what_was_written_after_a_rerun() -> None:
 
 
 class Reads(nn.Module):
+    table: torch.Tensor
+    lengths: torch.Tensor
+
     def __init__(self, read: Callable[..., object]) -> None:
         super().__init__()
         self.read, self.layer = read, nn.Linear(WIDTH, WIDTH)
@@ -403,7 +411,7 @@ def test_what_is_written_to_it_is_known(name: str, backward: bool) -> None:
     layer = nn.Linear(3, 3)
     seen = []
     nnprof.measure(
-        lambda x: (seen.append(WRITTEN[name]()), layer(x))[1],
+        lambda x: (seen.append(WRITTEN[name]()), layer(x))[1],  # type: ignore[func-returns-value]
         inputs=torch.randn(2, 3),
         backward=backward,
     )

@@ -330,7 +330,7 @@ def attention_of(
         gradient = gradient.contiguous()
 
     def step() -> object:
-        output = F.scaled_dot_product_attention(*heads)
+        output = F.scaled_dot_product_attention(heads[0], heads[1], heads[2])
         return torch.autograd.grad(output, heads, gradient) if wants_grad else output
 
     return step, [*heads, *([gradient] if wants_grad else [])]

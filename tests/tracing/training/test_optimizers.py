@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def mixed(device: str) -> nn.Module:
     model = make(device)
     model[2].to(torch.float64)
     tied, unused = nn.Linear(6, 5).to(device), nn.Linear(3, 3).to(device)
-    tied.weight = model[0].weight
+    tied.weight = cast("nn.Parameter", model[0].weight)
 
     class Mixed(nn.Module):
         def __init__(self) -> None:
@@ -69,7 +69,7 @@ def mixed(device: str) -> nn.Module:
 
         def forward(self, x: Tensor) -> Tensor:
             both = self.model[1](self.model[0](x) + self.tied(x))
-            return self.model[2](both.double())  # type: ignore[no-any-return]
+            return self.model[2](both.double())
 
     return Mixed()
 
@@ -493,7 +493,7 @@ class Blocks(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
             x = layer(x)
-        return self.head(x)  # type: ignore[no-any-return]
+        return self.head(x)
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])

@@ -4,7 +4,7 @@ gradients of gradients. What a step costs is what the same loop really costs."""
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def mlp() -> nn.Sequential:
 
 def step_in_hooks(model: nn.Module, make: Any) -> list[Any]:
     """torchtune's and transformers' way: an optimizer for each parameter, no gradient stays."""
-    optimizers = {p: make([p]) for p in model.parameters()}
+    optimizers: dict[Tensor, Any] = {p: make([p]) for p in model.parameters()}
 
     def step(parameter: Tensor) -> None:
         optimizers[parameter].step()
@@ -100,7 +100,8 @@ def test_a_hook_of_the_whole_backward() -> None:
 def test_what_follows_a_step_in_a_hook_is_backward() -> None:
     model = mlp()
     optimizer = torch.optim.SGD(model[2].parameters(), lr=0.1)
-    model[2].bias.register_post_accumulate_grad_hook(lambda p: optimizer.step())
+    bias = cast("nn.Parameter", model[2].bias)
+    bias.register_post_accumulate_grad_hook(lambda p: optimizer.step())
     with nnprof.trace(model, backward=True, optimizer=optimizer) as running:
         model(torch.ones(SHAPE)).sum().backward()
     ops = running.result.ops()
@@ -122,7 +123,7 @@ class SAM(torch.optim.Optimizer):
         return [p for group in self.param_groups for p in group["params"] if p.grad is not None]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         if closure is None:
             raise RuntimeError("SAM requires closure, but it was not provided")
         grads = [p.grad for p in self.parameters() if p.grad is not None]
@@ -146,7 +147,7 @@ class Lookaround(torch.optim.Optimizer):
         super().__init__(parameters, {})
 
     @torch.no_grad()
-    def step(self, closure: Any) -> Any:
+    def step(self, closure: Any) -> Any:  # type: ignore[override]
         for _ in range(2):
             with torch.enable_grad():
                 loss = closure()
@@ -163,7 +164,7 @@ class Hutchinson(torch.optim.Optimizer):
         super().__init__(parameters, {})
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Any = None) -> Any:
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -251,7 +252,7 @@ def test_the_loss_of_a_closure_is_forward() -> None:
 
     def closure() -> Tensor:
         loss = (model(torch.ones(SHAPE)) - 1).square().mean()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         return loss
 
     with nnprof.trace(model, backward=True, optimizer=optimizer) as running:

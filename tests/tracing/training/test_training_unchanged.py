@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -76,8 +76,9 @@ def freezing(model: nn.Sequential, optimizer: torch.optim.Optimizer) -> None:
 
 
 def hooking(model: nn.Sequential, optimizer: torch.optim.Optimizer) -> None:
-    model[5].weight.register_hook(lambda grad: grad)
-    model[5].weight.register_post_accumulate_grad_hook(lambda parameter: None)
+    weight = cast("nn.Parameter", model[5].weight)
+    weight.register_hook(lambda grad: grad)
+    weight.register_post_accumulate_grad_hook(lambda parameter: None)
     model(image()).sum().backward()
 
 
@@ -250,13 +251,14 @@ def test_gradients_that_are_cleared_come_back(to_none: bool) -> None:
     model = make()
     model(torch.ones(2, 3, 8, 8)).sum().backward()
     before = [p.grad for p in model.parameters()]
-    values = [p.grad.clone() for p in model.parameters()]
+    values = [cast("Tensor", p.grad).clone() for p in model.parameters()]
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     with nnprof.trace(model, backward=True):
         optimizer.zero_grad(set_to_none=to_none)
         model(torch.ones(2, 3, 8, 8)).sum().backward()
     for parameter, gradient, value in zip(model.parameters(), before, values, strict=True):
         assert parameter.grad is gradient
+        assert parameter.grad is not None
         assert torch.equal(parameter.grad, value)
 
 
@@ -291,6 +293,6 @@ def test_a_graph_from_before_the_trace_is_as_before() -> None:
         assert x.grad.shape == x.shape
     assert running.profile().phase("backward").macs == 2 * 20 * 60 * 60
     assert x.grad is None
-    y.sum().backward()
+    y.sum().backward()  # type: ignore[unreachable]  # the trace's end takes x.grad away
     expected = 2 * ((x @ weight) > 0).float() @ weight.T
     assert torch.allclose(x.grad, expected)

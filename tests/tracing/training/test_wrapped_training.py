@@ -4,7 +4,7 @@ in a real run, and what is counted is what FlopCounterMode counts there."""
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import torch
@@ -358,7 +358,7 @@ class Doubled(Tensor):
 
     @staticmethod
     def __new__(cls, low: Tensor, high: Tensor) -> Any:
-        return torch.Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        return torch.Tensor._make_wrapper_subclass(
             cls, low.shape, strides=low.stride(), dtype=low.dtype, device=low.device
         )
 
@@ -376,7 +376,7 @@ class Doubled(Tensor):
         return f"Doubled{tuple(self.shape)}"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in (aten.detach.default, aten.view.default, aten.t.default, aten.clone.default):
@@ -392,7 +392,7 @@ class Doubled(Tensor):
 def with_doubled_weights() -> nn.Sequential:
     model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3))
     for layer in (model[0], model[2]):
-        weight = layer.weight.detach()
+        weight = cast("nn.Parameter", layer.weight).detach()
         layer.weight = nn.Parameter(Doubled(weight / 2, weight / 2))
     return model
 
@@ -411,7 +411,7 @@ def test_a_subclass_with_a_gradient_trains(rows: tuple[int, ...]) -> None:
 
     def note() -> None:
         step()
-        grads.update((name, p.grad.shape) for name, p in model.named_parameters())
+        grads.update((name, cast("Tensor", p.grad).shape) for name, p in model.named_parameters())
 
     with nnprof.trace(model, backward=True) as running:
         note()

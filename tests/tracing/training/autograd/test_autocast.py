@@ -8,14 +8,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.tracing.training.autograd.stories import Stories, log_of, mlp
+from tests.tracing.training.autograd.stories import Log, Stories, log_of, mlp
 
 story = Stories()
 
 
 @story
 def autocast_step() -> Any:
-    model, x, log = mlp(), torch.randn(2, 6, requires_grad=True), []
+    model, x = mlp(), torch.randn(2, 6, requires_grad=True)
+    log: Log = []
     yield
     for name, module in model.named_children():
         module.register_full_backward_hook(log_of(log, name))
@@ -29,7 +30,8 @@ def autocast_step() -> Any:
 @story
 def autocast_convolution() -> Any:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
-    x, log = torch.randn(2, 3, 5, 5, requires_grad=True), []
+    x = torch.randn(2, 3, 5, 5, requires_grad=True)
+    log: Log = []
     yield
     for name, module in model.named_children():
         module.register_full_backward_hook(log_of(log, name))
@@ -41,7 +43,8 @@ def autocast_convolution() -> Any:
 
 @story
 def autocast_casts_a_weight_once() -> Any:
-    layer, log = nn.Linear(4, 4), []
+    layer = nn.Linear(4, 4)
+    log: Log = []
     yield
     layer.weight.register_post_accumulate_grad_hook(log_of(log, "accumulated"))
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -7,14 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.tracing.training.autograd.stories import Stories, log_of, mlp, seen
+from tests.tracing.training.autograd.stories import Log, Stories, log_of, mlp, seen
 
 story = Stories()
 
 
 @story
 def hooks_in_order() -> Any:
-    model, x, log = mlp(), torch.randn(2, 6, requires_grad=True), []
+    model, x = mlp(), torch.randn(2, 6, requires_grad=True)
+    log: Log = []
     yield
     for name, parameter in model.named_parameters():
         parameter.register_hook(log_of(log, f"gradient of {name}"))
@@ -29,7 +30,8 @@ def hooks_in_order() -> Any:
 
 @story
 def hook_changes_the_gradient() -> Any:
-    x, log = torch.randn(3, requires_grad=True), []
+    x = torch.randn(3, requires_grad=True)
+    log: Log = []
     yield
     y = x * 2
     y.register_hook(lambda grad: grad * 3)
@@ -50,7 +52,8 @@ def hook_returns_another_shape() -> Any:
 
 @story
 def hooks_of_gradient_functions() -> Any:
-    x, log = torch.randn(3, requires_grad=True), []
+    x = torch.randn(3, requires_grad=True)
+    log: Log = []
     yield
     y = (x * 2).exp()
     assert y.grad_fn is not None
@@ -88,7 +91,8 @@ def optimizer_in_the_backward() -> Any:
 
 @story
 def multi_grad_hook() -> Any:
-    a, b, log = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True), []
+    a, b = torch.randn(3, requires_grad=True), torch.randn(3, requires_grad=True)
+    log: Log = []
     yield
     torch.autograd.graph.register_multi_grad_hook([a, b], lambda grads: log.append(seen(grads)))
     (a * b).sum().backward()
@@ -97,7 +101,8 @@ def multi_grad_hook() -> Any:
 
 @story
 def removed_hook() -> Any:
-    x, log = torch.randn(3, requires_grad=True), []
+    x = torch.randn(3, requires_grad=True)
+    log: Log = []
     yield
     x.register_hook(log_of(log, "hook")).remove()
     (x * 2).sum().backward()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
 
-from tests.tracing.training.autograd.stories import Stories, log_of, mlp, seen
+from tests.tracing.training.autograd.stories import Log, Stories, log_of, mlp, seen
 
 story = Stories()
 
@@ -66,9 +66,11 @@ def unused_layer() -> Any:
 
 @story
 def two_steps_accumulate() -> Any:
-    model, log = mlp(), []
+    model = mlp()
+    log: Log = []
     yield
-    model[0].weight.register_post_accumulate_grad_hook(log_of(log, "accumulated"))
+    weight = cast("nn.Parameter", model[0].weight)
+    weight.register_post_accumulate_grad_hook(log_of(log, "accumulated"))
     grads = []
     for _ in range(2):
         model(torch.randn(2, 6)).sum().backward()
@@ -100,7 +102,8 @@ def zero_grad_in_place() -> Any:
 
 @story
 def tied_embedding() -> Any:
-    embedding, head, log = nn.Embedding(7, 5), nn.Linear(5, 7, bias=False), []
+    embedding, head = nn.Embedding(7, 5), nn.Linear(5, 7, bias=False)
+    log: Log = []
     head.weight = embedding.weight
     yield
     embedding.weight.register_post_accumulate_grad_hook(log_of(log, "accumulated"))
@@ -111,7 +114,8 @@ def tied_embedding() -> Any:
 
 @story
 def shared_module_called_twice() -> Any:
-    layer, log = nn.Linear(4, 4), []
+    layer = nn.Linear(4, 4)
+    log: Log = []
     yield
     layer.register_full_backward_hook(log_of(log, "module"))
     layer(layer(torch.randn(2, 4, requires_grad=True))).sum().backward()
@@ -157,7 +161,7 @@ def transposed_parameter() -> Any:
 
 @story
 def channels_last_convolution() -> Any:
-    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    model = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     x = torch.randn(2, 3, 6, 6).to(memory_format=torch.channels_last).requires_grad_()
     yield
     model(x).square().sum().backward()

@@ -246,7 +246,7 @@ def plain_gradient_descent() -> Any:
         model(torch.randn(2, 6)).sum().backward()
         with torch.no_grad():
             for parameter in model.parameters():
-                parameter -= 0.1 * parameter.grad
+                parameter -= 0.1 * parameter.grad  # type: ignore[misc,operator]
                 parameter.grad = None
     return [p._version for p in model.parameters()], model
 
