@@ -21,7 +21,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import third_party_small  # type: ignore[import-not-found]  # noqa: F401  (adds its cases)
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +29,11 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import nnprof
-from benchmarks import conditions, zoo_oracle
+from benchmarks import (
+    conditions,
+    third_party_small,  # noqa: F401  (adds its cases)
+    zoo_oracle,
+)
 from benchmarks.children import child
 from benchmarks.third_party_models import CASES
 from nnprof.base.packages import import_torchvision

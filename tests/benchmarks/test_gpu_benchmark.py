@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from benchmarks import gpu, gpu_models, gpu_report, gpu_worker
 from nnprof.timing.end_to_end import forward
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -25,14 +26,8 @@ PROGRAM = BENCHMARKS / "gpu.py"
 
 
 @pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The program's modules, which find each other as a script's do."""
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import gpu  # type: ignore[import-not-found]
-    import gpu_models  # type: ignore[import-not-found]
-    import gpu_report  # type: ignore[import-not-found]
-    import gpu_worker  # type: ignore[import-not-found]
-
+def modules() -> SimpleNamespace:
+    """The program's modules."""
     return SimpleNamespace(gpu=gpu, models=gpu_models, report=gpu_report, worker=gpu_worker)
 
 
