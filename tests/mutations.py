@@ -207,7 +207,7 @@ def plant(folder: Path, seed: int) -> list[Mutant]:
 
 
 def tests_near(mutant: Mutant, folder: Path) -> list[str]:
-    """Those of the family, and those that go over all rules."""
+    """Those of the family, then those that go over all rules, which take longer."""
     family = mutant.file.removesuffix(".cpp")
     near = [f"tests/rules/test_{family}.py", "tests/rules/test_macs.py"]
     if mutant.kind == "saved bytes dropped":
@@ -220,7 +220,16 @@ def notices(folder: Path, mutant: Mutant, tests: list[str]) -> str | None:
     """The first test that fails; None where all pass."""
     command: list[str | Path] = [
         *(folder / ".venv" / "bin" / "python", "-m", "pytest", "-q", "-x", "-n", "auto"),
-        *("--maxprocesses=8", "-m", "not long", "-p", "no:cacheprovider", *tests),
+        *(
+            "--maxprocesses=8",
+            "-m",
+            "not long",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:benchmark",
+            *tests,
+        ),
     ]
     environment = os.environ | {"NNPROF_MUTANT": str(mutant.number)}
     run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
@@ -248,11 +257,14 @@ def main() -> int:
     mutants = [Mutant(**one) for one in json.loads((folder / "mutants.json").read_text())]
     found = []
     for mutant in mutants:
-        caught = notices(folder, mutant, tests_near(mutant, folder))
-        if caught is None and asked.whole:
-            caught = notices(folder, mutant, [])
+        stages = [[test] for test in tests_near(mutant, folder)] + [[]] * asked.whole
+        noticed = (notices(folder, mutant, stage) for stage in stages)
+        caught = next((test for test in noticed if test is not None), None)
         found.append(vars(mutant) | {"caught by": caught})
+        where = f"{mutant.file}:{mutant.line}"
+        print(f"{mutant.number:3} {mutant.kind}, {where}: {caught}", flush=True)  # noqa: T201
     survivors = sum(one["caught by"] is None for one in found)
+    print(f"{len(found) - survivors} of {len(found)} are caught")  # noqa: T201
     RESULTS.write_text(json.dumps({"seed": asked.seed, "mutants": found}, indent=1) + "\n")
     return int(len(found) - survivors < 28)
 
