@@ -58,7 +58,7 @@ bench-gpu: $(stamps)/built-$(WERROR) $(stamps)/models $(stamps)/extra-calibrate 
 	@$(python) benchmarks/gpu.py
 	@$(python) benchmarks/gpu_training.py
 
-lint: $(stamps)/requirements $(stamps)/extra-dev  ## check style and types
+lint: $(stamps)/requirements $(stamps)/extra-dev $(stamps)/models $(stamps)/extra-test  ## check style and types, those of the tests too
 	@$(python) -m ruff check
 	@$(python) -m ruff format --check
 	@$(python) -m mypy
