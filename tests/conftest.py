@@ -7,11 +7,14 @@ import re
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import hypothesis
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Tests import what they share (`tests.helpers`) and the models of the benchmarks.
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -25,6 +28,14 @@ hypothesis.settings.load_profile("nnprof")
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _modes_as_before() -> Iterator[None]:
+    """One test that fails may not have the next ones fail."""
+    yield
+    torch.set_default_dtype(torch.float32)
+    torch.set_grad_enabled(True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

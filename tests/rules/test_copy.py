@@ -11,21 +11,12 @@ from torch import Tensor
 import nnprof
 from tests.rules.costs import CallCost, cost_of, meta
 from tests.rules.differential import compare
+from tests.rules.memory_formats import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-base = torch.randn(2, 3, 4, 5)
-INPUTS = {
-    "dense": base,
-    "channels last": base.to(memory_format=torch.channels_last),
-    "transposed": base.transpose(1, 3),
-    "part": base[:, 1:, ::2],
-    "expanded": torch.randn(2, 1, 4, 5).expand(2, 3, 4, 5),
-    "empty": torch.randn(2, 0, 4, 5),
-    "matrix": torch.randn(3, 4),
-    "number": torch.randn(()),
-}
+INPUTS = {**IMAGES, "matrix": torch.randn(3, 4), "number": torch.randn(())}
 last = torch.channels_last
 
 COPIES: dict[str, Callable[[Tensor], Any]] = {

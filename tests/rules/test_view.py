@@ -11,20 +11,12 @@ from torch import Tensor
 import nnprof
 from tests.rules.costs import cost_of, meta
 from tests.rules.differential import compare
+from tests.rules.memory_formats import IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-base = torch.randn(2, 3, 4, 5)
-INPUTS = {
-    "dense": base,
-    "channels last": base.to(memory_format=torch.channels_last),
-    "transposed": base.transpose(1, 3),
-    "part": base[:, 1:, ::2],
-    "expanded": torch.randn(2, 1, 4, 5).expand(2, 3, 4, 5),
-    "ones": torch.randn(1, 3, 1, 1),
-    "empty": torch.randn(2, 0, 4, 5),
-}
+INPUTS = {**IMAGES, "ones": torch.randn(1, 3, 1, 1)}
 
 # Some of these raise on some of the inputs: then shape-only must raise too.
 VIEWS: dict[str, Callable[[Tensor], Any]] = {
@@ -100,7 +92,8 @@ def test_in_place() -> None:
         x = x.clone()
         return [x.transpose_(0, 1).unsqueeze_(1).squeeze_(), x, x.resize_(4), x[:2].t_()]
 
-    for x in (base, base[:1], base[..., :1]):
+    dense = IMAGES["dense"]
+    for x in (dense, dense[:1], dense[..., :1]):
         assert not compare("in place", changed, ((x,), {}))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import pytest
 import torch
@@ -12,13 +11,6 @@ from torch import Tensor, nn
 import nnprof
 from tests.helpers.restless import restless
 from tests.helpers.unchanged import State, picture
-
-
-@pytest.fixture(autouse=True)
-def _what_a_failure_here_would_leave_behind() -> Any:
-    yield
-    torch.set_default_dtype(torch.float32)
-    torch.set_grad_enabled(True)
 
 
 @pytest.mark.parametrize("grad", [True, False])

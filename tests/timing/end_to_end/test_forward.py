@@ -109,13 +109,6 @@ def test_without_a_sample_there_is_a_reason() -> None:
 # Nothing changes.
 
 
-@pytest.fixture(autouse=True)
-def _what_a_failure_here_would_leave_behind() -> Any:
-    yield
-    torch.set_default_dtype(torch.float32)
-    torch.set_grad_enabled(True)
-
-
 @pytest.mark.parametrize("grad", [True, False])
 @pytest.mark.parametrize("train", [True, False])
 def test_nothing_changes(train: bool, grad: bool) -> None:
