@@ -61,7 +61,7 @@ def _meet_torch_modules() -> None:
         _known_higher_order_ops = len(operators)
 
 
-def _switch_on_scopes() -> list[Undo]:
+def _switch_on() -> list[Undo]:
     _meet_torch_modules()
     undo: list[Undo] = patches.switch_on()
     if "torch._dynamo" in sys.modules:
@@ -75,9 +75,9 @@ def _switch_on_scopes() -> list[Undo]:
     return undo
 
 
-_scopes = _Shared(_switch_on_scopes)
+_switches = _Shared(_switch_on)
 
 
 def switch_on_process() -> Undo:
     """For one more trace; returns what takes it back."""
-    return _scopes.switch_on()
+    return _switches.switch_on()
