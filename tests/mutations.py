@@ -209,11 +209,17 @@ def plant(folder: Path, seed: int) -> list[Mutant]:
 def tests_near(mutant: Mutant, folder: Path) -> list[str]:
     """Those of the family, then those that go over all rules, which take longer."""
     family = mutant.file.removesuffix(".cpp")
-    near = [f"tests/rules/test_{family}.py", "tests/rules/test_macs.py"]
+    own = f"tests/rules/test_{family}.py"
+    kin = [f"tests/rules/{test.name}" for test in _of_kin(folder, family)]
+    near = [own, *kin, "tests/rules/test_macs.py", "tests/rules/test_rule_coverage.py"]
     if mutant.kind == "saved bytes dropped":
         near = ["tests/tracing/training/test_saved_tensors.py"]
-    near.append("tests/rules/test_rule_coverage.py")
-    return [test for test in near if (folder / test).exists()]
+    return [test for test in dict.fromkeys(near) if (folder / test).exists()]
+
+
+def _of_kin(folder: Path, family: str) -> list[Path]:
+    """`recurrent_kernels` is tested with `recurrent`, `bitsandbytes` by itself."""
+    return sorted((folder / "tests" / "rules").glob(f"test_{family.partition('_')[0]}*.py"))
 
 
 def notices(folder: Path, mutant: Mutant, tests: list[str]) -> str | None:

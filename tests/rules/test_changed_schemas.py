@@ -35,6 +35,7 @@ print(json.dumps({
     "generic": list(found[0].coverage.generic),
     "costs": [[one.macs, one.flops, one.int_ops, one.bytes] for one in found],
     "reason": rule["reason"],
+    "shapes": [one.ops["output_shapes"][0] for one in found],
 }))
 """
 
@@ -53,6 +54,7 @@ def test_the_rule_of_the_schema_that_is_known() -> None:
     assert found["generic"] == []
     assert found["reason"] == ""
     assert costs[0][0] == 4 * 6 * 8
+    assert found["shapes"] == [[[4, 6]], [[4, 6]]]
     assert costs[0] != costs[1]
 
 
