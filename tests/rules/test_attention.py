@@ -79,6 +79,12 @@ QUERY, KEY, VALUE = meta(2, 3, 4, 8), meta(2, 3, 5, 8), meta(2, 3, 5, 2)
 SCORES = 2 * 3 * 4 * 5
 
 
+@pytest.mark.parametrize("mask", [torch.ones(5), torch.ones(5).bool(), torch.tensor(1.0)])
+def test_masks_of_too_few_dimensions(mask: Tensor) -> None:
+    x = torch.randn(2, 3, 5, 4)
+    assert not compare("sdpa", sdpa, ((x, x, x), {"attn_mask": mask}))
+
+
 def kinds(**more: int) -> dict[str, int]:
     each = {kind: count + more.get(kind, 0) for kind, count in SOFTMAX.items()}
     return {kind: count * SCORES for kind, count in each.items()}

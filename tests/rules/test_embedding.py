@@ -62,6 +62,14 @@ def test_bag_operations(mode: str, kinds: dict[str, int]) -> None:
     assert cost_of(F.embedding_bag, indices, weight, offsets, mode=mode).kinds == kinds
 
 
+@pytest.mark.parametrize(("rows", "read"), [(100, 10), (7, 7)])
+def test_bags_read_the_rows_that_they_look_up(rows: int, read: int) -> None:
+    """Of 10 look-ups, each of another row while there are so many; indices and offsets besides."""
+    indices, weight = meta(10, dtype=torch.int64), meta(rows, 3)
+    cost = cost_of(F.embedding_bag, indices, weight, torch.tensor([0, 5]), mode="sum")
+    assert cost.bytes_read == read * 3 * 4 + 10 * 8 + 2 * 8
+
+
 def test_gradient() -> None:
     backward = torch.ops.aten.embedding_dense_backward
     assert not compare("backward", backward, ((torch.randn(2, 3, 3), ids, 7, -1, False), {}))
