@@ -25,7 +25,7 @@ def test_products_of_quantized_matrices() -> None:
 
 @pytest.mark.parametrize(("rows", "read"), [(100, 6), (4, 4)])
 def test_rows_of_a_packed_table(rows: int, read: int) -> None:
-    """Of six look-ups in rows of eight bytes, a scale and an offset; no more rows than there are."""
+    """Six look-ups of rows of eight bytes, a scale and an offset; not more rows than there are."""
     packed = quantized.embedding_bag_prepack(
         torch.quantize_per_channel(
             torch.randn(rows, 8), torch.ones(rows), torch.zeros(rows), 0, torch.quint8
