@@ -174,3 +174,11 @@ def test_the_gradient_of_a_diagonal() -> None:
     profile = nnprof.measure(lambda x: torch.diag(x @ weight), (4, 4), backward=True)
     assert not profile.coverage.generic
     assert profile.phase("backward").macs == profile.phase("forward").macs == 4**3
+
+
+@pytest.mark.parametrize("window", [(0, -1, 1), (0, 2, 0), (0, 9, 1), (3, 1, 1)])
+def test_windows_that_pytorch_refuses(window: tuple[int, int, int]) -> None:
+    arguments: Any = ((torch.randn(4, 5), *window), {})
+    assert not compare("unfold", Tensor.unfold, arguments)
+    with pytest.raises((RuntimeError, IndexError)), nnprof.trace():
+        Tensor.unfold(*arguments[0])
