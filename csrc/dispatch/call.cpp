@@ -26,10 +26,6 @@ thread_local int32_t batching_levels = 0;
 
 namespace {
 
-bool integral(const at::Tensor& tensor) {
-  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-}
-
 CallState call_state() {
   CallState state;
   state.inference_mode = c10::InferenceMode::is_enabled();
@@ -82,8 +78,8 @@ class Call {
     unrecorded_ = trace_.only_tangents && has_dual(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta(op_, arguments());
     note_asked_device(op_, arguments(), trace_);
-    computable_ =
-        !has(kNeverReal) && known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
+    computable_ = !op_.has(kNeverReal) &&
+                  known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
     if (computable_ && makes_no_graph()) in_graph_ = false;
     const Handlers handlers = handlers_of(op_.known);
     if (handlers.instead != nullptr) return (this->*handlers.instead)();
@@ -134,8 +130,6 @@ class Call {
 
   c10::IValue* arguments() { return stack_.data() + (stack_.size() - op_.arguments); }
   c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
-
-  bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
 
   void count_mask() { made_mask_ = mask_made(arguments(), trace_); }
 
@@ -253,7 +247,7 @@ class Call {
 
   // Its outputs are integers or truth values, whose number depends on values.
   bool makes_no_graph() const {
-    return op_.known == Known::equality || (has(kDataDependent) && !has(kKnownIntegers));
+    return op_.known == Known::equality || (op_.has(kDataDependent) && !op_.has(kKnownIntegers));
   }
 
   bool compute_if_known() {
@@ -298,7 +292,7 @@ class Call {
 
   // Makes the outputs shape-only on the side, to see how large they would be.
   bool outputs_are_small() {
-    if (has(kView) || has(kDataDependent)) return true;
+    if (op_.has(kView) || op_.has(kDataDependent)) return true;
     Stack probe(arguments(), arguments() + op_.arguments);
     for (size_t i = 0; i < probe.size(); ++i) {
       map_tensors(probe[i], [&](const at::Tensor& tensor) { return stand_in(tensor, i); });
@@ -309,13 +303,13 @@ class Call {
   }
 
   void run_shape_only() {
-    if (has(kKnownIntegers) && trace_.options().may_rerun) {
+    if (op_.has(kKnownIntegers) && trace_.options().may_rerun) {
       integers_over_limit_ = integers_over_limit();
     }
-    if (has(kDataDependent) && !has(kKnownIntegers)) say_guess();
+    if (op_.has(kDataDependent) && !op_.has(kKnownIntegers)) say_guess();
     Stack originals;
     if (computable_) known_.take(arguments());
-    if (has(kChoices) || !op_.written.empty()) {
+    if (op_.has(kChoices) || !op_.written.empty()) {
       originals.assign(arguments(), arguments() + op_.arguments);
     }
     Shadows shadows;
@@ -339,7 +333,7 @@ class Call {
       if (outputs()[i].isTensor() && op_.return_aliases[i] < 0) shadows.give_back(outputs()[i]);
     }
     for (int i : op_.written) {
-      if (has(kView)) break;  // t_ and detach_ leave the values as they are
+      if (op_.has(kView)) break;  // t_ and detach_ leave the values as they are
       if (op_.known == Known::finite_check && i == 1) {  // found_inf stays zero
         for_each_tensor(originals[1],
                         [&](const at::Tensor& t) { trace_.assume_reads(t, Reads{0, 0}); });
@@ -354,7 +348,7 @@ class Call {
   // In place of a backend's kernel.
   void run_kernel(Stack& stack, const Stack& originals) {
     made_.make(stack);
-    if (has(kKnownIntegers) && take_guess()) say_guess();
+    if (op_.has(kKnownIntegers) && take_guess()) say_guess();
     c10::IValue* outputs = stack.data() + (stack.size() - op_.returns);
     beside_ = computable_ && known_.compute_beside(outputs, stays_on_meta_);
     if (beside_ || (trace_.options().may_rerun && values_of_outputs() == Values::over_limit)) {
@@ -390,8 +384,8 @@ class Call {
 
   // What a rule gets for an argument: its shadow, or the real integers that it asks for.
   at::Tensor stand_in(const at::Tensor& tensor, size_t argument) {
-    const bool wanted = has(kKnownIntegers) && argument != 0 && !op_.writes(argument) &&
-                        c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+    const bool wanted =
+        op_.has(kKnownIntegers) && argument != 0 && !op_.writes(argument) && integral(tensor);
     if (wanted && !tensor.unsafeGetTensorImpl()->is_wrapped_number() &&
         trace_.identify(tensor).values == Values::known) {
       return trace_.value(tensor);

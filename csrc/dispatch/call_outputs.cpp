@@ -27,8 +27,8 @@ void CallOutputs::make(Stack& stack) const {
 // On quantized tensors an operator that floats have, too, does what it does to floats: its rule
 // sees such, and what it makes of them is quantized. Views go on to the same memory.
 void CallOutputs::run_rule(Stack& stack) const {
-  const bool as_floats = walk_.quantized().defined() && !has(kView) && !has(kReturnsInput) &&
-                         !op_.family->has(kTakesQuantized);
+  const bool as_floats = walk_.quantized().defined() && !op_.has(kView) &&
+                         !op_.has(kReturnsInput) && !op_.family->has(kTakesQuantized);
   if (!as_floats) return op_.rule->outputs(stack);
   const c10::ScalarType dtype = walk_.quantized().scalar_type();
   for (size_t i = stack.size() - op_.arguments; i < stack.size(); ++i) {
@@ -119,7 +119,7 @@ void CallOutputs::check_each_fits(const c10::IValue& results, const c10::IValue&
 }
 
 void CallOutputs::check_fits(const at::Tensor& result, const at::Tensor& target) const {
-  TORCH_CHECK(!has(kExactOut) || result.scalar_type() == target.scalar_type(),
+  TORCH_CHECK(!op_.has(kExactOut) || result.scalar_type() == target.scalar_type(),
               "Expected out tensor to have dtype ", result.scalar_type(), ", but got ",
               target.scalar_type(), " instead");
   TORCH_CHECK(c10::canCast(result.scalar_type(), target.scalar_type()), "result type ",
@@ -179,8 +179,8 @@ int64_t CallOutputs::choices(const at::Tensor& input, const Stack& originals) co
 }
 
 void CallOutputs::choose(c10::IValue* outputs, const Stack& originals) const {
-  if (!has(kChoices)) return;
-  if (has(kDataDependent)) return list_indices(outputs, originals[0].toTensor().sizes());
+  if (!op_.has(kChoices)) return;
+  if (op_.has(kDataDependent)) return list_indices(outputs, originals[0].toTensor().sizes());
   spread_choices(outputs, originals);
 }
 

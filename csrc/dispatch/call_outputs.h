@@ -21,7 +21,6 @@ class CallOutputs {
   void choose(c10::IValue* outputs, const Stack& originals) const;
 
  private:
-  bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
   void run_rule(Stack& stack) const;
   void run_derived(Stack& stack) const;
   void run_meta_kernel(Stack& stack) const;

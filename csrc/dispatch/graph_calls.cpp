@@ -49,9 +49,7 @@ class ShadowedArguments {
 
 }  // namespace
 
-bool tracks_views(const Operator& op) {
-  return op.view || (op.rule != nullptr && (op.rule->has(kView) || op.rule->has(kReturnsInput)));
-}
+bool tracks_views(const Operator& op) { return op.view || op.has(kView) || op.has(kReturnsInput); }
 
 bool belongs_to_graph(const Operator& op, const c10::IValue* arguments, const Trace& trace) {
   if (trace.has_duals && has_dual(op, arguments, trace)) return true;

@@ -11,10 +11,6 @@
 namespace nnprof {
 namespace {
 
-bool integral(const at::Tensor& tensor) {
-  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-}
-
 at::Tensor without_data(const at::Tensor& tensor) {
   return at::Tensor(
       at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
@@ -43,7 +39,7 @@ bool KnownCall::is_computable(const c10::IValue* arguments, Values read, bool ha
 Values KnownCall::values_of_targets(const c10::IValue* arguments) {
   Values values = Values::known;
   for (size_t i = 0; i < op_.arguments; ++i) {
-    const bool only_written = has(kWritesOnly) ? i == 0 : i >= op_.arguments - op_.outs;
+    const bool only_written = op_.has(kWritesOnly) ? i == 0 : i >= op_.arguments - op_.outs;
     if (!only_written) continue;
     for_each_tensor(arguments[i], [&](const at::Tensor& target) {
       if (trace_.is_uninitialised(target)) return;
@@ -73,10 +69,10 @@ void KnownCall::take(const c10::IValue* arguments) {
   bool twice = false;
   for (size_t i = 0; i < op_.arguments; ++i) {
     const bool write = op_.writes(i);
-    const bool unread = has(kSizesOnly) && i == 0;
+    const bool unread = op_.has(kSizesOnly) && i == 0;
     map_tensors(real_[i], [&](const at::Tensor& tensor) {
       if (unread) return without_data(tensor);
-      if (has(kLikeSecond) && i == 1) return real_of_sizes(tensor);
+      if (op_.has(kLikeSecond) && i == 1) return real_of_sizes(tensor);
       twice |= write && trace_.is_uninitialised(tensor);
       return write ? trace_.writable_value(tensor) : trace_.value(tensor);
     });
@@ -101,7 +97,7 @@ Stack KnownCall::outputs() {
   Stack values = real_;
   compute(op_, values, trace_);
   if (other_.empty()) return values;
-  if (!has(kRandom)) {
+  if (!op_.has(kRandom)) {
     compute(op_, other_, trace_);
     return values;
   }
@@ -130,7 +126,7 @@ void KnownCall::floats_to_shape_only(c10::IValue* outputs) {
 bool KnownCall::compute_beside(c10::IValue* outputs, bool stays_on_meta) {
   const c10::ArrayRef<c10::IValue> all(outputs, op_.returns);
   if (!worth_computing(all, trace_, /*beside=*/true)) return false;
-  if ((op_.written.empty() || has(kView)) && all_alias(outputs)) return true;
+  if ((op_.written.empty() || op_.has(kView)) && all_alias(outputs)) return true;
   if (op_.returns == 1 && makes_from_nothing()) {
     const at::Tensor output = outputs[0].toTensor();
     if (!integral(output) || stays_on_meta) return compute_later(output);
@@ -160,8 +156,8 @@ bool KnownCall::all_alias(const c10::IValue* outputs) const {
 
 // Memory that is filled, maybe a lot, and seldom read before it is written to.
 bool KnownCall::makes_from_nothing() const {
-  return (!has_tensors_ || has(kSizesOnly)) && op_.written.empty() &&
-         op_.family->has(kFillsMemory) && !has(kRandom);
+  return (!has_tensors_ || op_.has(kSizesOnly)) && op_.written.empty() &&
+         op_.family->has(kFillsMemory) && !op_.has(kRandom);
 }
 
 bool KnownCall::compute_later(const at::Tensor& output) {

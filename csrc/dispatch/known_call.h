@@ -28,7 +28,6 @@ class KnownCall {
   void floats_to_shape_only(c10::IValue* outputs);
 
  private:
-  bool has(RuleFlag flag) const { return op_.rule != nullptr && op_.rule->has(flag); }
   Values values_of_targets(const c10::IValue* arguments);
   bool overwrites_all_of(const at::Tensor& target) const;
   void take_other(const c10::IValue* arguments);

@@ -93,6 +93,8 @@ struct Operator {
     return !schema.has_value() || *schema == other.schema();
   }
 
+  bool has(RuleFlag flag) const { return rule != nullptr && rule->has(flag); }
+
   // Can it be computed? An accelerator's operator may have no other kernel than the meta one.
   bool has_cpu_kernel() const {
     return handle.hasComputedKernelForDispatchKey(c10::DispatchKey::CPU);

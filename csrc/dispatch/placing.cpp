@@ -9,8 +9,7 @@ namespace nnprof {
 
 bool stays_on_meta(const Operator& op, const c10::IValue* arguments) {
   if (running_composite.shape_only) return true;
-  const bool sizes_only = op.rule != nullptr && op.rule->has(kSizesOnly);
-  if (sizes_only && batching_levels != 0 && arguments[0].toTensor().is_meta()) return true;
+  if (op.has(kSizesOnly) && batching_levels != 0 && arguments[0].toTensor().is_meta()) return true;
   const bool asked = running_composite.same_device ||
                      c10::impl::tls_is_dispatch_key_included(c10::DispatchKey::Meta);
   return asked && std::any_of(op.devices.begin(), op.devices.end(), [&](int device) {

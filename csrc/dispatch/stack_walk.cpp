@@ -171,14 +171,14 @@ void CallWalk::tensor(const at::Tensor& tensor, bool is_output) {
   if (tensor.is_quantized() && !quantized_.defined()) quantized_ = tensor;
   if (!skip_values_ && static_cast<int>(identity.values) > static_cast<int>(values_)) {
     // Of what nobody has written to yet, a part is viewed to be written, and then known.
-    const bool views = op_.view || (op_.rule != nullptr && op_.rule->has(kView));
+    const bool views = op_.view || op_.has(kView);
     if (!(views || op_.writes(argument_)) || !trace_.is_uninitialised(tensor)) {
       values_ = identity.values;
     }
   }
   const bool is_mask = op_.rule != nullptr && op_.rule->mask == static_cast<int>(argument_);
   if (is_mask && !wrapped) return mask(tensor, identity.values);
-  const bool matter = op_.rule != nullptr && op_.rule->has(kKnownIntegers);
+  const bool matter = op_.has(kKnownIntegers);
   if (matter && !wrapped && identity.values == Values::known) {
     known_values(tensor);
   } else {

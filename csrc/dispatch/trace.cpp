@@ -76,10 +76,6 @@ bool stands_for_another(const at::Tensor& tensor) {
                            c10::DispatchKey::FuncTorchGradWrapper}));
 }
 
-bool integral(const at::Tensor& tensor) {
-  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-}
-
 // Real memory of `bytes` with `values` in it, laid out as a shape-only tensor. Theirs, where they
 // are laid out alike and it is nobody else's.
 c10::Storage laid_out_as(const at::Tensor& layout, size_t bytes, const at::Tensor& values) {

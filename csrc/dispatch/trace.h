@@ -33,6 +33,11 @@ enum class Values : uint8_t {
   unknown,     // depends on weights, activations or other data that is not there
 };
 
+// Integers and bools.
+inline bool integral(const at::Tensor& tensor) {
+  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
+}
+
 // Does a class of Python's say what operators do to it?
 inline bool has_python_key(const at::Tensor& tensor) {
   return tensor.key_set().has(c10::DispatchKey::Python);

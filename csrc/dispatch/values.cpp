@@ -42,10 +42,6 @@ class OneThread {
   int before_ = 1;
 };
 
-bool integral(const at::Tensor& tensor) {
-  return c10::isIntegralType(tensor.scalar_type(), /*includeBool=*/true);
-}
-
 c10::IValue* arguments_of(const Operator& op, Stack& stack) {
   return stack.data() + (stack.size() - op.arguments);
 }
@@ -96,7 +92,7 @@ bool retry_in_double(const Operator& op, Stack& stack) {
 
 void compute(const Operator& op, Stack& stack, Trace& trace) {
   c10::IValue* arguments = arguments_of(op, stack);
-  const bool like = op.rule != nullptr && op.rule->has(kSizesOnly);  // a tensor that may be on meta
+  const bool like = op.has(kSizesOnly);  // a tensor that may be on meta
   for (int device : op.devices) {
     if (!arguments[device].isNone() || like) arguments[device] = c10::IValue(c10::Device(at::kCPU));
   }

@@ -7,14 +7,12 @@
 namespace nnprof {
 namespace {
 
-bool has(const Operator& op, RuleFlag flag) { return op.rule != nullptr && op.rule->has(flag); }
-
 void check_overlaps_of(const Operator& op, const at::Tensor& target, const c10::IValue* arguments) {
-  if (!has(op, kOverlaps)) at::assert_no_internal_overlap(target);
+  if (!op.has(kOverlaps)) at::assert_no_internal_overlap(target);
   for (size_t i = 0; i < op.arguments - op.outs; ++i) {
     for_each_tensor(arguments[i], [&](const at::Tensor& tensor) {
       at::assert_no_partial_overlap(target, tensor);
-      if (has(op, kOutApart)) at::assert_no_overlap(target, tensor);
+      if (op.has(kOutApart)) at::assert_no_overlap(target, tensor);
     });
   }
 }
