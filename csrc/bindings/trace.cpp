@@ -9,6 +9,7 @@
 #include "bindings/tracer.h"
 #include "bindings/wrappers.h"
 #include "core/errors.h"
+#include "dispatch/backward_task.h"
 #include "dispatch/call.h"
 #include "dispatch/carried.h"
 #include "dispatch/elsewhere.h"
@@ -315,6 +316,7 @@ void bind_trace(py::module_& m) {
         [] { return current_trace() != nullptr && current_trace()->options().backward; });
   m.def("enter_backward",
         [](bool create_graph) { return InTrace()->session()->enter_backward(create_graph); });
+  m.def("as_one_task", &as_one_task);
   m.def("enter_closure", [] { return InTrace()->session()->enter_closure(); });
   m.def("stage_depth", [] { return InTrace()->session()->stage_depth(); });
   m.def("leave_stage", [](size_t around) { InTrace()->session()->leave_stage(around); });

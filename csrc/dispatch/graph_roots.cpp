@@ -8,6 +8,8 @@
 
 #include <memory>
 
+#include "dispatch/backward_task.h"
+
 namespace nnprof {
 namespace {
 
@@ -75,12 +77,14 @@ void GraphRoots::restore() {
 }
 
 RunningNode running_node() {
-  const auto node = torch::autograd::get_current_node();
-  if (!node) return {};
+  const auto task = torch::autograd::get_current_node();
+  if (!task) return {};
+  const torch::autograd::Node* inside = running_inside(*task);
+  const torch::autograd::Node* node = inside == nullptr ? task.get() : inside;
   if (node->sequence_nr() != kOfLeaf) {
     return {static_cast<int64_t>(node->sequence_nr()), node->thread_id(), {}};
   }
-  const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node.get());
+  const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node);
   return {-1, 0, accumulate == nullptr ? at::Tensor() : accumulate->variable};
 }
 

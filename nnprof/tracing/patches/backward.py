@@ -20,7 +20,7 @@ NO_GRAPH = (
 
 _original = copy_of(graph._engine_run_backward)
 #: Where these stand among the positional arguments after the outputs.
-_GRADIENTS, _CREATE_GRAPH = 0, 2
+_GRADIENTS, _RETAIN_GRAPH, _CREATE_GRAPH, _INPUTS = range(4)
 
 
 def _run_in_phase(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
@@ -29,16 +29,25 @@ def _run_in_phase(t_outputs: Any, *args: Any, **kwargs: Any) -> Any:
     if not _core.traces_backward():
         raise GraphNotRecordedError(NO_GRAPH)
     # Outputs are shape-only: gradients that the program has made before the trace are real.
-    given = [_shadow(gradient) for gradient in args[_GRADIENTS]]
+    given = tuple(_shadow(gradient) for gradient in args[_GRADIENTS])
+    # Gradients of chosen inputs are captured by the engine itself.
+    if kwargs.get("accumulate_grad") and not args[_INPUTS] and _all_tensors((*t_outputs, *given)):
+        as_one = _core.as_one_task(t_outputs, given, bool(args[_RETAIN_GRAPH]))
+        if as_one is not None:
+            t_outputs, given = as_one[:1], as_one[1:]
     around = _core.enter_backward(bool(args[_CREATE_GRAPH]))
     try:
-        return _original(t_outputs, tuple(given), *args[_GRADIENTS + 1 :], **kwargs)
+        return _original(t_outputs, given, *args[_GRADIENTS + 1 :], **kwargs)
     finally:
         _core.leave_stage(around)
 
 
 def _shadow(gradient: Any) -> Any:
     return _core.shadow(gradient) if isinstance(gradient, Tensor) else gradient
+
+
+def _all_tensors(values: tuple[Any, ...]) -> bool:
+    return all(isinstance(value, Tensor) for value in values)
 
 
 replace(graph._engine_run_backward, _run_in_phase)
