@@ -35,9 +35,18 @@ Count rounded_sum(const std::vector<int64_t>& sizes, int64_t granule) {
   return sum;
 }
 
+// A dict for each module of a large model: their keys are made once.
 py::dict by_kind(const BytesByKind& bytes) {
+  static const auto* names = [] {
+    auto* made = new std::array<PyObject*, kMemoryKinds>;  // kept for the life of the process
+    std::transform(std::begin(kMemoryKindNames), std::end(kMemoryKindNames), made->begin(),
+                   &PyUnicode_InternFromString);
+    return made;
+  }();
   py::dict kinds;
-  for (size_t kind = 0; kind < kMemoryKinds; ++kind) kinds[kMemoryKindNames[kind]] = bytes[kind];
+  for (size_t kind = 0; kind < kMemoryKinds; ++kind) {
+    PyDict_SetItem(kinds.ptr(), (*names)[kind], py::cast(bytes[kind]).ptr());
+  }
   return kinds;
 }
 

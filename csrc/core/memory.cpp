@@ -82,12 +82,18 @@ class Kinds {
   bool trains_ = false;
 };
 
+std::vector<MemoryKind> kinds_of_storages(const Session& session) {
+  const Kinds kinds(session);
+  std::vector<MemoryKind> found(session.storages().size());
+  for (uint32_t i = 0; i < found.size(); ++i) found[i] = kinds.of(i);
+  return found;
+}
+
 class Ledger {
  public:
-  Ledger(const Session& session, const ResidentBytes& resident, int64_t granule)
-      : session_(session), granule_(granule), held_(session.storages().size(), 0) {
-    const Kinds kinds(session);
-    for (uint32_t i = 0; i < session.storages().size(); ++i) kinds_.push_back(kinds.of(i));
+  Ledger(const Session& session, const std::vector<MemoryKind>& kinds,
+         const ResidentBytes& resident, int64_t granule)
+      : session_(session), kinds_(kinds), granule_(granule), held_(kinds.size(), 0) {
     by_kind_[index(MemoryKind::parameters)] = resident.parameters;
     by_kind_[index(MemoryKind::buffers)] = resident.buffers;
     // What was there before is there from the start.
@@ -118,7 +124,9 @@ class Ledger {
 
  private:
   static size_t index(MemoryKind kind) { return static_cast<size_t>(kind); }
-  Count rounded(Count bytes) const { return (bytes + granule_ - 1) / granule_ * granule_; }
+  Count rounded(int64_t bytes) const {
+    return Count(bytes / granule_ + (bytes % granule_ != 0)) * granule_;
+  }
 
   void hold(uint32_t storage, Count bytes) {
     const Count more = bytes - held_[storage];
@@ -128,28 +136,29 @@ class Ledger {
   }
 
   const Session& session_;
+  const std::vector<MemoryKind>& kinds_;
   const int64_t granule_;
-  std::vector<MemoryKind> kinds_;
   std::vector<Count> held_;
   BytesByKind by_kind_{};
   Count live_;
 };
 
-// Runs through the calls in order. `settled(i)`: call i has ended and what it let go is freed;
-// `ran(i, highest)`: call i has its outputs, `highest` is the most that was held on the way.
+// Runs through the first `calls` calls in order. `settled(i)`: call i has ended and what it let go
+// is freed; `ran(i, highest)`: call i has its outputs, `highest` is the most that was held on the
+// way.
 template <class Settled, class Ran>
-void run_through(const Session& session, const std::vector<Count>& temporaries, Ledger& ledger,
-                 Settled settled, Ran ran) {
+void run_through(const Session& session, const std::vector<Count>& temporaries, size_t calls,
+                 Ledger& ledger, Settled settled, Ran ran) {
   const auto& records = session.records();
   const auto& events = session.storage_events();
   size_t next = 0;
   const auto due = [&](size_t record) {
     return next < events.size() && events[next].before_record <= record;
   };
-  for (uint32_t i = 0; i <= records.size(); ++i) {
+  for (uint32_t i = 0; i <= calls; ++i) {
     while (due(i) && events[next].bytes == 0) ledger.take(events[next++]);
     if (i != 0) settled(i - 1);
-    if (i == records.size()) return;
+    if (i == calls) return;
     Count highest = ledger.live();
     for (; due(i); ++next) {
       ledger.take(events[next]);
@@ -169,7 +178,8 @@ Count total(const BytesByKind& bytes) {
 MemoryUse memory_use(const Session& session, const std::vector<Count>& temporaries,
                      const ResidentBytes& resident, int64_t granule) {
   MemoryUse use;
-  Ledger ledger(session, resident, granule);
+  const std::vector<MemoryKind> kinds = kinds_of_storages(session);
+  Ledger ledger(session, kinds, resident, granule);
   use.peak = ledger.live();
   use.at_peak = ledger.by_kind();
   const auto& records = session.records();
@@ -196,11 +206,12 @@ MemoryUse memory_use(const Session& session, const std::vector<Count>& temporari
     // The call's own temporaries, and what was freed before it ended.
     use.at_peak[static_cast<size_t>(MemoryKind::temporaries)] += highest - ledger.live();
   };
-  run_through(session, temporaries, ledger, settled, ran);
+  run_through(session, temporaries, records.size(), ledger, settled, ran);
   if (use.peak_record < 0) return use;
-  Ledger again(session, resident, granule);
+  Ledger again(session, kinds, resident, granule);
+  const auto until = static_cast<size_t>(use.peak_record) + 1;
   run_through(
-      session, temporaries, again, [](uint32_t) {},
+      session, temporaries, until, again, [](uint32_t) {},
       [&](uint32_t i, Count) {
         if (i == use.peak_record) use.at_peak_by_scope = again.by_scope();
       });

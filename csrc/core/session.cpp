@@ -87,7 +87,14 @@ void Session::note_sequence(uint64_t next_number) {
 }
 
 // Each thread has numbers of its own.
-uint32_t Session::scope_of_sequence(uint64_t number, uint64_t thread) const {
+uint32_t Session::scope_of_sequence(uint64_t number, uint64_t thread) {
+  // A function makes several calls, and its scope is settled when it has its number.
+  if (asked_.number == number && asked_.thread == thread) return asked_.scope;
+  asked_ = {number, thread, find_scope_of_sequence(number, thread)};
+  return asked_.scope;
+}
+
+uint32_t Session::find_scope_of_sequence(uint64_t number, uint64_t thread) const {
   const auto waiting = thread == thread_ ? waiting_.end() : waiting_.find(thread);
   const std::vector<SequenceStart>& starts =
       waiting == waiting_.end() ? sequences_ : waiting->second.sequences;

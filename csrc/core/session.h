@@ -127,7 +127,7 @@ class Session {
   Place place(int64_t node_scope, bool grad_enabled) const;
   // Autograd numbers its functions as they are made: notes in which scope the next ones are.
   void note_sequence(uint64_t next_number);
-  uint32_t scope_of_sequence(uint64_t number, uint64_t thread) const;
+  uint32_t scope_of_sequence(uint64_t number, uint64_t thread);
   Scope& scope(uint32_t index) { return scopes_[index]; }
   const std::vector<Scope>& scopes() const { return scopes_; }
   void module_returned(uint32_t scope, const FlatShapes& output_shapes);
@@ -210,6 +210,12 @@ class Session {
   bool inside_forward() const;
   std::vector<Stage> stages_;             // the innermost one last
   std::vector<SequenceStart> sequences_;  // by number
+  uint32_t find_scope_of_sequence(uint64_t number, uint64_t thread) const;
+  struct {
+    uint64_t number = UINT64_MAX;  // none has it
+    uint64_t thread = 0;
+    uint32_t scope = 0;
+  } asked_;  // last
   std::map<std::string, int64_t> assumptions_;
 };
 

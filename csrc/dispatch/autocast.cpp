@@ -60,7 +60,13 @@ CastPolicy find(const Policies& policies, std::string_view op) {
 constexpr std::array kAutocastDevices = {c10::DeviceType::CUDA, c10::DeviceType::CPU,
                                          c10::DeviceType::XPU};
 
+constexpr c10::DispatchKeySet kAutocastKeys({c10::DispatchKey::AutocastCUDA,
+                                             c10::DispatchKey::AutocastCPU,
+                                             c10::DispatchKey::AutocastXPU});
+
 std::optional<c10::DeviceType> active_device() {
+  // Every call asks: where it is off for all, one look is enough.
+  if (c10::impl::tls_local_dispatch_key_set().excluded_.has_all(kAutocastKeys)) return std::nullopt;
   for (const c10::DeviceType device : kAutocastDevices) {
     if (at::autocast::is_autocast_enabled(device)) return device;
   }

@@ -36,7 +36,7 @@ constexpr c10::DispatchKeySet kWrapped({c10::DispatchKey::Python, c10::DispatchK
 // A function and the gradients that have reached it.
 struct Task {
   NodePointer node;
-  InputBuffer gradients;
+  variable_list gradients;
 };
 
 // As the engine's queue: what was made last comes first, and leaves before all else.
@@ -49,7 +49,7 @@ struct ComesLater {
 // What a function still waits for.
 struct Waiting {
   uint32_t edges = 0;
-  std::optional<InputBuffer> gradients = {};
+  variable_list gradients = {};
 };
 using Graph = ska::flat_hash_map<Node*, Waiting>;
 
@@ -155,19 +155,33 @@ variable_list outputs_of(Node& node, variable_list inputs) {
 void BackwardTask::run(Task& task) {
   Node& node = *task.node;
   if (!keep_graph) node.will_release_variables();
-  variable_list outputs = outputs_of(node, std::move(task.gradients.buffer));
+  variable_list outputs = outputs_of(node, std::move(task.gradients));
   if (!keep_graph) node.release_variables();
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (node.next_edge(i).is_valid()) hand_on(node.next_edge(i), std::move(outputs[i]));
   }
 }
 
+// In place, where the engine adds in place.
+at::Tensor sum_of(at::Tensor&& sum, at::Tensor&& gradient, Node& node) {
+  InputBuffer buffer(variable_list(1));
+  buffer.buffer[0] = std::move(sum);
+  buffer.add(0, std::move(gradient), /*opt_producer_stream=*/std::nullopt,
+             /*opt_consumer_stream=*/std::nullopt, &node);
+  return std::move(buffer.buffer[0]);
+}
+
 void BackwardTask::hand_on(const Edge& edge, at::Tensor&& gradient) {
   Waiting& waiting = graph.find(edge.function.get())->second;
-  if (!waiting.gradients) waiting.gradients.emplace(edge.function->num_inputs());
-  waiting.gradients->add(edge.input_nr, std::move(gradient), /*opt_producer_stream=*/std::nullopt,
-                         /*opt_consumer_stream=*/std::nullopt, edge.function.get());
-  if (--waiting.edges == 0) ready_.push({edge.function, *std::exchange(waiting.gradients, {})});
+  variable_list& gradients = waiting.gradients;
+  if (gradients.empty()) gradients.resize(edge.function->num_inputs());
+  at::Tensor& sum = gradients[edge.input_nr];
+  if (!sum.defined()) {
+    sum = std::move(gradient);
+  } else if (gradient.defined()) {
+    sum = sum_of(std::move(sum), std::move(gradient), *edge.function);
+  }
+  if (--waiting.edges == 0) ready_.push({edge.function, std::move(gradients)});
 }
 
 bool is_plain(const at::Tensor& tensor) {

@@ -82,10 +82,10 @@ RunningNode running_node() {
   const torch::autograd::Node* inside = running_inside(*task);
   const torch::autograd::Node* node = inside == nullptr ? task.get() : inside;
   if (node->sequence_nr() != kOfLeaf) {
-    return {static_cast<int64_t>(node->sequence_nr()), node->thread_id(), {}};
+    return {static_cast<int64_t>(node->sequence_nr()), node->thread_id(), nullptr};
   }
   const auto* accumulate = dynamic_cast<const torch::autograd::AccumulateGrad*>(node);
-  return {-1, 0, accumulate == nullptr ? at::Tensor() : accumulate->variable};
+  return {-1, 0, accumulate == nullptr ? nullptr : &accumulate->variable};
 }
 
 }  // namespace nnprof

@@ -42,9 +42,9 @@ class GraphRoots {
 
 // The gradient function that is running.
 struct RunningNode {
-  int64_t number = -1;  // in the order they were made; -1: none runs, or a leaf's
-  uint64_t thread = 0;  // in which it was made, and which has this order
-  at::Tensor leaf;      // whose gradient is being accumulated
+  int64_t number = -1;               // in the order they were made; -1: none runs, or a leaf's
+  uint64_t thread = 0;               // in which it was made, and which has this order
+  const at::Tensor* leaf = nullptr;  // whose gradient is being accumulated
 };
 RunningNode running_node();
 

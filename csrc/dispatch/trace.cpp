@@ -635,9 +635,9 @@ Place Trace::place() const {
   if (!session_->in_backward()) return session_->place(-1, grad_enabled);
   const RunningNode node = running_node();
   int64_t scope = -1;
-  if (node.leaf.defined()) {
+  if (node.leaf != nullptr) {
     // Of a leaf whose gradient is accumulated: where it was used first.
-    const int64_t storage = number_of_external(node.leaf);
+    const int64_t storage = number_of_external(*node.leaf);
     scope = storage < 0 ? 0 : session_->storages()[static_cast<size_t>(storage)].scope;
   } else if (node.number >= 0) {
     scope = session_->scope_of_sequence(static_cast<uint64_t>(node.number), node.thread);
@@ -646,10 +646,10 @@ Place Trace::place() const {
 }
 
 void Trace::note_gradient(const c10::IValue& output) {
-  const at::Tensor leaf = running_node().leaf;
-  if (!leaf.defined() || !output.isTensor() || is_wrapper(output.toTensor())) return;
+  const at::Tensor* leaf = running_node().leaf;
+  if (leaf == nullptr || !output.isTensor() || is_wrapper(output.toTensor())) return;
   // What the trace has made itself goes with it.
-  if (!is_own(leaf)) graph_roots_.remember_gradient(leaf);
+  if (!is_own(*leaf)) graph_roots_.remember_gradient(*leaf);
   mark_gradient(output.toTensor());
 }
 

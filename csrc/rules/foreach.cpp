@@ -240,13 +240,24 @@ Cost cost_of_element(const Rule& rule, const OpSignature& op, size_t i) {
 // each is priced once, as far as a short search finds it.
 void add_each(const Rule& rule, const OpSignature& op, Cost& cost) {
   constexpr size_t kSearched = 16;
-  c10::SmallVector<std::pair<size_t, Cost>, kSearched> priced;
+  struct Alike {
+    size_t first;
+    int64_t count;
+  };
+  c10::SmallVector<Alike, kSearched> found;
   for (size_t i = 0; i < op.outputs.size(); ++i) {
-    const auto same = std::find_if(priced.begin(), priced.end(),
-                                   [&](const auto& other) { return alike(op, i, other.first); });
-    const Cost own = same != priced.end() ? same->second : cost_of_element(rule, op, i);
-    if (same == priced.end() && priced.size() < kSearched) priced.emplace_back(i, own);
-    cost += own;
+    const auto same = std::find_if(found.begin(), found.end(),
+                                   [&](const Alike& other) { return alike(op, i, other.first); });
+    if (same != found.end()) {
+      ++same->count;
+    } else if (found.size() < kSearched) {
+      found.push_back({i, 1});
+    } else {
+      cost += cost_of_element(rule, op, i);
+    }
+  }
+  for (const Alike& one : found) {
+    cost += cost_of_element(rule, op, one.first).times(one.count);
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <mutex>
+#include <numeric>
 #include <unordered_map>
 
 #include "rules/rule.h"
@@ -32,10 +33,17 @@ bool same_region(const TensorSpec& a, const TensorSpec& b) {
 
 bool moves(const TensorSpec& t) { return t.defined && !t.wrapped_number; }
 
+size_t count_tensors(const OpSignature& op) {
+  return std::accumulate(
+      op.arguments.begin(), op.arguments.end(), op.outputs.size(),
+      [](size_t sum, const Argument& argument) { return sum + argument.tensors.size(); });
+}
+
 }  // namespace
 
 void add_traffic(const OpSignature& op, Cost& cost) {
   std::vector<c10::SmallVector<const TensorSpec*, 1>> read_of;  // by storage
+  read_of.reserve(count_tensors(op));
   const bool writes_only = op.rule != nullptr && op.rule->has(kWritesOnly);
   for (const Argument& argument : op.inputs().subspan(writes_only ? 1 : 0)) {
     for (const TensorSpec& input : argument.tensors) {

@@ -91,8 +91,17 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def modules_of(model: nn.Module) -> Iterator[nn.Module]:
-    """As `model.modules()`."""
-    return (module for _, module in named_modules(model))
+    """As `model.modules()`, in the order of `named_modules`, whose paths take longer to make."""
+    seen: set[int] = set()
+    waiting = [model]
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield module
+        if module._modules:
+            waiting += [child for child in reversed(module._modules.values()) if child is not None]
 
 
 def children_of(module: nn.Module) -> Iterator[nn.Module]:

@@ -79,6 +79,8 @@ class NamedOptimizer:
 
 def _wraps_others(parameter: Tensor) -> bool:
     """A subclass says itself what an operator does to it: it takes torch's own step."""
+    if type(parameter) is nn.Parameter:
+        return False
     return torch._C._dispatch_keys(parameter).has(torch._C.DispatchKey.Python)
 
 
