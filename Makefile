@@ -171,6 +171,7 @@ $(stamps)/requirements: $(stamps)/torch pyproject.toml
 $(stamps)/built-$(WERROR): $(stamps)/requirements $(sources)
 	@echo "Building nnprof against $$(cat $(constraints)) (some minutes the first time)"
 	@$(pip_install) --no-build-isolation --no-deps --editable . \
+	  --config-settings=build-dir="build/{wheel_tag}/$$(sed 's/==/-/' $(constraints))" \
 	  --config-settings=cmake.define.NNPROF_WERROR=$(WERROR)
 	@touch $@
 

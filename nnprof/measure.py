@@ -10,6 +10,7 @@ from torch import nn
 from nnprof.base.modules import looked_through
 from nnprof.calls.examples import NO_SIZES, Sizes
 from nnprof.calls.inputs import make_inputs
+from nnprof.calls.model_call import ModelCall
 from nnprof.calls.phases import language_call
 from nnprof.errors import InputError, LazyModuleError, only_nnprof_errors
 from nnprof.timing.estimate import find_hardware
@@ -137,24 +138,15 @@ def measure(
     training = training_of(target, backward, loss, optimizer, checkpoint)
     arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes, run=bare_output)
     prepare = language.prepare if language is not None else None
+    call = ModelCall(target, arguments, keywords, prepare, training, autocast, made)
     try:
-        running, output = run(
-            target,
-            arguments,
-            keywords,
-            autocast=autocast,
-            assume=assume,
-            prepare=prepare,
-            training=training,
-            target=_kind_of_device(estimated_for),
-            made=made,
-        )
+        running, output = run(call, assume=assume, target=_kind_of_device(estimated_for))
     except LazyModuleError as error:
         if not isinstance(target, nn.Module) or not has_lazy(target):
             raise
         refuse_lazy(optimizer)
         filled = present is not None
-        copied = with_shapes(target, arguments, keywords, error, assume=assume, filled=filled)
+        copied = with_shapes(call, error, assume=assume, filled=filled)
         return measure(**{**asked, "model": copied})
     if language is not None:
         language.note_cache(running, output)
@@ -163,10 +155,8 @@ def measure(
         times = measured_times(
             running.result,
             profile.times,
-            (target, arguments, keywords),
+            call,
             present,
-            autocast=autocast,
-            prepare=prepare,
             time_budget=time_budget,
             progress=progress,
         )

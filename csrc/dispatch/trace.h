@@ -26,7 +26,7 @@
 
 namespace nnprof {
 
-// Whether the elements of a tensor are known while nothing is computed.
+// Whether the elements of a tensor are known while nothing is computed. NOTE [Values], values.h.
 enum class Values : uint8_t {
   known,       // a real tensor on the CPU
   over_limit,  // it would be known with a higher limit on real integers
@@ -138,7 +138,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
 
   // Who is it, and are its values known?
   Identity identify(const at::Tensor& tensor);
-  // The meta tensor that stands for it in shape-only execution.
+  // The meta tensor that stands for it in shape-only execution. NOTE [Shadows], shadows.h.
   at::Tensor shadow(const at::Tensor& tensor);
   // The same, also inside of wrappers of vmap's. Without `integers` these stay: their values may be
   // asked for.
@@ -204,6 +204,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   // It is the turn of `thread`, which goes on where it was.
   void go_on_in(uint64_t thread);
   // Inside of PyTorch's own code for an operator that is recorded as a whole: its calls are not.
+  // NOTE [Silent calls], graph_calls.h.
   int32_t silent = 0;
   // The program has made dual tensors: forward-mode derivatives.
   bool has_duals = false;

@@ -1,4 +1,26 @@
 // Real computation of small values, and what stands for values that nobody knows.
+//
+// NOTE [Values]
+// Nothing is computed in a trace but what a program may branch on: positions, masks, sizes. Each
+// storage is known, unknown, or would be known with higher limits (`Values`, in trace.h); a tensor
+// is what its storage is, and one of the user's what its dtype, its size and its role allow
+// (`Trace::identify_external`).
+//  - A call all of whose arguments are known is computed by the CPU's kernel (`KnownCall`), where
+//    its outputs stay below the limits of `TraceOptions`. Without a graph the real outputs take the
+//    place of the shape-only ones. In a graph a real float has no place, for it could be written to
+//    and its gradient be lost: its values hang beside the shape-only tensor
+//    (`StorageTag::computed`, or `compute_later` until somebody asks), and `Trace::value` finds
+//    them.
+//  - The user's memory is never written: the first write in place gives the storage a private copy
+//    (`ExternalStorage::private_copy`), which all its aliases read from then on. A write whose
+//    result is not known makes the storage unknown (`lose_values`).
+//  - What nobody has written to yet (`torch.empty`) is written twice, to two different garbages;
+//    an element is known once both agree (`StorageTag::other`).
+//  - Who asks for a value that is over the limit asks for another run with higher ones
+//    (`want_rerun`). Who asks for one that is unknown gets what the caller assumed, what a training
+//    loop may take for granted (truth.h), or an error that names the question.
+//  - Indices out of unknown values (`topk`) are made up evenly and marked `guessed`; so is what is
+//    made of them. A mask's count can be known where its elements are not (`MaskCount`).
 #pragma once
 
 #include "dispatch/operators.h"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nnprof.base.contention import observed
 from nnprof.base.progress import shown
@@ -17,11 +17,12 @@ from nnprof.timing.estimate import timeline
 from nnprof.timing.replay import check_time_budget, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import torch
 
     from nnprof import _core
+    from nnprof.calls.model_call import ModelCall
     from nnprof.results.time_records import EndToEnd, Estimates, Measurements, Timeline
 
 __all__ = ["measured_times"]
@@ -41,23 +42,21 @@ _NO_TIME = 1e-9
 def measured_times(
     result: _core.TraceResult,
     times: Times,
-    call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]],
+    call: ModelCall,
     device: torch.device,
     *,
-    autocast: torch.dtype | str | None = None,
-    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     time_budget: float = 60.0,
     progress: Callable[[int, int, str], None] | bool | None = None,
 ) -> Times:
     """`times` with what was measured on `device` beside the estimates.
 
-    `result` is the trace of `call`: the model, its arguments and keyword arguments. Ctrl-C ends the
-    measuring and keeps what was measured: `measurements.interrupted` is then true.
+    `result` is the trace of `call`. Ctrl-C ends the measuring and keeps what was measured:
+    `measurements.interrupted` is then true.
     """
     check_time_budget(time_budget)
     with observed() as disturbance:
         measurements, end_to_end = _taken(
-            result, times.estimates, call, device, autocast, prepare, time_budget, progress
+            result, times.estimates, call, device, time_budget, progress
         )
     seen = {"lost_share": disturbance.lost, "other_processors": disturbance.others}
     measurements = replace(measurements, conditions=measurements.conditions | seen)
@@ -68,10 +67,8 @@ def measured_times(
 def _taken(
     result: _core.TraceResult,
     estimates: Estimates,
-    call: tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]],
+    call: ModelCall,
     device: torch.device,
-    autocast: torch.dtype | str | None,
-    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None,
     time_budget: float,
     progress: Callable[[int, int, str], None] | bool | None,
 ) -> tuple[Measurements, EndToEnd]:
@@ -81,9 +78,7 @@ def _taken(
     first_until = start + _FIRST_RUNS_SHARE * time_budget
     same_kind = (device.type == "cpu") == (estimates.hardware.kind == "cpu")
     expected_s = estimates.timeline.wall_s if same_kind else 0.0
-    real = RealForward(
-        *call, device, autocast=autocast, prepare=prepare, expected_s=expected_s, until=first_until
-    )
+    real = RealForward(call, device, expected_s=expected_s, until=first_until)
     measurements: Measurements | None = None
     try:
         with real:

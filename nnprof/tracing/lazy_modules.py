@@ -11,6 +11,7 @@ from torch.nn.parameter import is_lazy
 
 from nnprof.base.modules import buffers_of, modules_of, parameters_of
 from nnprof.calls.inputs import explain_call_failure
+from nnprof.calls.model_call import ModelCall
 from nnprof.errors import InputError
 from nnprof.tracing.run import run
 
@@ -22,36 +23,32 @@ __all__ = ["has_lazy", "refuse_lazy", "with_shapes"]
 
 
 def with_shapes(
-    model: nn.Module,
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-    error: LazyModuleError,
-    *,
-    assume: Assume | None = None,
-    filled: bool = False,
+    call: ModelCall, error: LazyModuleError, *, assume: Assume | None = None, filled: bool = False
 ) -> nn.Module:
-    """A copy of a lazy `model` that is lazy no more, found by one shape-only call.
+    """A copy of a lazy model that is lazy no more, found by one shape-only call.
 
-    It shares the tensors that have shapes with `model`. The others are zeros; `filled`, what their
-    modules fill them with. Raises `error`, which a trace has raised, again where the call leaves a
-    module lazy.
+    It shares the tensors that have shapes with the model. The others are zeros; `filled`, what
+    their modules fill them with. Raises `error`, which a trace has raised, again where the call
+    leaves a module lazy.
     """
+    model = call.model
+    assert isinstance(model, nn.Module)
     copied = _copy(model)
     lazy = [module for module in modules_of(copied) if _is_lazy(module)]
     made: list[tuple[nn.Module, _Made]] = []
 
-    def call(given: dict[str, Any], _: nn.Module = copied) -> dict[str, Any]:
-        copied(*arguments, **given)
+    def make(given: dict[str, Any], _: nn.Module = copied) -> dict[str, Any]:
+        copied(*call.arguments, **given)
         made.extend((module, _Made(module)) for module in lazy)
         return given
 
-    def nothing(*args: Any, _called: Any = call, **kwargs: Any) -> None:
-        """The trace puts back what `call` changes."""
+    def nothing(*args: Any, _called: Any = make, **kwargs: Any) -> None:
+        """The trace puts back what `make` changes."""
 
     try:
-        run(nothing, arguments, keywords, assume=assume, prepare=call)
+        run(ModelCall(nothing, call.arguments, call.keywords, make), assume=assume)
     except Exception as failure:
-        explain_call_failure(model, arguments, keywords, failure)
+        explain_call_failure(model, call.arguments, call.keywords, failure)
         raise
     for module, found in made:
         found.put_into(module)

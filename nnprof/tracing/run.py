@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof.calls.inputs import explain_call_failure, kept
+from nnprof.calls.model_call import ModelCall
 from nnprof.errors import (
     DataDependentError,
     GraphNotRecordedError,
@@ -41,39 +42,30 @@ LIMITS: tuple[dict[str, Any], ...] = (
 
 
 def run(
-    model: Callable[..., Any],
-    arguments: tuple[Any, ...],
-    keywords: dict[str, Any],
-    *,
-    autocast: torch.dtype | str | None = None,
-    assume: Assume | None = None,
-    prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
-    training: Training | None = None,
-    target: torch.device | str | None = None,
-    made: bool = False,
+    call: ModelCall, *, assume: Assume | None = None, target: torch.device | str | None = None
 ) -> tuple[trace, Any]:
     """The ended trace of one shape-only call, and what the call returned.
 
-    `prepare` runs before it in the same trace, unrecorded, and returns the keyword arguments for
-    the call from those given; `training` goes on to a whole training step. `made` arguments show
-    the model's device. The arguments are as they were afterwards. What the model raises is raised
-    as an `NnprofError` too, and as an `InputError` where the arguments were why.
+    The arguments are as they were afterwards. What the model raises is raised as an `NnprofError`
+    too, and as an `InputError` where the arguments were why.
     """
+    model, arguments, keywords = call.model, call.arguments, call.keywords
+    training = call.training
     graph = training is not None
     attempts = list(LIMITS)
     while attempts:
         limits = attempts.pop(0)
         running = trace(
-            model, backward=graph, autocast=autocast, assume=assume, target=target, **limits
+            model, backward=graph, autocast=call.autocast, assume=assume, target=target, **limits
         )
         running.also_remember(arguments, keywords, training and training.loss)
         try:
             with running, kept(arguments, keywords):
                 given = keywords
-                if prepare is not None:
+                if call.prepare is not None:
                     with running.unrecorded():
-                        given = prepare(keywords)
-                running.mark_inputs(arguments, given, made=made)
+                        given = call.prepare(keywords)
+                running.mark_inputs(arguments, given, made=call.made)
                 output = _called(model, arguments, given, running, training)
         except GraphNotRecordedError:
             # The forward itself asks for gradients: forces from an energy.
@@ -100,7 +92,7 @@ def run(
 def bare_output(method: Callable[..., Any], keywords: dict[str, Any]) -> Any:
     """What one shape-only call returns, without gradients: how inputs look at parts of a model."""
     with torch.no_grad():
-        _, output = run(method, (), keywords)
+        _, output = run(ModelCall(method, keywords=keywords))
     return output
 
 

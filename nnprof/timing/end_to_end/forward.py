@@ -6,6 +6,7 @@ import math
 import sys
 import time
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -30,8 +31,10 @@ from nnprof.timing.end_to_end.process import kept_process, uncompiled
 from nnprof.tracing.lazy import consumed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from types import TracebackType
+
+    from nnprof.calls.model_call import ModelCall
 
 __all__ = ["NO_SAMPLE", "RealForward"]
 
@@ -57,7 +60,7 @@ class _Refused(Exception):  # noqa: N818  it is told as a reason, never raised t
 
 
 class RealForward:
-    """The real forward of a deep copy of `model` on `device`, ready to be timed.
+    """The real forward of a deep copy of `call`'s model on `device`, ready to be timed.
 
     `with RealForward(...) as real:` makes the copy, `real.sample(1.0)` runs it for about a second,
     `real.result()` tells what was seen. Nothing that copying or the model raises leaves the block:
@@ -76,31 +79,27 @@ class RealForward:
 
     def __init__(
         self,
-        model: Callable[..., Any],
-        arguments: tuple[Any, ...],
-        keywords: Mapping[str, Any],
+        call: ModelCall,
         device: torch.device | str,
         *,
-        autocast: torch.dtype | str | None = None,
         memory_limit: int | None = None,
-        prepare: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         extra_bytes: int = 0,
         expected_s: float = 0.0,
         until: float = math.inf,
     ) -> None:
-        """The first arguments, `autocast` and `prepare` are those of `nnprof.tracing.run.run`.
+        """`memory_limit` is how many bytes may be taken on the device, by default what is free.
 
-        `memory_limit` is how many bytes may be taken on the device, by default what is free.
         `extra_bytes` is what the forward is known to need beside weights and inputs.
         `expected_s` is what one run is thought to take, and `until` a time of
         `time.perf_counter()`: nothing is begun that would most likely end after it.
 
         Raises `InputError` where the device is none.
         """
-        eager = getattr(looked_through(model), "_torchdynamo_orig_callable", None)
-        self._given = eager or looked_through(model), arguments, dict(keywords), prepare
+        model = looked_through(call.model)
+        eager = getattr(model, "_torchdynamo_orig_callable", None)
+        self._given = replace(call, model=eager or model)
         self._device = _device(device)
-        self._autocast = as_dtype(autocast)
+        self._autocast = as_dtype(call.autocast)
         self._memory_limit = memory_limit
         self._extra_bytes = extra_bytes
         self._run_s, self._until = expected_s, until
@@ -226,16 +225,15 @@ class RealForward:
         self._allocated_before = self._accelerator.allocated()
 
     def _check_room(self) -> None:
-        model, arguments, keywords, _ = self._given
         # Inputs twice: a forward that changes them is given new ones at each run.
-        needed = storage_bytes(model) + 2 * storage_bytes(arguments, keywords) + self._extra_bytes
+        needed = storage_bytes(self._given.model) + 2 * self._input_bytes() + self._extra_bytes
         reason = room.why_not(self._device, needed, self._memory_limit)
         if reason is not None:
             raise _Refused(reason)
 
     def _check_time(self) -> None:
-        model, arguments, keywords, _ = self._given
-        copying = (storage_bytes(model) + storage_bytes(arguments, keywords)) / _COPIED_A_SECOND
+        copied = storage_bytes(self._given.model) + self._input_bytes()
+        copying = copied / _COPIED_A_SECOND
         # A run to warm up, and one that counts.
         needed = copying + 2 * self._run_s
         left = self._until - time.perf_counter()
@@ -245,13 +243,17 @@ class RealForward:
                 f"{max(left, 0):.2g} s of the time budget are left for them"
             )
 
+    def _input_bytes(self) -> int:
+        return storage_bytes(self._given.arguments, self._given.keywords)
+
     def _copy(self) -> None:
-        model, arguments, keywords, prepare = self._given
+        given = self._given
         copies = DeviceCopies(self._device)
-        self._model = copies.of(model)
+        self._model = copies.of(given.model)
         # One after the model: it holds the model, and its copy has to hold the copy.
-        self._prepare = copies.of(prepare, inputs=True)
-        self._arguments, self._keywords = copies.of((arguments, keywords), inputs=True)
+        self._prepare = copies.of(given.prepare, inputs=True)
+        inputs = given.arguments, given.keywords
+        self._arguments, self._keywords = copies.of(inputs, inputs=True)
         self._notes |= dict.fromkeys(copies.notes)
 
     # Runs.

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nnprof.base.packages import import_torchvision
 from nnprof.calls.examples import Sizes
+from nnprof.calls.model_call import ModelCall
 from nnprof.calls.phases import language_call
 from nnprof.errors import InputError
 from nnprof.results.time_records import EndToEnd
@@ -26,10 +27,16 @@ SHORT = 0.002  # seconds to sample: three runs, or a few
 
 
 def forward_of(
-    model: Any, *arguments: Any, device: str = "cpu", seconds: float = SHORT, **options: Any
+    model: Any,
+    *arguments: Any,
+    keywords: Any = None,
+    autocast: Any = None,
+    device: str = "cpu",
+    seconds: float = SHORT,
+    **options: Any,
 ) -> EndToEnd:
-    keywords = options.pop("keywords", {})
-    with RealForward(model, arguments, keywords, device, **options) as real:
+    call = ModelCall(model, arguments, keywords or {}, autocast=autocast)
+    with RealForward(call, device, **options) as real:
         real.sample(seconds)
         return real.result()
 
@@ -68,7 +75,7 @@ def test_what_would_take_longer_than_there_is_time_is_not_begun() -> None:
     assert refused.reason is not None
     assert refused.reason.startswith("no time: a copy and two runs would take about 0.1 s")
     # Nobody said how long it takes: the first run tells, and one that counts is left.
-    with RealForward(model, (torch.ones(1),), {}, "cpu") as real:
+    with RealForward(ModelCall(model, (torch.ones(1),)), "cpu") as real:
         real.sample(1, until=time.perf_counter() + 0.04)
         assert real.result().samples == 1
         real.sample(1, until=time.perf_counter() + 0.04)
@@ -77,7 +84,7 @@ def test_what_would_take_longer_than_there_is_time_is_not_begun() -> None:
 
 
 def test_samples_add_up() -> None:
-    with RealForward(nn.ReLU(), (torch.ones(1),), {}, "cpu") as real:
+    with RealForward(ModelCall(nn.ReLU(), (torch.ones(1),)), "cpu") as real:
         real.sample(0)
         first = real.result()
         real.sample(0)
@@ -88,7 +95,7 @@ def test_samples_add_up() -> None:
 
 def test_one_more_sample_is_taken_where_there_is_time() -> None:
     model = sleeping(0.01)
-    with RealForward(model, (torch.ones(1),), {}, "cpu") as real:
+    with RealForward(ModelCall(model, (torch.ones(1),)), "cpu") as real:
         real.sample_again(9.0)  # nothing is warm
         assert model.runs == 0
         real.sample(SHORT)
@@ -102,7 +109,7 @@ def test_one_more_sample_is_taken_where_there_is_time() -> None:
 
 
 def test_without_a_sample_there_is_a_reason() -> None:
-    with RealForward(nn.ReLU(), (torch.ones(1),), {}, "cpu") as real:
+    with RealForward(ModelCall(nn.ReLU(), (torch.ones(1),)), "cpu") as real:
         assert real.result().reason == "no sample was taken"
 
 
@@ -134,7 +141,7 @@ def test_nothing_changes_when_forward_raises() -> None:
 def test_nothing_changes_when_interrupted(error: BaseException) -> None:
     model, x = restless(True, error), torch.randn(2, 3, 8, 8)
     state = State(model, [x])
-    with RealForward(model, (x,), {}, "cpu") as real:
+    with RealForward(ModelCall(model, (x,)), "cpu") as real:
         with pytest.raises(type(error)):
             real.sample(SHORT)
         assert real._model is None
@@ -148,7 +155,7 @@ def test_an_interrupt_while_copying_passes_through() -> None:
             raise KeyboardInterrupt
 
     state = State(nn.Linear(1, 1), [])
-    with pytest.raises(KeyboardInterrupt), RealForward(Interrupts(), (), {}, "cpu"):
+    with pytest.raises(KeyboardInterrupt), RealForward(ModelCall(Interrupts()), "cpu"):
         pass
     state.assert_same()
 
@@ -164,7 +171,7 @@ class Remembers(nn.Linear):
 
 
 def test_the_copy_is_freed_at_the_end() -> None:
-    with RealForward(Remembers(2, 2), (torch.ones(1, 2),), {}, "cpu") as real:
+    with RealForward(ModelCall(Remembers(2, 2), (torch.ones(1, 2),)), "cpu") as real:
         real.sample(SHORT)
         assert len(Remembers.alive) == 1
     gc.collect()
@@ -258,7 +265,7 @@ def test_arguments_that_stay_as_they_are_are_copied_once() -> None:
         def forward(self, x: Tensor, places: set[int]) -> Tensor:
             return x + 1
 
-    with RealForward(Same(), (torch.ones(4), set()), {}, "cpu") as real:
+    with RealForward(ModelCall(Same(), (torch.ones(4), set())), "cpu") as real:
         real.sample(SHORT)
         assert not real._changing
 
@@ -278,7 +285,7 @@ def test_a_decode_step_has_its_own_cache(where: str) -> None:
     with torch.device(where):
         model = transformers.LlamaForCausalLM(config).eval()
     language = language_call(model, "decode", Sizes(2), 7, bare_output)
-    with RealForward(model, (), language.keywords, "cpu", prepare=language.prepare) as real:
+    with RealForward(ModelCall(model, (), language.keywords, language.prepare), "cpu") as real:
         real.sample(SHORT)
         real.sample(SHORT)
         (cache,) = (v for v in real._prepared.values() if hasattr(v, "get_seq_length"))
@@ -352,7 +359,7 @@ def test_a_device_that_is_not_here_is_a_reason(device: str) -> None:
 @pytest.mark.parametrize("device", ["no such", "meta"])
 def test_what_is_no_device_is_an_error(device: str) -> None:
     with pytest.raises(InputError, match="device"):
-        RealForward(nn.ReLU(), (), {}, device)
+        RealForward(ModelCall(nn.ReLU()), device)
 
 
 def test_json_brings_all_back() -> None:

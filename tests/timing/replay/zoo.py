@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from benchmarks.models import LlamaConfig, llama, torchvision_model
 from nnprof.base.packages import import_torchvision
 from nnprof.calls.inputs import make_inputs
+from nnprof.calls.model_call import ModelCall
 from nnprof.tracing.run import bare_output, run
 
 if TYPE_CHECKING:
@@ -196,6 +197,6 @@ def traced(name: str) -> _core.TraceResult:
 
 def result_of(model: Any, **inputs: Any) -> _core.TraceResult:
     """What the trace of one call of the model recorded."""
-    running, _ = run(model, *make_inputs(model, **inputs, run=bare_output))
+    running, _ = run(ModelCall(model, *make_inputs(model, **inputs, run=bare_output)))
     assert running._result is not None
     return running._result
