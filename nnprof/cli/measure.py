@@ -6,16 +6,15 @@ import shutil
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from nnprof.base.files import write_text
 from nnprof.base.progress import shown
 from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
 from nnprof.cli.model import MODEL_HELP, Asked, model_options
-from nnprof.errors import InputError
 from nnprof.report import REPORTS, TableOptions
 from nnprof.report.metrics import METRICS
 
@@ -225,11 +224,8 @@ def _write(report: Report, profile: Profile, chosen: TableOptions, path: str | N
     text = report.render(profile, chosen)
     if path == options.STDOUT:
         click.echo(text, nl=False)
-        return
-    try:
-        Path(path).write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}") from error
+    else:
+        write_text(path, text)
 
 
 def _print(report: Report, profile: Profile, chosen: TableOptions) -> None:

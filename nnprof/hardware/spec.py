@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nnprof.errors import InputError, raise_as_ours
+from nnprof.base.files import write_text
+from nnprof.errors import InputError
 from nnprof.hardware import time_model
 
 if TYPE_CHECKING:
@@ -108,10 +109,7 @@ class Hardware:
         target = Path(path)
         if target.suffix.lower() != ".json":
             raise InputError(f"{target}: hardware is saved as JSON: name the file .json")
-        try:
-            target.write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise_as_ours(error, InputError)
+        write_text(target, json.dumps(self.to_dict(), indent=2) + "\n")
 
     def model_constants(self) -> dict[str, float]:
         """Every constant of the time model as it is for this device, by dotted name."""

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nnprof.errors import InputError, raise_as_ours
+from nnprof.base.files import write_text
+from nnprof.errors import InputError
 from nnprof.report import compare, csv, html, memory, summary, table, times
 from nnprof.report.options import TableOptions
 from nnprof.results import registry, stored
@@ -60,12 +61,8 @@ def report_for_suffix(suffix: str) -> Report:
 
 def save(profile: Profile, path: str | PathLike[str]) -> None:
     """Write `profile` to `path` as its suffix says."""
-    file = Path(path)
-    text = report_for_suffix(file.suffix).render(profile, TableOptions())
-    try:
-        file.write_text(text, encoding="utf-8", newline="\n")
-    except OSError as error:
-        raise_as_ours(error, InputError)
+    report = report_for_suffix(Path(path).suffix)
+    write_text(path, report.render(profile, TableOptions()))
 
 
 registry.table.fill(lambda profile, depth, sort: table.render(profile, TableOptions(depth, sort)))

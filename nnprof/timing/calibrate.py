@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof.base.contention import TRUSTED_SHARE, observed
+from nnprof.base.files import make_folder
 from nnprof.errors import DisturbedError, InputError
 from nnprof.hardware.detect import calibration_path, for_device, identity
 from nnprof.hardware.fit import Errors, errors, fit, solver
@@ -85,7 +86,7 @@ def calibrate(
 def save(hardware: Hardware, device: torch.device | str) -> Path:
     """Writes a calibration where `for_device` looks for it, and returns the path."""
     path = calibration_path(hardware, device)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     hardware.save(path)
     return path
 
