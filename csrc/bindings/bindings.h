@@ -5,6 +5,7 @@
 
 namespace nnprof {
 
+void bind_allocator(pybind11::module_& m);
 void bind_errors(pybind11::module_& m);
 void bind_estimate(pybind11::module_& m);
 void bind_function_caches(pybind11::module_& m);

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   m.attr("version") = NNPROF_VERSION;
   m.attr("torch_version") = &kBuiltAgainst[kBuiltAgainstMark.size()];
   nnprof::bind_errors(m);
+  nnprof::bind_allocator(m);
   nnprof::bind_estimate(m);
   nnprof::bind_replay(m);
   nnprof::bind_results(m);

@@ -1,0 +1,147 @@
+// The simulated caching allocator, by addresses.
+#include <pybind11/stl.h>
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "bindings/bindings.h"
+#include "core/caching_allocator.h"
+
+namespace py = pybind11;
+
+namespace nnprof {
+namespace {
+
+using Kind = CachingAllocator::Segment::Kind;
+// address, size, stream, kind ("plain", "mapped_small", "mapped_large"); address, size
+using SegmentTuple = std::tuple<int64_t, int64_t, int64_t, std::string>;
+using InUseTuple = std::pair<int64_t, int64_t>;
+
+const char* name_of(CachingAllocator::DriverCall call) {
+  constexpr const char* kNames[] = {"segment_alloc", "segment_free", "segment_map",
+                                    "segment_unmap"};
+  return kNames[static_cast<size_t>(call)];
+}
+
+Kind kind_of(const std::string& name) {
+  if (name == "plain") return Kind::plain;
+  return name == "mapped_small" ? Kind::mapped_small : Kind::mapped_large;
+}
+
+class AllocatorByAddress {
+ public:
+  AllocatorByAddress(const AllocatorOptions& options, CachingAllocator::AddressSource addresses)
+      : allocator_(options, std::move(addresses)) {}
+
+  void seed(const std::vector<SegmentTuple>& segments, const std::vector<InUseTuple>& in_use) {
+    std::vector<CachingAllocator::Segment> all;
+    for (const auto& [address, size, stream, kind] : segments) {
+      all.push_back({address, size, stream, kind_of(kind)});
+    }
+    std::vector<CachingAllocator::InUse> used;
+    for (const auto& [address, size] : in_use) used.push_back({address, size});
+    for (CachingAllocator::Block* block : allocator_.seed(std::move(all), std::move(used))) {
+      blocks_[CachingAllocator::address_of(block)] = block;
+    }
+  }
+
+  std::optional<int64_t> allocate(int64_t size, int64_t stream) {
+    CachingAllocator::Block* block = allocator_.allocate(size, stream);
+    if (block == nullptr) return std::nullopt;
+    const int64_t address = CachingAllocator::address_of(block);
+    blocks_[address] = block;
+    return address;
+  }
+
+  void request_free(int64_t address) { allocator_.request_free(blocks_.at(address)); }
+
+  void complete_free(int64_t address) {
+    allocator_.complete_free(blocks_.at(address));
+    blocks_.erase(address);
+  }
+
+  void free(int64_t address) {
+    request_free(address);
+    complete_free(address);
+  }
+
+  py::list asked(size_t from) const {
+    py::list calls;
+    const auto& asked = allocator_.asked();
+    for (size_t i = from; i < asked.size(); ++i) {
+      const auto& [call, size, address, stream] = asked[i];
+      calls.append(py::make_tuple(name_of(call), size, address, stream));
+    }
+    return calls;
+  }
+
+  py::list layout() const {
+    py::list blocks;
+    for (const auto& [block, used] : allocator_.layout()) {
+      blocks.append(py::make_tuple(block.address, block.size, used));
+    }
+    return blocks;
+  }
+
+  CachingAllocator& allocator() { return allocator_; }
+  const CachingAllocator& allocator() const { return allocator_; }
+
+ private:
+  CachingAllocator allocator_;
+  std::unordered_map<int64_t, CachingAllocator::Block*> blocks_;  // in use or waiting
+};
+
+CachingAllocator::AddressSource source_of(const py::object& addresses) {
+  if (addresses.is_none()) return {};
+  return [function = py::function(addresses)](int64_t size, int64_t stream) {
+    return function(size, stream).cast<int64_t>();
+  };
+}
+
+std::unique_ptr<AllocatorByAddress> make_allocator(
+    bool expandable_segments, std::optional<int64_t> max_split_size, int64_t max_non_split_rounding,
+    std::vector<std::pair<int64_t, int64_t>> roundup_power2_divisions,
+    double garbage_collection_threshold, std::optional<int64_t> capacity,
+    std::optional<int64_t> allowed, const py::object& addresses) {
+  AllocatorOptions options;
+  options.expandable_segments = expandable_segments;
+  options.max_split_size = max_split_size.value_or(AllocatorOptions::kNoLimit);
+  options.max_non_split_rounding = max_non_split_rounding;
+  options.roundup_power2_divisions = std::move(roundup_power2_divisions);
+  options.garbage_collection_threshold = garbage_collection_threshold;
+  options.capacity = capacity.value_or(AllocatorOptions::kNoLimit);
+  options.allowed = allowed;
+  return std::make_unique<AllocatorByAddress>(options, source_of(addresses));
+}
+
+}  // namespace
+
+void bind_allocator(py::module_& m) {
+  const auto of = [](auto get) {
+    return [get](const AllocatorByAddress& self) { return (self.allocator().*get)(); };
+  };
+  py::class_<AllocatorByAddress>(m, "CachingAllocator")
+      .def(py::init(&make_allocator), py::kw_only(), py::arg("expandable_segments") = false,
+           py::arg("max_split_size") = py::none(),
+           py::arg("max_non_split_rounding") = AllocatorOptions().max_non_split_rounding,
+           py::arg("roundup_power2_divisions") = py::list(),
+           py::arg("garbage_collection_threshold") = 0.0, py::arg("capacity") = py::none(),
+           py::arg("allowed") = py::none(), py::arg("addresses") = py::none())
+      .def("seed", &AllocatorByAddress::seed)
+      .def("allocate", &AllocatorByAddress::allocate, py::arg("size"), py::arg("stream") = 0)
+      .def("request_free", &AllocatorByAddress::request_free)
+      .def("complete_free", &AllocatorByAddress::complete_free)
+      .def("free", &AllocatorByAddress::free)
+      .def("empty_cache", [](AllocatorByAddress& self) { return self.allocator().empty_cache(); })
+      .def("asked", &AllocatorByAddress::asked, py::arg("start") = 0)
+      .def("layout", &AllocatorByAddress::layout)
+      .def_property_readonly("reserved", of(&CachingAllocator::reserved))
+      .def_property_readonly("peak_reserved", of(&CachingAllocator::peak_reserved))
+      .def_property_readonly("allocated", of(&CachingAllocator::allocated))
+      .def_property_readonly("peak_allocated", of(&CachingAllocator::peak_allocated))
+      .def_property_readonly("inactive_split", of(&CachingAllocator::inactive_split))
+      .def_property_readonly("retries", of(&CachingAllocator::retries));
+}
+
+}  // namespace nnprof
