@@ -20,6 +20,7 @@
 #include <optional>
 #include <unordered_map>
 
+#include "core/torch_version.h"
 #include "dispatch/linear_node.h"
 #include "dispatch/trace.h"
 
@@ -47,6 +48,12 @@ struct Attention {
     causal = arguments[5].toBool();
     scale = arguments[6].toOptional<double>();
     grouped = arguments[7].toBool();
+  }
+
+  bool lacks_batch() const { return query.dim() == 3 && key.dim() == 3 && value.dim() == 3; }
+  void add_batch() {
+    for (at::Tensor* tensor : {&query, &key, &value}) *tensor = tensor->unsqueeze(0);
+    while (mask.has_value() && mask->defined() && mask->dim() < 4) mask = mask->unsqueeze(0);
   }
 
   static constexpr size_t kArguments = 8;
@@ -114,10 +121,15 @@ bool attention_on_accelerator(Stack& stack, const Attention& call, Trace& trace)
   return false;
 }
 
+// attention.cpp since 2.14, pad to 4D: what has no batch gets one of one, and so does its mask.
 bool attention(Stack& stack, Trace& trace) {
-  const Attention call(stack);
-  return trace.options().accelerator ? attention_on_accelerator(stack, call, trace)
-                                     : attention_on_cpu(stack, call, trace);
+  Attention call(stack);
+  const bool padded = torch_is_at_least(2, 14) && call.lacks_batch();
+  if (padded) call.add_batch();
+  const bool fused = trace.options().accelerator ? attention_on_accelerator(stack, call, trace)
+                                                 : attention_on_cpu(stack, call, trace);
+  if (fused && padded) stack.back() = stack.back().toTensor().squeeze(0);
+  return fused;
 }
 
 // aten::dropout(Tensor input, float p, bool train) -> Tensor

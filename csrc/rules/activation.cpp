@@ -46,7 +46,7 @@ using Generator = std::optional<at::Generator>;
 Tensor same_dtype(const Tensor& self) { return quick_unary<&at::meta::sgn>(self); }
 
 Tensor relu(const Tensor& self) {
-  TORCH_CHECK(self.scalar_type() != at::kBool, "Boolean inputs not supported for relu");
+  check_dtype(self.scalar_type() != at::kBool, "Boolean inputs not supported for relu");
   TORCH_CHECK_NOT_IMPLEMENTED(!self.is_complex(), "clamp is not supported for complex types");
   return same_dtype(self);
 }

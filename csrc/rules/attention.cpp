@@ -9,11 +9,13 @@
 #include <algorithm>
 #include <array>
 
+#include "core/torch_version.h"
 #include "rules/families.h"
 #include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
+#include "rules/views.h"
 
 namespace nnprof {
 namespace {
@@ -70,9 +72,18 @@ void check_inputs(const at::Tensor& query, const at::Tensor& key, const at::Tens
               "Expected attn_mask dtype to be bool or float or to match query dtype, but got "
               "attn_mask.dtype: ",
               mask->scalar_type(), " and  query.dtype: ", dtype, " instead.");
-  // With dropout nothing is fused, and a mask has but to broadcast.
-  TORCH_CHECK_INDEX(mask->dim() >= 2 || dropout > 0,
-                    "attn_mask needs at least 2 dimensions, but has ", mask->dim());
+}
+
+// Without a batch: since 2.14 PyTorch adds the dimension, and takes it away at the end.
+bool lacks_batch(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {
+  return torch_is_at_least(2, 14) && query.dim() == 3 && key.dim() == 3 && value.dim() == 3;
+}
+
+at::Tensor with_batch(const at::Tensor& tensor) {
+  c10::DimVector sizes{1}, strides{tensor.stride(0) * tensor.size(0)};
+  sizes.append(tensor.sizes().begin(), tensor.sizes().end());
+  strides.append(tensor.strides().begin(), tensor.strides().end());
+  return view_of(tensor, sizes, strides);
 }
 
 // The batch dimensions of keys or values, with heads repeated for the queries' groups.
@@ -111,6 +122,9 @@ void check_mask(const std::optional<at::Tensor>& mask, at::IntArrayRef scores) {
 // Of the fused kernels: what they do not take goes to plain matrix products.
 bool has_fused_kernel(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value,
                       const std::optional<at::Tensor>& mask) {
+  if (lacks_batch(query, key, value)) {  // a mask gets its four dimensions, too
+    return has_fused_kernel(with_batch(query), with_batch(key), with_batch(value), std::nullopt);
+  }
   if (query.dim() != 4 || key.dim() != 4 || value.dim() != 4) return false;
   if (mask && mask->dim() != 2 && mask->dim() != 4) return false;
   return query.size(0) == key.size(0) && query.size(0) == value.size(0) &&
@@ -123,14 +137,22 @@ at::Tensor attention(const at::Tensor& query, const at::Tensor& key, const at::T
                      const std::optional<at::Tensor>& attn_mask, double dropout_p, bool is_causal,
                      std::optional<double> /*scale*/, bool enable_gqa) {
   check_inputs(query, key, value, attn_mask, dropout_p);
+  const auto check_causal = [&] {
+    TORCH_CHECK(!(attn_mask && is_causal),
+                "_scaled_dot_product_attention: Explicit attn_mask should "
+                "not be set when is_causal=True");
+  };
+  if (torch_is_at_least(2, 14)) check_causal();
+  // With dropout nothing is fused, and a mask has but to broadcast.
+  TORCH_CHECK_INDEX(
+      !attn_mask || attn_mask->dim() >= 2 || dropout_p > 0 || lacks_batch(query, key, value),
+      "attn_mask needs at least 2 dimensions, but has ", attn_mask->dim());
   const c10::DimVector scores = score_sizes(query, key, enable_gqa);
   TORCH_CHECK(key.size(-2) == value.size(-2), "scaled_dot_product_attention: key of ", key.sizes(),
               " and value of ", value.sizes(), " differ in length");
   check_mask(attn_mask, scores);
   if (has_fused_kernel(query, key, value, attn_mask)) return empty_preserving(query);
-  TORCH_CHECK(!(attn_mask && is_causal),
-              "_scaled_dot_product_attention: Explicit attn_mask should "
-              "not be set when is_causal=True");
+  check_causal();
   c10::DimVector sizes = at::infer_size_dimvector(
       at::IntArrayRef(scores).slice(0, scores.size() - 2), batch_of(value, query, enable_gqa));
   sizes.push_back(query.size(-2));

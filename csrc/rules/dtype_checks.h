@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "core/torch_version.h"
+
 namespace nnprof {
 
 inline bool is_real(c10::ScalarType dtype) { return !c10::isComplexType(dtype); }
@@ -14,6 +16,16 @@ inline bool is_inexact(c10::ScalarType dtype) { return !is_integer(dtype); }
 inline void check_kernel(bool exists, const at::Tensor& tensor) {
   TORCH_CHECK_NOT_IMPLEMENTED(exists || tensor.numel() == 0, "not implemented for '",
                               tensor.scalar_type(), "'");
+}
+
+// What an operator takes no dtype of, whatever kernels there are: of another class since 2.14.
+template <class... Text>
+void check_dtype(bool taken, const Text&... text) {
+  if constexpr (torch_is_at_least(2, 14)) {
+    TORCH_CHECK_NOT_IMPLEMENTED(taken, text...);
+  } else {
+    TORCH_CHECK(taken, text...);
+  }
 }
 
 namespace detail {

@@ -51,11 +51,21 @@ struct Unary<Function, at::Tensor (*)(const at::Tensor&, Rest...)> {
 
 template <auto Function, class Signature = decltype(Function)>
 struct Binary;
+// Nothing is computed with the complex numbers of bfloat16, which came with 2.14.
+inline void check_has_arithmetic(const at::Tensor& made) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 14
+  check_kernel(made.scalar_type() != c10::ScalarType::BComplex32, made);
+#else
+  static_cast<void>(made);
+#endif
+}
 template <auto Function, class... Rest>
 struct Binary<Function, at::Tensor (*)(const at::Tensor&, const at::Tensor&, Rest...)> {
   static at::Tensor quick(const at::Tensor& self, const at::Tensor& other, Rest... rest) {
     if (at::Tensor made = quick_output(self, other, false); made.defined()) return made;
-    return Function(self, other, rest...);
+    at::Tensor made = Function(self, other, rest...);
+    check_has_arithmetic(made);
+    return made;
   }
   static at::Tensor comparison(const at::Tensor& self, const at::Tensor& other, Rest... rest) {
     if (at::Tensor made = quick_output(self, other, true); made.defined()) return made;

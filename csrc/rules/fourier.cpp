@@ -10,6 +10,7 @@
 #include <numeric>
 #include <vector>
 
+#include "rules/dtype_checks.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -57,16 +58,16 @@ Tensor transformed(const Tensor& self, const DimVector& sizes, const DimVector& 
   return empty_strided_of(sizes, strides, dtype);
 }
 
-void check_dtype(const Tensor& self, const char* name) {
+void check_precision(const Tensor& self, const char* name) {
   const auto real = c10::toRealValueType(self.scalar_type());
-  TORCH_CHECK(real == at::kFloat || real == at::kDouble, name, ": unsupported dtype ",
+  check_dtype(real == at::kFloat || real == at::kDouble, name, ": unsupported dtype ",
               self.scalar_type());
 }
 
 Tensor fft_c2c(const Tensor& self, IntArrayRef dim, int64_t /*normalization*/, bool /*forward*/) {
   TORCH_CHECK(self.is_complex(), "_fft_c2c: expected a complex tensor, got ", self.scalar_type());
   if (dim.empty()) return empty_preserving(self);
-  check_dtype(self, "_fft_c2c");
+  check_precision(self, "_fft_c2c");
   const DimVector dims = in_stride_order(self, checked_dims(self, dim), 0);
   return transformed(self, DimVector(self.sizes()), dims, self.scalar_type());
 }
@@ -75,7 +76,7 @@ Tensor fft_c2c(const Tensor& self, IntArrayRef dim, int64_t /*normalization*/, b
 Tensor fft_r2c(const Tensor& self, IntArrayRef dim, int64_t /*normalization*/, bool onesided) {
   TORCH_CHECK(self.is_floating_point(), "_fft_r2c: expected a floating-point tensor, got ",
               self.scalar_type());
-  check_dtype(self, "_fft_r2c");
+  check_precision(self, "_fft_r2c");
   DimVector dims = checked_dims(self, dim);
   DimVector sizes(self.sizes());
   int64_t& last = sizes[static_cast<size_t>(dims.back())];
@@ -87,7 +88,7 @@ Tensor fft_r2c(const Tensor& self, IntArrayRef dim, int64_t /*normalization*/, b
 // The last dimension comes last, after the complex transform of the others.
 Tensor fft_c2r(const Tensor& self, IntArrayRef dim, int64_t normalization, int64_t last_dim_size) {
   TORCH_CHECK(self.is_complex(), "_fft_c2r: expected a complex tensor, got ", self.scalar_type());
-  check_dtype(self, "_fft_c2r");
+  check_precision(self, "_fft_c2r");
   const DimVector dims = checked_dims(self, dim);
   const Tensor input = dims.size() > 1 ? fft_c2c(self, IntArrayRef(dims).slice(0, dims.size() - 1),
                                                  normalization, false)

@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "core/torch_version.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -136,6 +137,13 @@ void check_groups(const at::Tensor& input, const OptionalTensor& weight, const O
   check_floating("GroupNormKernelImpl", input);
 }
 
+// Since 2.14 there has to be something to normalize.
+void check_positions(int64_t channels, int64_t positions) {
+  if (!torch_is_at_least(2, 14)) return;
+  TORCH_CHECK(channels > 0, "Expected number of channels to be greater than 0, got ", channels);
+  TORCH_CHECK(positions > 0, "Expected HxW to be greater than 0, got ", positions);
+}
+
 at::Tensor group_norm(const at::Tensor& input, int64_t groups, const OptionalTensor& weight,
                       const OptionalTensor& bias, double, bool) {
   TORCH_CHECK_INDEX(input.dim() >= 2,
@@ -143,6 +151,7 @@ at::Tensor group_norm(const at::Tensor& input, int64_t groups, const OptionalTen
                     "dimensions, got ",
                     input.dim());
   check_groups(input, weight, bias, input.size(1), groups);
+  check_positions(input.size(1), c10::multiply_integers(input.sizes().slice(2)));
   statistics_dtype(input, weight, bias);
   return empty_of(input.sizes(), input.scalar_type(), input.suggest_memory_format());
 }
@@ -151,8 +160,12 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> native_group_norm(
     const at::Tensor& input, const OptionalTensor& weight, const OptionalTensor& bias,
     int64_t batch, int64_t channels, int64_t positions, int64_t groups, double) {
   check_groups(input, weight, bias, channels, groups);
-  const auto format = input.suggest_memory_format();
-  TORCH_CHECK(input.is_contiguous(format), "Expected X.is_contiguous(memory_format) to be true");
+  check_positions(channels, positions);
+  auto format = input.suggest_memory_format();
+  if (torch_is_at_least(2, 14) && !input.is_contiguous(format))
+    format = c10::MemoryFormat::Contiguous;
+  TORCH_CHECK(torch_is_at_least(2, 14) || input.is_contiguous(format),
+              "Expected X.is_contiguous(memory_format) to be true");
   TORCH_CHECK(input.numel() == batch * channels * positions, "Expected an input of ", batch, " x ",
               channels, " x ", positions, " elements, but got one of size ", input.sizes());
   const auto dtype = statistics_dtype(input, weight, bias);

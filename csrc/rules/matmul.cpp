@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "core/torch_version.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -216,6 +217,9 @@ void check_groups(const at::Tensor& self, const at::Tensor& mat2,
   TORCH_CHECK(
       offs.has_value() == (a_flat || b_flat),
       "Have to provide offsets if there is a 2d matrix, or no offset if both matrices are 3d");
+  TORCH_CHECK(
+      !torch_is_at_least(2, 14) || !offs.has_value() || offs->dim() != 1 || offs->stride(0) == 1,
+      "Offsets must have stride (1,)");
   TORCH_CHECK(!offs.has_value() || (offs->dim() == 1 && offs->scalar_type() == at::kInt),
               "Offsets have to be int32, of one dimension");
   TORCH_CHECK(!bias.has_value(), "Bias not supported yet");

@@ -52,5 +52,15 @@ def test_check_fails_where_any_was_left_out(
     assert run("rules", "--check").code == 0
 
 
+def test_an_operator_of_other_versions_is_told_and_missed_by_none(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = RULES[2] | {"op": "aten::gone", "reason": "this torch has no such operator"}
+    monkeypatch.setattr(_core, "rules", lambda: [*RULES[:2], gone])
+    result = run("rules", "--check")
+    assert result.code == 0
+    assert "aten::gone" in result.out
+
+
 def test_this_torch_left_out_none(run: Callable[..., Any]) -> None:
     assert run("rules", "--check").code == 0

@@ -34,6 +34,10 @@ REVIEWED: list[tuple[str, str]] = [
         "baddbmm counts no dimensions in inference mode, and stumbles later",
     ),
     (
+        r"^LSTM\(.*could not create a primitive descriptor for the LSTM",
+        "oneDNN's LSTM in bfloat16 wants a CPU with AVX-512",
+    ),
+    (
         "^out= of .*RuntimeError: output with shape .* doesn't match the broadcast shape",
         "an out= that is an input too is not resized by PyTorch, and is by us",
     ),
