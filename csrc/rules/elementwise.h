@@ -31,6 +31,14 @@ void check_has_kernel(bool has_kernel, c10::ScalarType dtype);
 
 // Adapters: each makes a typed output function from another one.
 
+// Nothing is computed with the complex numbers of bfloat16, which came with 2.14.
+inline at::Tensor with_arithmetic(at::Tensor made) {
+#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 14
+  check_kernel(made.scalar_type() != c10::ScalarType::BComplex32, made);
+#endif
+  return made;
+}
+
 namespace detail {
 
 template <auto Function, class Signature = decltype(Function)>
@@ -51,21 +59,11 @@ struct Unary<Function, at::Tensor (*)(const at::Tensor&, Rest...)> {
 
 template <auto Function, class Signature = decltype(Function)>
 struct Binary;
-// Nothing is computed with the complex numbers of bfloat16, which came with 2.14.
-inline void check_has_arithmetic(const at::Tensor& made) {
-#if TORCH_VERSION_MAJOR > 2 || TORCH_VERSION_MINOR >= 14
-  check_kernel(made.scalar_type() != c10::ScalarType::BComplex32, made);
-#else
-  static_cast<void>(made);
-#endif
-}
 template <auto Function, class... Rest>
 struct Binary<Function, at::Tensor (*)(const at::Tensor&, const at::Tensor&, Rest...)> {
   static at::Tensor quick(const at::Tensor& self, const at::Tensor& other, Rest... rest) {
     if (at::Tensor made = quick_output(self, other, false); made.defined()) return made;
-    at::Tensor made = Function(self, other, rest...);
-    check_has_arithmetic(made);
-    return made;
+    return with_arithmetic(Function(self, other, rest...));
   }
   static at::Tensor comparison(const at::Tensor& self, const at::Tensor& other, Rest... rest) {
     if (at::Tensor made = quick_output(self, other, true); made.defined()) return made;

@@ -59,14 +59,14 @@ bool is_real_number(const Scalar& number) {
 
 Tensor add(const Tensor& self, const Tensor& other, const Scalar& alpha) {
   return is_real_number(alpha) ? quick_binary<&at::meta::add>(self, other, alpha)
-                               : at::meta::add(self, other, alpha);
+                               : with_arithmetic(at::meta::add(self, other, alpha));
 }
 Tensor add_scalar(const Tensor& self, const Scalar& other, const Scalar& alpha) {
   return add(self, wrapped_number(other), alpha);
 }
 Tensor sub(const Tensor& self, const Tensor& other, const Scalar& alpha) {
   return is_real_number(alpha) ? quick_binary<&at::meta::sub>(self, other, alpha)
-                               : at::meta::sub(self, other, alpha);
+                               : with_arithmetic(at::meta::sub(self, other, alpha));
 }
 Tensor sub_scalar(const Tensor& self, const Scalar& other, const Scalar& alpha) {
   return sub(self, wrapped_number(other), alpha);
@@ -103,10 +103,11 @@ bool keeps_dtype(const Tensor& self, const Scalar& number) {
 
 Tensor pow_scalar(const Tensor& self, const Scalar& exponent) {
   constexpr auto exact = overload<TensorScalar>(&at::meta::pow);
-  return keeps_dtype(self, exponent) ? quick_unary<exact>(self, exponent) : exact(self, exponent);
+  if (keeps_dtype(self, exponent)) return quick_unary<exact>(self, exponent);
+  return with_arithmetic(exact(self, exponent));
 }
 Tensor pow_of_scalar(const Scalar& self, const Tensor& exponent) {
-  return at::meta::pow(self, exponent);
+  return with_arithmetic(at::meta::pow(self, exponent));
 }
 
 Tensor clamp(const Tensor& self, const std::optional<Scalar>& min,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
+from tests.helpers.versions import TORCH
 from tests.rules.costs import cost_of, meta
 from tests.rules.coverage_cases import FOREACH_BINARY, FOREACH_UNARY
 from tests.rules.differential import compare
@@ -43,6 +44,10 @@ def test_one_list(name: str, dtype: torch.dtype) -> None:
         assert not compare(f"{name}_", foreach(f"{name}_"), ((xs,), {}))
 
 
+def is_complex_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_complex()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", FOREACH_BINARY)
 def test_two_lists(name: str, dtype: torch.dtype) -> None:
@@ -53,6 +58,8 @@ def test_two_lists(name: str, dtype: torch.dtype) -> None:
     for second in seconds:
         if isinstance(second, Tensor) and name not in ("add", "mul", "div"):
             continue
+        if TORCH >= (2, 14) and is_complex_tensor(second) and dtype is torch.bfloat16:
+            continue  # torch.bcomplex32, with which nothing is computed yet: both raise
         for function in (foreach(name), foreach(f"{name}_")):
             assert not compare(name, function, ((xs, second), {}))
 
