@@ -1,4 +1,5 @@
 // The tracer: one trace's life, from the walk over the modules to what is put back at the end.
+#include <ATen/ops/zeros.h>
 #include <pybind11/stl.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
