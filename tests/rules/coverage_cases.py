@@ -14,6 +14,7 @@ from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_map
 
 from nnprof.base.packages import import_torchvision
+from tests.helpers.versions import TORCH
 from tests.rules.backward_cases import ON_META, WRITTEN, backward_cases
 from tests.rules.quantized_cases import quantized_cases
 
@@ -162,6 +163,10 @@ def _convolutions() -> dict[str, Callable[..., Any]]:
     }
 
 
+def _scaled_product(a: Tensor, b: Tensor, *_: Any) -> Tensor:
+    return torch.empty(len(a), b.shape[1], dtype=torch.bfloat16)
+
+
 #: PyTorch has no CPU kernel: what they are held against, its meta kernel where that works.
 NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_dot_product_cudnn_attention": _on_meta("_scaled_dot_product_cudnn_attention"),
@@ -185,6 +190,7 @@ NO_CPU_KERNEL: dict[str, Callable[..., Any]] = {
     "aten::_scaled_dot_product_attention_math_for_mps": (
         torch.ops.aten._scaled_dot_product_attention_math
     ),
+    **({"aten::_scaled_mm_v2": _scaled_product} if TORCH < (2, 13) else {}),
     **{f"aten::{name}": kernel for name, kernel in _convolutions().items()},
     **{f"aten::{name}": _on_meta(name) for name in _ATTENTION},
     **{f"torch_attn::{name}": _on_meta(name, "torch_attn") for name in _VARLEN},
