@@ -203,8 +203,8 @@ CachingAllocator::Block* CachingAllocator::find(int64_t size, int64_t stream, Po
       const bool extends = next != nullptr && next->state == State::unmapped;
       return block->size + (extends ? next->size : 0);
     };
-    for (auto next = std::next(at);
-         (*at)->expandable && !is_none(next) && room(*next) < room(*at); ++next) {
+    for (auto next = std::next(at); (*at)->expandable && !is_none(next) && room(*next) < room(*at);
+         ++next) {
       at = next;
     }
   }
@@ -416,8 +416,8 @@ std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment
   std::vector<Block*> made;
   for (const Segment& segment : segments) {
     const bool expandable = segment.kind != Segment::Kind::plain;
-    const bool small = expandable ? segment.kind == Segment::Kind::mapped_small
-                                  : segment.size == kSmallSegment;
+    const bool small =
+        expandable ? segment.kind == Segment::Kind::mapped_small : segment.size == kSmallSegment;
     Pool& pool = small ? small_ : large_;
     Block* before = nullptr;
     int64_t start = segment.address;
@@ -444,7 +444,8 @@ std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment
     block->expandable = expandable;
     block->before = before;
     if (before != nullptr) before->after = block;
-    auto own = std::lower_bound(in_use.begin(), in_use.end(), InUse{segment.address, 0}, by_address);
+    auto own =
+        std::lower_bound(in_use.begin(), in_use.end(), InUse{segment.address, 0}, by_address);
     for (; own != in_use.end() && own->address < segment.address + segment.size; ++own) {
       if (own->address > block->address) {
         Block* rest = split(block, own->address - block->address);

@@ -257,10 +257,10 @@ def test_any_order_of_requests_leaves_a_sound_layout(expandable: bool) -> None:
             del held[address]
         else:
             size = int(2 ** draw.uniform(0, 26))
-            address = allocator.allocate(size)
-            if address is not None:
-                assert address not in held
-                held[address] = size
+            placed = allocator.allocate(size)
+            if placed is not None:
+                assert placed not in held
+                held[placed] = size
         if draw.random() < 0.01:
             allocator.empty_cache()
     layout = allocator.layout()
