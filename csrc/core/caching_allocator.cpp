@@ -63,7 +63,6 @@ CachingAllocator::CachingAllocator(AllocatorOptions options, AddressSource addre
 CachingAllocator::~CachingAllocator() = default;
 
 int64_t CachingAllocator::address_of(const Block* block) { return block->address; }
-int64_t CachingAllocator::size_of(const Block* block) { return block->size; }
 
 // Sizes ---------------------------------------------------------------------------------------
 
@@ -408,6 +407,35 @@ void CachingAllocator::collect_garbage() {
 
 // What was there before ---------------------------------------------------------------------
 
+// Where the range of an expandable segment begins in one that is there: what lies before it, the
+// gap shortened, or gone where there is none. Null where it begins a segment of its own.
+CachingAllocator::Block* CachingAllocator::take_gap(const Segment& segment, Pool& pool) {
+  Block key{.address = segment.address + 1, .stream = segment.stream};
+  const auto after = pool.unmapped.lower_bound(&key);
+  if (after == pool.unmapped.begin()) return nullptr;
+  Block* gap = *std::prev(after);
+  if (gap->stream != segment.stream || segment.address >= gap->end()) return nullptr;
+  pool.unmapped.erase(gap);
+  gap->size = segment.address - gap->address;
+  if (gap->size > 0) {
+    pool.unmapped.insert(gap);
+    return gap;
+  }
+  Block* before = gap->before;
+  drop(gap);
+  return before;
+}
+
+void CachingAllocator::add_unmapped_rest(Block* last) {
+  Block* rest = new_block(last->end(), kAddressRange, last->stream, *last->pool);
+  rest->segment = last->segment;
+  rest->expandable = true;
+  rest->state = State::unmapped;
+  rest->before = last;
+  last->after = rest;
+  rest->pool->unmapped.insert(rest);
+}
+
 std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment> segments,
                                                              std::vector<InUse> in_use) {
   const auto by_address = [](const auto& a, const auto& b) { return a.address < b.address; };
@@ -419,31 +447,13 @@ std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment
     const bool small =
         expandable ? segment.kind == Segment::Kind::mapped_small : segment.size == kSmallSegment;
     Pool& pool = small ? small_ : large_;
-    Block* before = nullptr;
-    int64_t start = segment.address;
-    if (expandable) {
-      // Is it a later range of an expandable segment that is there, with a gap between them?
-      Block key{.address = segment.address + 1, .stream = segment.stream};
-      auto at = pool.unmapped.lower_bound(&key);
-      Block* gap = at == pool.unmapped.begin() ? nullptr : *std::prev(at);
-      if (gap != nullptr && gap->stream == segment.stream && segment.address < gap->end()) {
-        start = gap->segment;
-        pool.unmapped.erase(gap);
-        before = gap;
-        gap->size = segment.address - gap->address;
-        if (gap->size > 0) {
-          pool.unmapped.insert(gap);
-        } else {
-          before = gap->before;
-          drop(gap);
-        }
-      }
-    }
     Block* block = new_block(segment.address, segment.size, segment.stream, pool);
-    block->segment = start;
     block->expandable = expandable;
-    block->before = before;
-    if (before != nullptr) before->after = block;
+    if (Block* before = expandable ? take_gap(segment, pool) : nullptr) {
+      block->segment = before->segment;
+      block->before = before;
+      before->after = block;
+    }
     auto own =
         std::lower_bound(in_use.begin(), in_use.end(), InUse{segment.address, 0}, by_address);
     for (; own != in_use.end() && own->address < segment.address + segment.size; ++own) {
@@ -460,17 +470,7 @@ std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment
       if (block == nullptr) break;
     }
     if (block != nullptr) insert_free(block);
-    if (expandable) {
-      Block* last = block != nullptr ? block : made.back();
-      Block* unmapped =
-          new_block(segment.address + segment.size, kAddressRange, segment.stream, pool);
-      unmapped->segment = start;
-      unmapped->expandable = true;
-      unmapped->state = State::unmapped;
-      unmapped->before = last;
-      last->after = unmapped;
-      pool.unmapped.insert(unmapped);
-    }
+    if (expandable) add_unmapped_rest(block != nullptr ? block : made.back());
     reserved_ += segment.size;
   }
   peak_reserved_ = reserved_;

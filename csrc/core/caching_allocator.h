@@ -68,10 +68,6 @@ class CachingAllocator {
   // that use it have come so far.
   void request_free(Block* block);
   void complete_free(Block* block);
-  void free(Block* block) {
-    request_free(block);
-    complete_free(block);
-  }
   // torch.cuda.empty_cache(): true where something was given back.
   bool empty_cache();
 
@@ -101,7 +97,6 @@ class CachingAllocator {
   int64_t retries() const { return retries_; }
   const std::vector<Asked>& asked() const { return asked_; }
   static int64_t address_of(const Block* block);
-  static int64_t size_of(const Block* block);
   // All blocks in mapped memory, by address: (address, size, in use).
   std::vector<std::pair<InUse, bool>> layout() const;
 
@@ -142,6 +137,8 @@ class CachingAllocator {
   void grow(int64_t size);
   Block* new_block(int64_t address, int64_t size, int64_t stream, Pool& pool);
   void drop(Block* block);
+  Block* take_gap(const Segment& segment, Pool& pool);
+  void add_unmapped_rest(Block* last);
 
   static constexpr int64_t kSmallSize = int64_t{1} << 20;
 

@@ -60,9 +60,13 @@ CastPolicy find(const Policies& policies, std::string_view op) {
 constexpr std::array kAutocastDevices = {c10::DeviceType::CUDA, c10::DeviceType::CPU,
                                          c10::DeviceType::XPU};
 
-constexpr c10::DispatchKeySet kAutocastKeys({c10::DispatchKey::AutocastCUDA,
-                                             c10::DispatchKey::AutocastCPU,
-                                             c10::DispatchKey::AutocastXPU});
+const c10::DispatchKeySet kAutocastKeys = [] {
+  c10::DispatchKeySet keys;
+  for (const c10::DeviceType device : kAutocastDevices) {
+    keys = keys.add(at::autocast::get_autocast_dispatch_key_from_device_type(device));
+  }
+  return keys;
+}();
 
 std::optional<c10::DeviceType> active_device() {
   // Every call asks: where it is off for all, one look is enough.

@@ -162,10 +162,10 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> native_group_norm(
   check_groups(input, weight, bias, channels, groups);
   check_positions(channels, positions);
   auto format = input.suggest_memory_format();
-  if (torch_is_at_least(2, 14) && !input.is_contiguous(format))
+  if (!input.is_contiguous(format)) {
+    TORCH_CHECK(torch_is_at_least(2, 14), "Expected X.is_contiguous(memory_format) to be true");
     format = c10::MemoryFormat::Contiguous;
-  TORCH_CHECK(torch_is_at_least(2, 14) || input.is_contiguous(format),
-              "Expected X.is_contiguous(memory_format) to be true");
+  }
   TORCH_CHECK(input.numel() == batch * channels * positions, "Expected an input of ", batch, " x ",
               channels, " x ", positions, " elements, but got one of size ", input.sizes());
   const auto dtype = statistics_dtype(input, weight, bias);

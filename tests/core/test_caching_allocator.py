@@ -58,7 +58,7 @@ def test_has_the_traces_that_the_summary_lists() -> None:
 
 
 def sizes(allocator: _core.CachingAllocator) -> list[tuple[str, int]]:
-    return [(call, size) for call, size, *_ in allocator.asked()]
+    return kinds_and_sizes(allocator.asked())
 
 
 @pytest.mark.parametrize(
