@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -267,19 +268,15 @@ def by_head(b: Tensor, h: Tensor, q: Tensor, k: Tensor) -> Tensor:
 
 
 def by_hand(mask: Any, queries: int, keys: int, block: int) -> tuple[int, int]:
-    """Pairs that are computed and that are needed, of all heads of all samples, one by one."""
+    """Pairs that are computed and that are needed, of all heads of all samples, block by block."""
     computed = needed = 0
-    for b in range(BATCH):
-        for h in range(HEADS):
-            for row in range(0, queries, block):
-                for column in range(0, keys, block):
-                    pairs = [
-                        bool(mask(*map(torch.tensor, (b, h, q, k))))
-                        for q in range(row, min(row + block, queries))
-                        for k in range(column, min(column + block, keys))
-                    ]
-                    computed += len(pairs) if any(pairs) else 0
-                    needed += sum(pairs)
+    rows, columns = torch.arange(queries)[:, None], torch.arange(keys)[None]
+    for b, h in itertools.product(map(torch.tensor, range(BATCH)), map(torch.tensor, range(HEADS))):
+        seen = mask(b, h, rows, columns).expand(queries, keys)
+        needed += int(seen.sum())
+        for row, column in itertools.product(range(0, queries, block), range(0, keys, block)):
+            pairs = seen[row : row + block, column : column + block]
+            computed += pairs.numel() if pairs.any() else 0
     return computed, needed
 
 

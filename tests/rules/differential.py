@@ -357,7 +357,7 @@ def check_samples(op: Any) -> Report:
         for dtype in (torch.float32, *OTHER_DTYPES):
             if dtype not in op.dtypes:
                 continue
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)
             limit = None if dtype is torch.float32 else OTHER_SAMPLES
             # Not op.sample_inputs: that notes the stack of every sample, which takes the longest.
             samples = op.sample_inputs_func(op, "cpu", dtype, False)
@@ -381,4 +381,4 @@ def _check_sample(op: Any, sample: Any, report: Report) -> None:
 def error_inputs(op: Any) -> list[Any]:
     if op.error_inputs_func is None:
         return []
-    return list(op.error_inputs("cpu"))
+    return list(op.error_inputs_func(op, "cpu"))  # not op.error_inputs: see check_samples
