@@ -224,9 +224,9 @@ void rrelu_with_noise_cost(const OpSignature& op, Cost& cost) {
 
 // Table -------------------------------------------------------------------------------------------
 
-constexpr FlopMix kSigmoid = {.add = 1, .division = 1, .exp = 1};
+constexpr FlopMix kSigmoidMix = {.add = 1, .division = 1, .exp = 1};
 
-const Rule kTable[] = {
+const Rule kActivationTable[] = {
     {"aten::relu(Tensor self) -> Tensor", boxed<&relu>, pointwise, {.compare = 1}},
     {"aten::hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor",
      boxed<&hardtanh>,
@@ -281,7 +281,7 @@ const Rule kTable[] = {
      {.add = 1, .multiply = 1, .division = 1, .compare = 2}},
 
     {"aten::sigmoid(Tensor self) -> Tensor", boxed<quick_unary<&at::meta::sigmoid>>, pointwise,
-     kSigmoid},
+     kSigmoidMix},
     {"aten::silu(Tensor self) -> Tensor",
      boxed<&silu>,
      pointwise,
@@ -422,6 +422,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kActivationRules("activation", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kActivationRules("activation", kActivationTable, OpClass::elementwise,
+                                  kNothingSpecial);
 
 }  // namespace nnprof

@@ -370,7 +370,7 @@ void top_level_cost(const OpSignature& op, Cost& cost) {
   cost.temporary_bytes += rows * static_cast<int64_t>(c10::elementSize(dtype));
 }
 
-const Rule kTable[] = {
+const Rule kAttentionTable[] = {
     {.schema =
          "aten::scaled_dot_product_attention(Tensor query, Tensor key, Tensor value, "
          "Tensor? attn_mask=None, float dropout_p=0., bool is_causal=False, *, float? scale=None, "
@@ -503,6 +503,6 @@ at::Tensor empty_heads_inside(at::IntArrayRef sizes, c10::ScalarType dtype) {
   return empty_strided_of(sizes, at::IntArrayRef(strides).slice(0, sizes.size()), dtype);
 }
 
-const RuleFamily kAttentionRules("attention", kTable, OpClass::attention, kNothingSpecial);
+const RuleFamily kAttentionRules("attention", kAttentionTable, OpClass::attention, kNothingSpecial);
 
 }  // namespace nnprof

@@ -159,7 +159,7 @@ void flex_cost(const OpSignature& op, Cost& cost) {
   add_attention_backward(cost, work);
 }
 
-const Rule kTable[] = {
+const Rule kAttentionBackwardTable[] = {
     {"aten::_scaled_dot_product_cudnn_attention_backward(Tensor grad_out, Tensor query, Tensor "
      "key, Tensor value, Tensor out, Tensor logsumexp, Tensor philox_seed, Tensor philox_offset, "
      "Tensor attn_bias, Tensor cum_seq_q, Tensor cum_seq_k, SymInt max_q, SymInt max_k, float "
@@ -238,6 +238,7 @@ at::Tensor empty_aligned_rows(const at::Tensor& bias) {
   return empty_strided_of(bias.sizes(), strides, bias.scalar_type());
 }
 
-const RuleFamily kAttentionBackwardRules("attention", kTable, OpClass::attention, kNothingSpecial);
+const RuleFamily kAttentionBackwardRules("attention", kAttentionBackwardTable, OpClass::attention,
+                                         kNothingSpecial);
 
 }  // namespace nnprof

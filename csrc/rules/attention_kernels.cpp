@@ -212,7 +212,7 @@ int64_t fused_choice(const at::Tensor& query, const at::Tensor& key, const at::T
 
 void nothing_at_all(const OpSignature& /*op*/, Cost& cost) { cost = {}; }
 
-const Rule kTable[] = {
+const Rule kAttentionKernelTable[] = {
     // PyTorch's.
     kAttentionKernel<
         "aten::_flash_attention_forward(Tensor query, Tensor key, Tensor value, Tensor? cum_seq_q, "
@@ -418,6 +418,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kAttentionKernelRules("attention", kTable, OpClass::attention, kNothingSpecial);
+const RuleFamily kAttentionKernelRules("attention", kAttentionKernelTable, OpClass::attention,
+                                       kNothingSpecial);
 
 }  // namespace nnprof

@@ -174,7 +174,7 @@ void update_cost(const OpSignature& op, Cost& cost) {
   if (eight_bits) cost.add({.multiply = 1, .division = 1, .compare = 9}, elements * states);
 }
 
-const Rule kTable[] = {
+const Rule kBitsandbytesTable[] = {
     {"bitsandbytes::gemm_4bit(Tensor A, Tensor B, int[] shapeB, Tensor absmax, int blocksize, str "
      "quant_type, Tensor? bias=None, Tensor? absmax_8bit=None, Tensor? absmax_code=None, Tensor? "
      "absmax_offset=None) -> Tensor",
@@ -250,6 +250,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kBitsandbytesRules("bitsandbytes", kTable, OpClass::other, kNothingSpecial);
+const RuleFamily kBitsandbytesRules("bitsandbytes", kBitsandbytesTable, OpClass::other,
+                                    kNothingSpecial);
 
 }  // namespace nnprof

@@ -151,7 +151,7 @@ bool may_be_equal(const Tensor& self, const Tensor& other) { return self.sizes()
         {.add = 1}                                                                                \
   }
 
-const Rule kTable[] = {
+const Rule kComparisonTable[] = {
     COMPARISON(eq, quick_comparison, with_number),
     COMPARISON(ge, &ordered, ordered_with_number),
     COMPARISON(gt, &ordered, ordered_with_number),
@@ -212,6 +212,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kComparisonRules("comparison", kTable, OpClass::elementwise, kKeepsGuesses);
+const RuleFamily kComparisonRules("comparison", kComparisonTable, OpClass::elementwise,
+                                  kKeepsGuesses);
 
 }  // namespace nnprof

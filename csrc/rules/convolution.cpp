@@ -212,7 +212,7 @@ void conv_tbc_cost(const OpSignature& op, Cost& cost) {
   add_bias(op, cost);
 }
 
-const Rule kTable[] = {
+const Rule kConvolutionTable[] = {
     {"aten::conv1d(Tensor input, Tensor weight, Tensor? bias=None, SymInt[1] stride=[1], SymInt[1] "
      "padding=[0], SymInt[1] dilation=[1], SymInt groups=1) -> Tensor",
      boxed<&conv<1>>, convolution_cost},
@@ -280,6 +280,7 @@ at::Tensor convolve(const Batched& input, const at::Tensor& weight, const Option
                           weight.scalar_type());
 }
 
-const RuleFamily kConvolutionRules("convolution", kTable, OpClass::convolution, kNothingSpecial);
+const RuleFamily kConvolutionRules("convolution", kConvolutionTable, OpClass::convolution,
+                                   kNothingSpecial);
 
 }  // namespace nnprof

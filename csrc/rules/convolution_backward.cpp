@@ -85,7 +85,7 @@ void convolution_backward_cost(const OpSignature& op, Cost& cost) {
   if (!of_input) not_read(op, cost, 2);
 }
 
-const Rule kTable[] = {
+const Rule kConvolutionBackwardTable[] = {
     {"aten::convolution_backward(Tensor grad_output, Tensor input, Tensor weight, SymInt[]? "
      "bias_sizes, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] "
      "output_padding, SymInt groups, bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
@@ -94,7 +94,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kConvolutionBackwardRules("convolution", kTable, OpClass::convolution,
-                                           kNothingSpecial);
+const RuleFamily kConvolutionBackwardRules("convolution", kConvolutionBackwardTable,
+                                           OpClass::convolution, kNothingSpecial);
 
 }  // namespace nnprof

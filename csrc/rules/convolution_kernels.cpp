@@ -12,7 +12,7 @@ namespace {
 using OptionalTensor = std::optional<at::Tensor>;
 
 // Argument numbers; 0 for what a kernel has not.
-struct Places {
+struct ConvolutionPlaces {
   size_t arguments;
   size_t bias = 0, stride = 0, padding = 0, dilation = 0, groups = 0;
   size_t output_padding = 0;
@@ -20,49 +20,51 @@ struct Places {
   bool relu = false, transposed = false, depthwise = false;
 };
 
-constexpr Places kCudnn = {.arguments = 9, .stride = 3, .padding = 2, .dilation = 4, .groups = 5};
-constexpr Places kCudnnTransposed = {.arguments = 10,
-                                     .stride = 4,
-                                     .padding = 2,
-                                     .dilation = 5,
-                                     .groups = 6,
-                                     .output_padding = 3,
-                                     .transposed = true};
-constexpr Places kRelu = {
+constexpr ConvolutionPlaces kCudnnPlain = {
+    .arguments = 9, .stride = 3, .padding = 2, .dilation = 4, .groups = 5};
+constexpr ConvolutionPlaces kCudnnTransposed = {.arguments = 10,
+                                                .stride = 4,
+                                                .padding = 2,
+                                                .dilation = 5,
+                                                .groups = 6,
+                                                .output_padding = 3,
+                                                .transposed = true};
+constexpr ConvolutionPlaces kRelu = {
     .arguments = 7, .bias = 2, .stride = 3, .padding = 4, .dilation = 5, .groups = 6, .relu = true};
-constexpr Places kAddRelu = {.arguments = 9,
-                             .bias = 4,
-                             .stride = 5,
-                             .padding = 6,
-                             .dilation = 7,
-                             .groups = 8,
-                             .added = 2,
-                             .relu = true};
-constexpr Places kMkldnn = {
+constexpr ConvolutionPlaces kAddRelu = {.arguments = 9,
+                                        .bias = 4,
+                                        .stride = 5,
+                                        .padding = 6,
+                                        .dilation = 7,
+                                        .groups = 8,
+                                        .added = 2,
+                                        .relu = true};
+constexpr ConvolutionPlaces kMkldnn = {
     .arguments = 7, .bias = 2, .stride = 4, .padding = 3, .dilation = 5, .groups = 6};
-constexpr Places kMiopen = {
+constexpr ConvolutionPlaces kMiopen = {
     .arguments = 9, .bias = 2, .stride = 4, .padding = 3, .dilation = 5, .groups = 6};
-constexpr Places kMiopenTransposed = {.arguments = 10,
-                                      .bias = 2,
-                                      .stride = 5,
-                                      .padding = 3,
-                                      .dilation = 6,
-                                      .groups = 7,
-                                      .output_padding = 4,
-                                      .transposed = true};
-constexpr Places kSlow = {.arguments = 6, .bias = 3, .stride = 4, .padding = 5};
-constexpr Places kDilated = {.arguments = 7, .bias = 3, .stride = 4, .padding = 5, .dilation = 6};
-constexpr Places kDepthwise = {
+constexpr ConvolutionPlaces kMiopenTransposed = {.arguments = 10,
+                                                 .bias = 2,
+                                                 .stride = 5,
+                                                 .padding = 3,
+                                                 .dilation = 6,
+                                                 .groups = 7,
+                                                 .output_padding = 4,
+                                                 .transposed = true};
+constexpr ConvolutionPlaces kSlow = {.arguments = 6, .bias = 3, .stride = 4, .padding = 5};
+constexpr ConvolutionPlaces kDilated = {
+    .arguments = 7, .bias = 3, .stride = 4, .padding = 5, .dilation = 6};
+constexpr ConvolutionPlaces kDepthwise = {
     .arguments = 7, .bias = 3, .stride = 4, .padding = 5, .dilation = 6, .depthwise = true};
-constexpr Places kSlowTransposed = {.arguments = 8,
-                                    .bias = 3,
-                                    .stride = 4,
-                                    .padding = 5,
-                                    .dilation = 7,
-                                    .output_padding = 6,
-                                    .transposed = true};
+constexpr ConvolutionPlaces kSlowTransposed = {.arguments = 8,
+                                               .bias = 3,
+                                               .stride = 4,
+                                               .padding = 5,
+                                               .dilation = 7,
+                                               .output_padding = 6,
+                                               .transposed = true};
 
-at::Tensor output_of(const c10::IValue* arguments, const Places& places) {
+at::Tensor output_of(const c10::IValue* arguments, const ConvolutionPlaces& places) {
   const at::Tensor input = arguments[0].toTensor(), weight = arguments[1].toTensor();
   const OptionalTensor bias =
       places.bias == 0 ? std::nullopt : arguments[places.bias].toOptional<at::Tensor>();
@@ -81,14 +83,14 @@ at::Tensor output_of(const c10::IValue* arguments, const Places& places) {
   return convolve(as_is(input), weight, bias, window);
 }
 
-template <Places places>
+template <ConvolutionPlaces places>
 void kernel(Stack& stack) {
   at::Tensor output = output_of(stack.data() + (stack.size() - places.arguments), places);
   torch::jit::drop(stack, places.arguments);
   stack.emplace_back(std::move(output));
 }
 
-template <Places places>
+template <ConvolutionPlaces places>
 void kernel_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(1);
   const Count outputs = op.output().numel();
@@ -101,11 +103,11 @@ void kernel_cost(const OpSignature& op, Cost& cost) {
   if (places.relu) add_elementwise(op, cost, {.compare = 1}, outputs);
 }
 
-const Rule kTable[] = {
+const Rule kConvolutionKernelTable[] = {
     {"aten::cudnn_convolution(Tensor self, Tensor weight, SymInt[] padding, SymInt[] stride, "
      "SymInt[] dilation, SymInt groups, bool benchmark, bool deterministic, bool allow_tf32) -> "
      "Tensor",
-     kernel<kCudnn>, kernel_cost<kCudnn>},
+     kernel<kCudnnPlain>, kernel_cost<kCudnnPlain>},
     {"aten::cudnn_convolution_transpose(Tensor self, Tensor weight, SymInt[] padding, SymInt[] "
      "output_padding, SymInt[] stride, SymInt[] dilation, SymInt groups, bool benchmark, bool "
      "deterministic, bool allow_tf32) -> Tensor",
@@ -169,7 +171,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kConvolutionKernelRules("convolution", kTable, OpClass::convolution,
-                                         kNothingSpecial);
+const RuleFamily kConvolutionKernelRules("convolution", kConvolutionKernelTable,
+                                         OpClass::convolution, kNothingSpecial);
 
 }  // namespace nnprof

@@ -236,7 +236,7 @@ at::Tensor rotated(const at::Tensor& self, int64_t k, at::IntArrayRef dims) {
   return view_of(result, sizes, strides);
 }
 
-const Rule kTable[] = {
+const Rule kCopyTable[] = {
     {"aten::clone(Tensor self, *, MemoryFormat? memory_format=None) -> Tensor", boxed<&cloned>},
     view_or_copy("aten::contiguous(Tensor(a) self, *, MemoryFormat memory_format=0) -> Tensor(a)",
                  boxed<&contiguous>),
@@ -302,6 +302,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kCopyRules("copy", kTable, OpClass::copy, kKeepsGuesses);
+const RuleFamily kCopyRules("copy", kCopyTable, OpClass::copy, kKeepsGuesses);
 
 }  // namespace nnprof

@@ -214,7 +214,7 @@ void deform_conv2d_cost(const OpSignature& op, Cost& cost) {
   cost.temporary_bytes += samples / images * parallel * input.element_size();
 }
 
-const Rule kTable[] = {
+const Rule kDetectionTable[] = {
     {"torchvision::nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
      boxed<&nms>,
      nms_cost,
@@ -241,6 +241,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDetectionRules("detection", kTable, OpClass::other, kNothingSpecial);
+const RuleFamily kDetectionRules("detection", kDetectionTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

@@ -134,7 +134,7 @@ void pdist_gradient_cost(const OpSignature& op, Cost& cost) {
   if (p != 0) add_elementwise(op, cost, {.add = 1}, terms);
 }
 
-const Rule kTable[] = {
+const Rule kDistanceTable[] = {
     {"aten::_cdist_backward(Tensor grad, Tensor x1, Tensor x2, float p, Tensor cdist) -> Tensor",
      boxed<&cdist_gradient>, cdist_gradient_cost},
     {"aten::_cdist_backward(Tensor grad_output, Tensor x1, Tensor x2, float p, Tensor cdist) -> "
@@ -157,6 +157,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDistanceRules("distance", kTable, OpClass::matmul, kNothingSpecial);
+const RuleFamily kDistanceRules("distance", kDistanceTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

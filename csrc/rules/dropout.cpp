@@ -104,7 +104,7 @@ void native_dropout_cost(const OpSignature& op, Cost& cost) {
 
 constexpr FlopMix kDropout = {.multiply = 1, .compare = 1};
 
-const Rule kTable[] = {
+const Rule kDropoutTable[] = {
     {"aten::dropout(Tensor input, float p, bool train) -> Tensor", boxed<&dropout>, dropout_cost,
      kDropout, kRandom | kReturnsInput},
     {"aten::dropout_(Tensor(a!) self, float p, bool train) -> Tensor(a!)", boxed<&dropout_in_place>,
@@ -147,6 +147,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kDropoutRules("dropout", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kDropoutRules("dropout", kDropoutTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

@@ -41,7 +41,7 @@ at::Tensor embedding_gradient(const at::Tensor& gradient, const at::Tensor& indi
   return empty_like_dtype({num_weights, gradient.size(-1)}, gradient);
 }
 
-enum BagMode : int64_t { kSum = 0, kMean = 1, kMax = 2 };
+enum BagMode : int64_t { kSumOfBag = 0, kMeanOfBag = 1, kMaxOfBag = 2 };
 
 using BagOutputs = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
@@ -57,11 +57,13 @@ BagOutputs embedding_bag(const at::Tensor& weight, const at::Tensor& indices,
   check_indices("embedding_bag", offsets, "offsets", 1);
   TORCH_CHECK(weight.is_floating_point(), "expected weight to be floating point type, got ",
               weight.scalar_type());
-  TORCH_CHECK(mode >= kSum && mode <= kMax, "embedding_bag: mode ", mode, " is not known");
+  TORCH_CHECK(mode >= kSumOfBag && mode <= kMaxOfBag, "embedding_bag: mode ", mode,
+              " is not known");
   const int64_t bags = offsets.size(0) - (include_last_offset ? 1 : 0);
   TORCH_CHECK(bags >= 0, "include_last_offset: numBags should be at least 1");
   if (per_sample_weights && per_sample_weights->defined()) {
-    TORCH_CHECK(mode == kSum, "embedding_bag: per_sample_weights only supported with mode='sum'");
+    TORCH_CHECK(mode == kSumOfBag,
+                "embedding_bag: per_sample_weights only supported with mode='sum'");
     TORCH_CHECK(per_sample_weights->sizes() == indices.sizes(),
                 "expected per_sample_weights to be like indices, got ", per_sample_weights->sizes(),
                 " and ", indices.sizes());
@@ -69,8 +71,8 @@ BagOutputs embedding_bag(const at::Tensor& weight, const at::Tensor& indices,
                 "expected per_sample_weights of ", weight.scalar_type(), ", got ",
                 per_sample_weights->scalar_type());
   }
-  const at::Tensor largest = mode == kMax ? empty_like_dtype({bags, weight.size(1)}, indices)
-                                          : empty_like_dtype({0}, indices);
+  const at::Tensor largest = mode == kMaxOfBag ? empty_like_dtype({bags, weight.size(1)}, indices)
+                                               : empty_like_dtype({0}, indices);
   return {empty_like_dtype({bags, weight.size(1)}, weight),
           empty_like_dtype({indices.size(0)}, indices), empty_like_dtype(offsets.sizes(), indices),
           largest};
@@ -116,7 +118,7 @@ at::Tensor sample_weights_gradient(const at::Tensor& gradient, const at::Tensor&
                                    const at::Tensor& indices, const at::Tensor& /*offsets*/,
                                    const at::Tensor& offset2bag, int64_t mode,
                                    int64_t /*padding_idx*/) {
-  TORCH_CHECK(mode == kSum,
+  TORCH_CHECK(mode == kSumOfBag,
               "embedding_bag_backward: per_sample_weights only supported for mode='sum'");
   TORCH_CHECK(gradient.dim() == 2 && weight.dim() == 2 && indices.dim() == 1 &&
                   gradient.size(1) == weight.size(1),
@@ -141,7 +143,7 @@ void embedding_cost(const OpSignature& op, Cost& cost) {
 }
 
 // A norm (a multiply, an add) and a scaling (a multiply) of each row that is looked up.
-void renorm_cost(const OpSignature& op, Cost& cost) {
+void embedding_renorm_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& weight = op.tensor(0);
   const TensorSpec& indices = op.tensor(1);
   const Count rows = rows_read(weight, indices);
@@ -162,8 +164,8 @@ void embedding_bag_cost(const OpSignature& op, Cost& cost) {
   const int64_t mode = op.integer(4);
   cost.bytes_read += rows_read(weight, indices) * row_bytes(weight) - weight.distinct_bytes();
   const Count elements = indices.numel() * weight.size(1);
-  cost.add(mode == kMax ? FlopMix{.compare = 1} : FlopMix{.add = 1}, elements);
-  if (mode == kMean) cost.add({.division = 1}, op.output().numel());
+  cost.add(mode == kMaxOfBag ? FlopMix{.compare = 1} : FlopMix{.add = 1}, elements);
+  if (mode == kMeanOfBag) cost.add({.division = 1}, op.output().numel());
   if (op.has_tensor(6)) cost.add({.multiply = 1}, elements);
 }
 
@@ -177,7 +179,7 @@ void embedding_bag_backward_cost(const OpSignature& op, Cost& cost) {
   const int64_t mode = op.integer(8);
   const bool sparse = op.boolean(9);
   if (!sparse) cost.add({.add = 1}, rows * width);
-  if (mode == kMean) cost.add({.division = 1}, gradient.numel());
+  if (mode == kMeanOfBag) cost.add({.division = 1}, gradient.numel());
   if (op.has_tensor(10)) cost.add({.multiply = 1}, rows * width);
   if (sparse) cost.bytes_written = rows * (row_bytes(gradient) + int64_t{sizeof(int64_t)});
 }
@@ -188,13 +190,13 @@ void sample_weights_gradient_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_read += rows_read(weight, op.tensor(2)) * row_bytes(weight) - weight.distinct_bytes();
 }
 
-const Rule kTable[] = {
+const Rule kEmbeddingTable[] = {
     {"aten::embedding(Tensor weight, Tensor indices, SymInt padding_idx=-1, bool "
      "scale_grad_by_freq=False, bool sparse=False) -> Tensor",
      boxed<&embedding>, embedding_cost},
     {"aten::embedding_renorm_(Tensor(a!) self, Tensor indices, float max_norm, float norm_type) -> "
      "Tensor(a!)",
-     boxed<&renormalized>, renorm_cost},
+     boxed<&renormalized>, embedding_renorm_cost},
     {"aten::embedding_dense_backward(Tensor grad_output, Tensor indices, SymInt num_weights, "
      "SymInt padding_idx, bool scale_grad_by_freq) -> Tensor",
      boxed<&embedding_gradient>, embedding_gradient_cost},
@@ -222,6 +224,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kEmbeddingRules("embedding", kTable, OpClass::gather, kLooksUp);
+const RuleFamily kEmbeddingRules("embedding", kEmbeddingTable, OpClass::gather, kLooksUp);
 
 }  // namespace nnprof

@@ -291,7 +291,7 @@ constexpr FlopMix kTwoCosines = {.add = 2, .multiply = 4, .trigonometric = 2};
 constexpr FlopMix kTent = {.add = 2, .multiply = 1, .compare = 1};
 constexpr FlopMix kBessel = {.add = 2, .multiply = 2, .division = 1, .sqrt = 1, .special = 1};
 
-const Rule kTable[] = {
+const Rule kFactoryTable[] = {
     {"aten::empty.memory_format(SymInt[] size, *, " OPTIONS ", " FORMAT ") -> Tensor",
      boxed<&of_sizes_and_format>, allocates},
     {"aten::empty_like(Tensor self, *, " OPTIONS ", " FORMAT ") -> Tensor",
@@ -453,6 +453,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kFactoryRules("factory", kTable, OpClass::copy, kFillsMemory);
+const RuleFamily kFactoryRules("factory", kFactoryTable, OpClass::copy, kFillsMemory);
 
 }  // namespace nnprof

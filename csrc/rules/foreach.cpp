@@ -314,7 +314,7 @@ void power_sums_cost(const OpSignature& op, Cost& cost) {
         &outputs_of_each_with_packed<OP, 4>, &cost_of_each<OP>                                   \
   }
 
-const Rule kTable[] = {
+const Rule kForeachTable[] = {
     NUMBER(add, scalar, "aten::add.Scalar"),
     NUMBERS(add, scalars, "aten::add.Scalar"),
     SCALED_LIST(add, "aten::add.Tensor"),
@@ -428,6 +428,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kForeachRules("foreach", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kForeachRules("foreach", kForeachTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

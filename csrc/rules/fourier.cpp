@@ -123,7 +123,7 @@ void c2c_cost(const OpSignature& op, Cost& cost) {
 void r2c_cost(const OpSignature& op, Cost& cost) { add_fourier(op, cost, op.tensor(0), true); }
 void c2r_cost(const OpSignature& op, Cost& cost) { add_fourier(op, cost, op.output(), true); }
 
-const Rule kTable[] = {
+const Rule kFourierTable[] = {
     {"aten::_fft_c2c(Tensor self, SymInt[] dim, int normalization, bool forward) -> Tensor",
      boxed<&fft_c2c>, c2c_cost},
     {"aten::_fft_r2c(Tensor self, int[] dim, int normalization, bool onesided) -> Tensor",
@@ -134,6 +134,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kFourierRules("fourier", kTable, OpClass::other, kNothingSpecial);
+const RuleFamily kFourierRules("fourier", kFourierTable, OpClass::other, kNothingSpecial);
 
 }  // namespace nnprof

@@ -231,7 +231,7 @@ void masked_fill_cost(const OpSignature& op, Cost& cost) {
   if (in_place(op)) cost.bytes_read -= op.tensor(0).distinct_bytes();
 }
 
-const Rule kTable[] = {
+const Rule kIndexingTable[] = {
     {"aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
      boxed<&indexed>,
      gather_cost,
@@ -310,6 +310,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kIndexingRules("indexing", kTable, OpClass::gather, kLooksUp);
+const RuleFamily kIndexingRules("indexing", kIndexingTable, OpClass::gather, kLooksUp);
 
 }  // namespace nnprof

@@ -228,7 +228,7 @@ void native_group_norm_cost(const OpSignature& op, Cost& cost) {
   add_group_norm(op, cost, op.integer(3), op.integer(4), op.integer(6));
 }
 
-const Rule kTable[] = {
+const Rule kLayerNormTable[] = {
     {"aten::layer_norm(Tensor input, SymInt[] normalized_shape, Tensor? weight=None, Tensor? "
      "bias=None, float eps=1.0000000000000001e-05, bool cudnn_enable=True) -> Tensor",
      boxed<&layer_norm>, layer_norm_cost},
@@ -251,6 +251,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLayerNormRules("layer_norm", kTable, OpClass::layer_norm, kNothingSpecial);
+const RuleFamily kLayerNormRules("layer_norm", kLayerNormTable, OpClass::layer_norm,
+                                 kNothingSpecial);
 
 }  // namespace nnprof

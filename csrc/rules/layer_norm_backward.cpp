@@ -143,7 +143,7 @@ void group_norm_cost(const OpSignature& op, Cost& cost) {
   if (asked(op, kMask, 2)) add_elementwise(op, cost, {.add = 1}, rows);
 }
 
-const Rule kTable[] = {
+const Rule kLayerNormBackwardTable[] = {
     {"aten::_fused_rms_norm_backward(Tensor grad_out, Tensor input, int[] normalized_shape, Tensor "
      "rstd, Tensor? weight, bool[2] output_mask) -> (Tensor, Tensor)",
      boxed<&rms_norm_backward>, rms_norm_cost},
@@ -159,7 +159,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLayerNormBackwardRules("layer_norm", kTable, OpClass::layer_norm,
+const RuleFamily kLayerNormBackwardRules("layer_norm", kLayerNormBackwardTable, OpClass::layer_norm,
                                          kNothingSpecial);
 
 }  // namespace nnprof

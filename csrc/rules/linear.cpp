@@ -300,7 +300,7 @@ void trilinear_cost(const OpSignature& op, Cost& cost) {
   cost.add_macs(c10::multiply_integers(all), op.output().is_complex());
 }
 
-const Rule kTable[] = {
+const Rule kLinearTable[] = {
     {"aten::_trilinear(Tensor i1, Tensor i2, Tensor i3, int[] expand1, int[] expand2, int[] "
      "expand3, int[] sumdim, int unroll_dim=1) -> Tensor",
      boxed<&trilinear>, trilinear_cost},
@@ -313,6 +313,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLinearRules("linear", kTable, OpClass::matmul, kNothingSpecial);
+const RuleFamily kLinearRules("linear", kLinearTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

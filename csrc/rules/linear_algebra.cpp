@@ -330,7 +330,7 @@ void matrix_exp_cost(const OpSignature& op, Cost& cost) {
 
 void no_cost(const OpSignature&, Cost& cost) { cost = Cost(); }
 
-const Rule kTable[] = {
+const Rule kLinearAlgebraTable[] = {
     {"aten::_linalg_det(Tensor A) -> (Tensor result, Tensor LU, Tensor pivots)",
      boxed<&at::meta::_linalg_det>, factorisation_cost<&determinant_flops>},
     {"aten::_linalg_slogdet(Tensor A) -> (Tensor sign, Tensor logabsdet, Tensor LU, Tensor pivots)",
@@ -413,6 +413,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLinearAlgebraRules("linear_algebra", kTable, OpClass::other, kNothingSpecial);
+const RuleFamily kLinearAlgebraRules("linear_algebra", kLinearAlgebraTable, OpClass::other,
+                                     kNothingSpecial);
 
 }  // namespace nnprof

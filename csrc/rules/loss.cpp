@@ -337,7 +337,7 @@ void ctc_gradient_of_unknown_lengths_cost(const OpSignature& op, Cost& cost) {
   add_ctc_gradient(op, ctc_states(op.tensor(3), op.tensor(4), op.tensor(6)), cost);
 }
 
-const Rule kTable[] = {
+const Rule kLossTable[] = {
     // (x - y)^2
     {"aten::mse_loss(Tensor self, Tensor target, int reduction=1) -> Tensor",
      boxed<&promoting<&at::meta::mse_loss>>,
@@ -439,6 +439,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kLossRules("loss", kTable, OpClass::reduction, kNothingSpecial);
+const RuleFamily kLossRules("loss", kLossTable, OpClass::reduction, kNothingSpecial);
 
 }  // namespace nnprof

@@ -390,7 +390,7 @@ void scaled_grouped_mm_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.multiply = 1}, op.output().numel());
 }
 
-const Rule kTable[] = {
+const Rule kMatmulTable[] = {
     {"aten::mm(Tensor self, Tensor mat2) -> Tensor", boxed<&mm>, product_cost, {}, kExactOut},
     {"aten::mm.dtype(Tensor self, Tensor mat2, ScalarType out_dtype) -> Tensor",
      boxed<&mm_to_dtype>,
@@ -474,6 +474,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kMatmulRules("matmul", kTable, OpClass::matmul, kNothingSpecial);
+const RuleFamily kMatmulRules("matmul", kMatmulTable, OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

@@ -177,7 +177,7 @@ void transformer_encoder_layer_cost(const OpSignature& op, Cost& cost) {
   cost.temporary_bytes += (inner.numel() + src.numel()) * src.element_size();
 }
 
-const Rule kTable[] = {
+const Rule kMultiheadAttentionTable[] = {
     {"aten::_nested_tensor_from_mask_left_aligned(Tensor t, Tensor mask) -> bool",
      boxed<&nested_tensor_from_mask_left_aligned>},
     {"aten::_native_multi_head_attention(Tensor query, Tensor key, Tensor value, int embed_dim, "
@@ -208,7 +208,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kMultiheadAttentionRules("multihead_attention", kTable, OpClass::matmul,
-                                          kNothingSpecial);
+const RuleFamily kMultiheadAttentionRules("multihead_attention", kMultiheadAttentionTable,
+                                          OpClass::matmul, kNothingSpecial);
 
 }  // namespace nnprof

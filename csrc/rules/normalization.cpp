@@ -282,7 +282,7 @@ void weight_norm_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.division = 1, .sqrt = 1}, op.tensor(1).numel());
 }
 
-const Rule kTable[] = {
+const Rule kNormalizationTable[] = {
     {"aten::batch_norm(Tensor input, Tensor? weight, Tensor? bias, Tensor? running_mean, Tensor? "
      "running_var, bool training, float momentum, float eps, bool cudnn_enabled) -> Tensor",
      boxed<&batch_norm>, batch_norm_cost},
@@ -334,7 +334,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kNormalizationRules("normalization", kTable, OpClass::normalization,
+const RuleFamily kNormalizationRules("normalization", kNormalizationTable, OpClass::normalization,
                                      kWritesUnsaid);
 
 }  // namespace nnprof

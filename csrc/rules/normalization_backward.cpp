@@ -172,7 +172,7 @@ void weight_norm_backward_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.division = 3}, op.tensor(2).numel());
 }
 
-const Rule kTable[] = {
+const Rule kNormalizationBackwardTable[] = {
     {"aten::_weight_norm_interface_backward(Tensor grad_w, Tensor saved_v, Tensor saved_g, Tensor "
      "saved_norms, int dim) -> (Tensor, Tensor)",
      boxed<&weight_norm_backward>, weight_norm_backward_cost},
@@ -192,7 +192,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kNormalizationBackwardRules("normalization", kTable, OpClass::normalization,
-                                             kWritesUnsaid);
+const RuleFamily kNormalizationBackwardRules("normalization", kNormalizationBackwardTable,
+                                             OpClass::normalization, kWritesUnsaid);
 
 }  // namespace nnprof

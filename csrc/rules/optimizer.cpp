@@ -185,7 +185,7 @@ void update_scale_cost(const OpSignature& op, Cost& cost) {
    "Tensor[] momentum_buffer_list_out)",                                                    \
    &changed_lists<12, 3, 2>, &sgd_cost}
 
-const Rule kTable[] = {
+const Rule kOptimizerTable[] = {
     ADAM("_fused_adam", "float"),
     ADAM("_fused_adam.tensor_lr", "Tensor"),
     ADAM("_fused_adamw", "float"),
@@ -217,6 +217,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kOptimizerRules("optimizer", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kOptimizerRules("optimizer", kOptimizerTable, OpClass::elementwise,
+                                 kNothingSpecial);
 
 }  // namespace nnprof

@@ -134,7 +134,7 @@ void pad_gradient_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.add = 1}, op.tensor(0).numel());
 }
 
-const Rule kTable[] = {
+const Rule kPadTable[] = {
     {"aten::pad(Tensor self, SymInt[] pad, str mode=\"constant\", float? value=None) -> Tensor",
      boxed<&padded>, pad_cost},
     {"aten::constant_pad_nd(Tensor self, SymInt[] pad, Scalar value=0) -> Tensor",
@@ -174,6 +174,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPadRules("pad", kTable, OpClass::copy, kNothingSpecial);
+const RuleFamily kPadRules("pad", kPadTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

@@ -236,7 +236,7 @@ void conjugate_cost(const OpSignature& op, Cost& cost) {
     }                                                                    \
   }
 
-const Rule kTable[] = {
+const Rule kPointwiseTable[] = {
     {"aten::add.Tensor(Tensor self, Tensor other, *, Scalar alpha=1) -> Tensor",
      boxed<&add>,
      scaled,
@@ -455,6 +455,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPointwiseRules("pointwise", kTable, OpClass::elementwise, kKeepsGuesses);
+const RuleFamily kPointwiseRules("pointwise", kPointwiseTable, OpClass::elementwise, kKeepsGuesses);
 
 }  // namespace nnprof

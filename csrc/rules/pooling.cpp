@@ -285,7 +285,7 @@ void fractional_max_pool_cost(const OpSignature& op, Cost& cost) {
   read_only(op, cost, std::min(taken, op.tensor(0).numel()));
 }
 
-const Rule kTable[] = {
+const Rule kPoolingTable[] = {
     {"aten::adaptive_avg_pool1d(Tensor self, int[1] output_size) -> Tensor",
      boxed<&adaptive_avg_pool1d>, adaptive_avg_pool_cost<1>},
     {"aten::_adaptive_avg_pool2d(Tensor self, SymInt[2] output_size) -> Tensor",
@@ -350,6 +350,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPoolingRules("pooling", kTable, OpClass::pooling, kNothingSpecial);
+const RuleFamily kPoolingRules("pooling", kPoolingTable, OpClass::pooling, kNothingSpecial);
 
 }  // namespace nnprof

@@ -105,7 +105,7 @@ void max_pool_cost(const OpSignature& op, Cost& cost) {
   not_read(op, cost, 1);
 }
 
-const Rule kTable[] = {
+const Rule kPoolingBackwardTable[] = {
     {"aten::_adaptive_avg_pool2d_backward(Tensor grad_output, Tensor self) -> Tensor",
      boxed<&adaptive_avg_pool2d_backward>, adaptive_avg_pool_cost<2>},
     {"aten::_adaptive_avg_pool3d_backward(Tensor grad_output, Tensor self) -> Tensor",
@@ -140,6 +140,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kPoolingBackwardRules("pooling", kTable, OpClass::pooling, kNothingSpecial);
+const RuleFamily kPoolingBackwardRules("pooling", kPoolingBackwardTable, OpClass::pooling,
+                                       kNothingSpecial);
 
 }  // namespace nnprof

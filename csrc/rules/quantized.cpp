@@ -151,7 +151,7 @@ TwoTensors fake_quantized_channels(const Tensor& self, const Tensor& scale,
   return with_mask(self);
 }
 
-const Rule kTable[] = {
+const Rule kQuantizedTable[] = {
     {"aten::_weight_int4pack_mm(Tensor self, Tensor mat2, int qGroupSize, Tensor qScaleAndZeros) "
      "-> Tensor",
      boxed<&int4_product>, packed_product_cost<true>},
@@ -189,6 +189,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedRules("quantized", kTable, OpClass::other, kTakesQuantized);
+const RuleFamily kQuantizedRules("quantized", kQuantizedTable, OpClass::other, kTakesQuantized);
 
 }  // namespace nnprof

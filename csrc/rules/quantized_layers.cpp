@@ -45,7 +45,7 @@ void check_floating(const Tensor& x) {
               x.scalar_type());
 }
 
-Tensor linear(const Tensor& x, TensorList packed, double, int64_t) {
+Tensor packed_linear(const Tensor& x, TensorList packed, double, int64_t) {
   check_quantized(x);
   return linear_of(x, packed, x.scalar_type());
 }
@@ -338,12 +338,14 @@ void cell_cost(const OpSignature& op, Cost& cost) {
 #define LINEAR_STATIC(name) \
   name "(Tensor X, " LINEAR_PACKED " W_prepack, float Y_scale_i, int Y_zero_point_i"
 
-const Rule kTable[] = {
-    {LINEAR_STATIC("quantized::linear") ") -> Tensor Y", boxed<&linear>, linear_cost<kPlain>},
-    {LINEAR_STATIC("_quantized::linear") ") -> Tensor Y", boxed<&linear>, linear_cost<kPlain>},
-    {LINEAR_STATIC("quantized::linear_relu") ") -> Tensor Y", boxed<&linear>,
+const Rule kQuantizedLayerTable[] = {
+    {LINEAR_STATIC("quantized::linear") ") -> Tensor Y", boxed<&packed_linear>,
+     linear_cost<kPlain>},
+    {LINEAR_STATIC("_quantized::linear") ") -> Tensor Y", boxed<&packed_linear>,
+     linear_cost<kPlain>},
+    {LINEAR_STATIC("quantized::linear_relu") ") -> Tensor Y", boxed<&packed_linear>,
      linear_cost<kWithRelu>},
-    {LINEAR_STATIC("quantized::linear_tanh") ") -> Tensor Y", boxed<&linear>,
+    {LINEAR_STATIC("quantized::linear_tanh") ") -> Tensor Y", boxed<&packed_linear>,
      linear_cost<kWithTanh>},
     {LINEAR_STATIC("quantized::linear_leaky_relu") ", float negative_slope) -> Tensor Y",
      boxed<&leaky_linear>, linear_cost<kWithLeaky>},
@@ -451,6 +453,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedLayerRules("quantized layers", kTable, OpClass::other, kTakesQuantized);
+const RuleFamily kQuantizedLayerRules("quantized layers", kQuantizedLayerTable, OpClass::other,
+                                      kTakesQuantized);
 
 }  // namespace nnprof

@@ -229,7 +229,7 @@ void row_norm_cost(const OpSignature& op, Cost& cost) {
 constexpr FlopMix kQuantize = {.add = 2, .multiply = 1, .compare = 2};
 constexpr FlopMix kDequantize = {.add = 1, .multiply = 1};
 
-const Rule kTable[] = {
+const Rule kQuantizedTensorTable[] = {
     // round(x / scale) + zero point, clamped; and back, (q - zero point) * scale
     {"aten::quantize_per_tensor(Tensor self, float scale, int zero_point, ScalarType dtype) -> "
      "Tensor",
@@ -428,7 +428,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kQuantizedTensorRules("quantized tensors", kTable, OpClass::other,
+const RuleFamily kQuantizedTensorRules("quantized tensors", kQuantizedTensorTable, OpClass::other,
                                        kTakesQuantized);
 
 }  // namespace nnprof

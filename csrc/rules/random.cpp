@@ -264,7 +264,7 @@ constexpr FlopMix kDraw = {.compare = 1};
 constexpr FlopMix kInteger = {.add = 1};
 constexpr uint32_t kInPlace = kRandom | kWritesOnly;
 
-const Rule kTable[] = {
+const Rule kRandomTable[] = {
     {"aten::rand(SymInt[] size, *, " OPTIONS ") -> Tensor", boxed<&rand>, pointwise, kUniform,
      kRandom},
     {"aten::rand.generator(SymInt[] size, *, " GENERATOR ", " OPTIONS ") -> Tensor",
@@ -391,6 +391,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRandomRules("random", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kRandomRules("random", kRandomTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

@@ -298,7 +298,7 @@ void fused_cell_cost(const OpSignature& op, Cost& cost) {
   cost.add(cell.mix, op.output().numel());
 }
 
-const Rule kTable[] = {
+const Rule kRecurrentTable[] = {
     {"aten::_pack_padded_sequence(Tensor input, Tensor lengths, bool batch_first) -> (Tensor, "
      "Tensor)",
      boxed<&packed_sequence>,
@@ -384,6 +384,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
+const RuleFamily kRecurrentRules("recurrent", kRecurrentTable, OpClass::recurrent, kNothingSpecial);
 
 }  // namespace nnprof

@@ -219,7 +219,7 @@ void gru_cell_backward_cost(const OpSignature& op, Cost& cost) {
   if (op.boolean(2)) cost.add({.add = 1}, op.output(0).numel() + op.output(1).numel());
 }
 
-const Rule kTable[] = {
+const Rule kRecurrentKernelTable[] = {
     {"aten::_cudnn_rnn(Tensor input, Tensor[] weight, int weight_stride0, Tensor? weight_buf, "
      "Tensor hx, Tensor? cx, int mode, SymInt hidden_size, SymInt proj_size, int num_layers, bool "
      "batch_first, float dropout, bool train, bool bidirectional, SymInt[] batch_sizes, Tensor? "
@@ -244,6 +244,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentKernelRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
+const RuleFamily kRecurrentKernelRules("recurrent", kRecurrentKernelTable, OpClass::recurrent,
+                                       kNothingSpecial);
 
 }  // namespace nnprof

@@ -109,7 +109,7 @@ void layer_backward_cost(const OpSignature& op, Cost& cost) {
   cost.add(kLstmBackward, rows_of(op) * op.integer(15));
 }
 
-const Rule kTable[] = {
+const Rule kRecurrentMkldnnTable[] = {
     {"aten::mkldnn_rnn_layer(Tensor input, Tensor weight0, Tensor weight1, Tensor weight2, Tensor "
      "weight3, Tensor hx_, Tensor cx_, bool reverse, int[] batch_sizes, int mode, int hidden_size, "
      "int num_layers, bool has_biases, bool bidirectional, bool batch_first, bool train) -> "
@@ -129,6 +129,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kRecurrentMkldnnRules("recurrent", kTable, OpClass::recurrent, kNothingSpecial);
+const RuleFamily kRecurrentMkldnnRules("recurrent", kRecurrentMkldnnTable, OpClass::recurrent,
+                                       kNothingSpecial);
 
 }  // namespace nnprof

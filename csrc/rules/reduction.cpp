@@ -273,7 +273,7 @@ void reduction_then(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, PerOutput, op.output().numel());
 }
 
-const Rule kTable[] = {
+const Rule kReductionTable[] = {
     {"aten::sum(Tensor self, *, ScalarType? dtype=None) -> Tensor",
      boxed<&sum_all>,
      reduction,
@@ -434,6 +434,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kReductionRules("reduction", kTable, OpClass::reduction, kNothingSpecial);
+const RuleFamily kReductionRules("reduction", kReductionTable, OpClass::reduction, kNothingSpecial);
 
 }  // namespace nnprof

@@ -286,7 +286,7 @@ void masked_scatter_gradient_cost(const OpSignature& op, Cost& cost) {
   add_copy(cost, op.output().distinct_bytes());
 }
 
-const Rule kTable[] = {
+const Rule kScatterTable[] = {
     {"aten::diag_embed(Tensor self, int offset=0, int dim1=-2, int dim2=-1) -> Tensor",
      boxed<&diag_embed>},
     {"aten::masked_scatter_backward(Tensor grad_output, Tensor mask, SymInt[] sizes) -> Tensor",
@@ -383,6 +383,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kScatterRules("scatter", kTable, OpClass::gather, kNothingSpecial);
+const RuleFamily kScatterRules("scatter", kScatterTable, OpClass::gather, kNothingSpecial);
 
 }  // namespace nnprof

@@ -58,7 +58,7 @@ Pair cumulative_extremum(const at::Tensor& self, int64_t dim) {
   return {cumulative(self, dim), empty_of(self.sizes(), at::kLong)};
 }
 
-const Rule kTable[] = {
+const Rule kSoftmaxTable[] = {
     // max, difference to it, exp, sum, division.
     {"aten::softmax.int(Tensor self, int dim, ScalarType? dtype=None) -> Tensor",
      boxed<&softmax>,
@@ -136,6 +136,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSoftmaxRules("softmax", kTable, OpClass::softmax, kNothingSpecial);
+const RuleFamily kSoftmaxRules("softmax", kSoftmaxTable, OpClass::softmax, kNothingSpecial);
 
 }  // namespace nnprof

@@ -369,7 +369,7 @@ void histogram_of_bins_cost(const OpSignature& op, Cost& cost) {
   add_elementwise(op, cost, {.add = 1, .compare = steps}, op.tensor(0).numel());
 }
 
-const Rule kTable[] = {
+const Rule kSortingTable[] = {
     {"aten::sort(Tensor self, int dim=-1, bool descending=False) -> (Tensor values, Tensor "
      "indices)",
      boxed<&sort>,
@@ -483,6 +483,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSortingRules("sorting", kTable, OpClass::sort, kNothingSpecial);
+const RuleFamily kSortingRules("sorting", kSortingTable, OpClass::sort, kNothingSpecial);
 
 }  // namespace nnprof

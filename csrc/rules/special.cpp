@@ -204,7 +204,7 @@ void logit_cost(const OpSignature& op, Cost& cost) {
         boxed<&number_first<real_result<&at::meta::special_##NAME>>>, pointwise, {.special = 1} \
   }
 
-const Rule kTable[] = {
+const Rule kSpecialTable[] = {
     UNARY(exp, .exp = 1),
     UNARY(exp2, .exp = 1),
     UNARY(expm1, .exp = 1),
@@ -312,6 +312,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSpecialRules("special", kTable, OpClass::elementwise, kNothingSpecial);
+const RuleFamily kSpecialRules("special", kSpecialTable, OpClass::elementwise, kNothingSpecial);
 
 }  // namespace nnprof

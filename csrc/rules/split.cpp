@@ -110,7 +110,7 @@ struct Copied<Function> {
 template <auto Function>
 constexpr auto copied = boxed<&Copied<Function>::call>;
 
-const Rule kTable[] = {
+const Rule kSplitTable[] = {
     free_view(
         "aten::split.Tensor(Tensor(a -> *) self, SymInt split_size, int dim=0) -> Tensor(a)[]",
         boxed<&split>),
@@ -141,6 +141,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kSplitRules("split", kTable, OpClass::copy, kNothingSpecial);
+const RuleFamily kSplitRules("split", kSplitTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

@@ -323,7 +323,7 @@ struct InPlace<Function> {
   }
 };
 template <auto Function>
-constexpr auto in_place = boxed<&InPlace<Function>::call>;
+constexpr auto boxed_in_place = boxed<&InPlace<Function>::call>;
 
 // Copies of views (torch.diag of a matrix makes one): what the view shows, in memory of its own
 // -----
@@ -379,7 +379,7 @@ at::Tensor set_to(const at::Tensor& self, const at::Tensor& source) {
   return self;
 }
 
-const Rule kTable[] = {
+const Rule kViewTable[] = {
     free_view("aten::view(Tensor(a) self, SymInt[] size) -> Tensor(a)", boxed<&viewed>),
     free_view("aten::view.dtype(Tensor(a) self, ScalarType dtype) -> Tensor(a)",
               boxed<&at::native::view_dtype>),
@@ -435,21 +435,22 @@ const Rule kTable[] = {
     free_view("aten::view_as_complex(Tensor(a) self) -> Tensor(a)",
               boxed<&at::meta::view_as_complex>),
     free_view("aten::transpose_(Tensor(a!) self, int dim0, int dim1) -> Tensor(a!)",
-              in_place<&transposed>),
+              boxed_in_place<&transposed>),
     free_view("aten::swapaxes_(Tensor(a!) self, int axis0, int axis1) -> Tensor(a!)",
-              in_place<&transposed>),
+              boxed_in_place<&transposed>),
     free_view("aten::swapdims_(Tensor(a!) self, int dim0, int dim1) -> Tensor(a!)",
-              in_place<&transposed>),
-    free_view("aten::t_(Tensor(a!) self) -> Tensor(a!)", in_place<&t>),
-    free_view("aten::squeeze_(Tensor(a!) self) -> Tensor(a!)", in_place<&squeezed>),
+              boxed_in_place<&transposed>),
+    free_view("aten::t_(Tensor(a!) self) -> Tensor(a!)", boxed_in_place<&t>),
+    free_view("aten::squeeze_(Tensor(a!) self) -> Tensor(a!)", boxed_in_place<&squeezed>),
     free_view("aten::squeeze_.dim(Tensor(a!) self, int dim) -> Tensor(a!)",
-              in_place<&squeezed_dim>),
+              boxed_in_place<&squeezed_dim>),
     free_view("aten::squeeze_.dims(Tensor(a!) self, int[] dim) -> Tensor(a!)",
-              in_place<&squeezed_dims>),
-    free_view("aten::unsqueeze_(Tensor(a!) self, int dim) -> Tensor(a!)", in_place<&unsqueezed>),
+              boxed_in_place<&squeezed_dims>),
+    free_view("aten::unsqueeze_(Tensor(a!) self, int dim) -> Tensor(a!)",
+              boxed_in_place<&unsqueezed>),
     free_view("aten::as_strided_(Tensor(a!) self, SymInt[] size, SymInt[] stride, SymInt? "
               "storage_offset=None) -> Tensor(a!)",
-              in_place<&strided>),
+              boxed_in_place<&strided>),
     free_view("aten::resize_(Tensor(a!) self, SymInt[] size, *, MemoryFormat? memory_format=None) "
               "-> Tensor(a!)",
               boxed<&resized>),
@@ -458,7 +459,7 @@ const Rule kTable[] = {
               boxed<&resized_as>),
     free_view("aten::set_.source_Tensor(Tensor(a!) self, Tensor source) -> Tensor(a!)",
               boxed<&set_to>),
-    free_view("aten::detach_(Tensor(a!) self) -> Tensor(a!)", in_place<&alias_of>),
+    free_view("aten::detach_(Tensor(a!) self) -> Tensor(a!)", boxed_in_place<&alias_of>),
     view_copy<&reshaped>("aten::view_copy(Tensor self, SymInt[] size) -> Tensor"),
     view_copy<&at::native::view_dtype>(
         "aten::view_copy.dtype(Tensor self, ScalarType dtype) -> Tensor"),
@@ -490,6 +491,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kViewRules("view", kTable, OpClass::copy, kNothingSpecial);
+const RuleFamily kViewRules("view", kViewTable, OpClass::copy, kNothingSpecial);
 
 }  // namespace nnprof

@@ -264,7 +264,7 @@ at::Tensor channel_shuffle(const at::Tensor& self, int64_t groups) {
   return empty_of(self.sizes(), self.scalar_type(), self.suggest_memory_format());
 }
 
-const Rule kTable[] = {
+const Rule kVisionTable[] = {
     {"aten::affine_grid_generator(Tensor theta, SymInt[] size, bool align_corners) -> Tensor",
      boxed<&affine_grid_generator>, affine_grid_cost},
     {"aten::channel_shuffle(Tensor self, SymInt groups) -> Tensor", boxed<&channel_shuffle>},
@@ -370,6 +370,6 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kVisionRules("vision", kTable, OpClass::gather, kNothingSpecial);
+const RuleFamily kVisionRules("vision", kVisionTable, OpClass::gather, kNothingSpecial);
 
 }  // namespace nnprof

@@ -123,7 +123,7 @@ void grid_sampler_backward_cost(const OpSignature& op, Cost& cost) {
   cost.add({.multiply = 1}, points * dims);  // half the size: from places to coordinates
 }
 
-const Rule kTable[] = {
+const Rule kVisionBackwardTable[] = {
     {"aten::grid_sampler_2d_backward(Tensor grad_output, Tensor input, Tensor grid, int "
      "interpolation_mode, int padding_mode, bool align_corners, bool[2] output_mask) -> (Tensor, "
      "Tensor)",
@@ -194,6 +194,7 @@ const Rule kTable[] = {
 
 }  // namespace
 
-const RuleFamily kVisionBackwardRules("vision", kTable, OpClass::gather, kNothingSpecial);
+const RuleFamily kVisionBackwardRules("vision", kVisionBackwardTable, OpClass::gather,
+                                      kNothingSpecial);
 
 }  // namespace nnprof
