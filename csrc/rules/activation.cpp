@@ -224,8 +224,6 @@ void rrelu_with_noise_cost(const OpSignature& op, Cost& cost) {
 
 // Table -------------------------------------------------------------------------------------------
 
-constexpr FlopMix kSigmoidMix = {.add = 1, .division = 1, .exp = 1};
-
 const Rule kActivationTable[] = {
     {"aten::relu(Tensor self) -> Tensor", boxed<&relu>, pointwise, {.compare = 1}},
     {"aten::hardtanh(Tensor self, Scalar min_val=-1, Scalar max_val=1) -> Tensor",
@@ -281,7 +279,7 @@ const Rule kActivationTable[] = {
      {.add = 1, .multiply = 1, .division = 1, .compare = 2}},
 
     {"aten::sigmoid(Tensor self) -> Tensor", boxed<quick_unary<&at::meta::sigmoid>>, pointwise,
-     kSigmoidMix},
+     kSigmoid},
     {"aten::silu(Tensor self) -> Tensor",
      boxed<&silu>,
      pointwise,

@@ -23,6 +23,9 @@ at::Tensor quick_output(const at::Tensor& self, const at::Tensor& other, bool bo
 // Bringing a random number into its range: drawing the bits counts nothing.
 inline constexpr FlopMix kUniformDraw = {.add = 1, .multiply = 1};
 
+// 1 / (1 + exp(-x))
+inline constexpr FlopMix kSigmoid = {.add = 1, .division = 1, .exp = 1};
+
 // A number as the 0-dim meta tensor that stands for it: it decides no dtype.
 at::Tensor wrapped_number(const at::Scalar& number);
 

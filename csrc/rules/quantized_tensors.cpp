@@ -6,6 +6,7 @@
 #include <ATen/quantized/QTensorImpl.h>
 #include <ATen/quantized/Quantizer.h>
 
+#include "rules/elementwise.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -372,9 +373,7 @@ const Rule kQuantizedTensorTable[] = {
      pointwise,
      {.multiply = 1, .compare = 1}},
     {"quantized::sigmoid(Tensor qx, float output_scale, int output_zero_point) -> Tensor",
-     like_input<3>,
-     pointwise,
-     {.add = 1, .division = 1, .exp = 1}},
+     like_input<3>, pointwise, kSigmoid},
     {"quantized::hardswish(Tensor input, float output_scale, int output_zero_point) -> Tensor",
      like_input<3>,
      pointwise,

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "core/cost.h"
+#include "rules/elementwise.h"
 
 namespace nnprof {
 
@@ -20,8 +21,6 @@ constexpr FlopMix plus(const FlopMix& a, const FlopMix& b, int64_t times = 1) {
           .tanh = a.tanh + times * b.tanh,
           .compare = a.compare + times * b.compare};
 }
-
-inline constexpr FlopMix kSigmoid = {.add = 1, .division = 1, .exp = 1};
 
 // Each gate is a sum of what comes from the input and from the state.
 //   RNN   h' = tanh(gate)  or  max(gate, 0)

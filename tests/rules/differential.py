@@ -357,7 +357,7 @@ def check_samples(op: Any) -> Report:
         for dtype in (torch.float32, *OTHER_DTYPES):
             if dtype not in op.dtypes:
                 continue
-            torch.default_generator.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # all samples are on the CPU: see conftest.py
             limit = None if dtype is torch.float32 else OTHER_SAMPLES
             # Not op.sample_inputs: that notes the stack of every sample, which takes the longest.
             samples = op.sample_inputs_func(op, "cpu", dtype, False)

@@ -96,7 +96,7 @@ def mismatches(name: str, arguments: Arguments) -> list[str]:
     return [str(mismatch) for mismatch in found if mismatch.kind not in allowed]
 
 
-@pytest.mark.parametrize("examples", [2, pytest.param(25, marks=pytest.mark.long)])
+@pytest.mark.parametrize("examples", [3, pytest.param(25, marks=pytest.mark.long)])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_outputs_equal_those_of_the_operator(family: str, examples: int) -> None:
     for name, rule in rules_in_force().items():
