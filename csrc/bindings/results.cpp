@@ -8,6 +8,7 @@
 #include "bindings/bindings.h"
 #include "bindings/count_caster.h"
 #include "bindings/trace_result.h"
+#include "core/count.h"
 #include "core/layers.h"
 #include "core/memory.h"
 #include "dispatch/pricing.h"
@@ -31,7 +32,7 @@ void add_shapes(const std::vector<TensorSpec>& tensors, Shapes& shapes) {
 
 Count rounded_sum(const std::vector<int64_t>& sizes, int64_t granule) {
   Count sum;
-  for (const Count bytes : sizes) sum += (bytes + granule - 1) / granule * granule;
+  for (const Count bytes : sizes) sum += round_up(bytes, granule);
   return sum;
 }
 

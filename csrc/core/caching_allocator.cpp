@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <bit>
 
+#include "core/count.h"
+
 namespace nnprof {
 namespace {
 
@@ -14,8 +16,6 @@ constexpr int64_t kOwnSegmentFrom = 10 * kMiB;
 constexpr int64_t kOwnSegmentStep = 2 * kMiB;
 // Of an expandable segment: PyTorch takes 9/8 of the device's memory, which is never used up.
 constexpr int64_t kAddressRange = int64_t{1} << 40;
-
-int64_t round_up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
 
 int64_t segment_size(int64_t size, bool small) {
   if (small) return kSmallSegment;

@@ -9,6 +9,7 @@
 #include <compare>
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
 namespace nnprof {
 
@@ -72,5 +73,11 @@ class Count {
 
   Wide value_ = 0;
 };
+
+// The next multiple, or the size itself where it is one.
+template <class Number>
+constexpr Number round_up(Number size, std::type_identity_t<Number> multiple) {
+  return (size + multiple - 1) / multiple * multiple;
+}
 
 }  // namespace nnprof

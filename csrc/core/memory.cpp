@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/count.h"
+
 namespace nnprof {
 namespace {
 
@@ -124,9 +126,7 @@ class Ledger {
 
  private:
   static size_t index(MemoryKind kind) { return static_cast<size_t>(kind); }
-  Count rounded(int64_t bytes) const {
-    return Count(bytes / granule_ + (bytes % granule_ != 0)) * granule_;
-  }
+  Count rounded(int64_t bytes) const { return round_up<Count>(bytes, granule_); }
 
   void hold(uint32_t storage, Count bytes) {
     const Count more = bytes - held_[storage];

@@ -3,6 +3,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 
+#include "core/count.h"
 #include "replay/random_data.h"
 
 namespace nnprof {
@@ -17,7 +18,7 @@ at::Tensor CopyMemory::copy_of(const at::Tensor& bytes) {
 }
 
 at::Tensor CopyMemory::place_for(const at::Tensor& bytes) {
-  const int64_t size = (bytes.numel() + kAlignment - 1) / kAlignment * kAlignment;
+  const int64_t size = round_up(bytes.numel(), kAlignment);
   if (!memory_.defined() || !bytes.is_cpu() || used_ + size > this->bytes()) {
     return at::empty(bytes.sizes(), bytes.options());
   }

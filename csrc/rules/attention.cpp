@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 
+#include "core/count.h"
 #include "core/torch_version.h"
 #include "rules/families.h"
 #include "rules/known_integers.h"
@@ -33,10 +34,6 @@ constexpr Places kTriton = {.dropout = 3};
 constexpr Places kQuantizedFlash = {.dropout = 6, .causal = 7, .from_end = true};
 constexpr Places kFlashForCpu = {.mask = 5, .dropout = 3, .causal = 4};
 constexpr Places kWithLogSumExp = {.mask = 3, .dropout = 5, .causal = 6};
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
 
 // Lays out the result like the query, as the flash kernels of CPU and CUDA do: models make queries
 // as (B, S, H, D) transposed, and get the result back so.

@@ -1,6 +1,7 @@
 // What the kernels of attention put out, as PyTorch's meta kernels and the library's have it.
 #include <algorithm>
 
+#include "core/count.h"
 #include "rules/attention_kernels.h"
 #include "rules/known_integers.h"
 #include "rules/outputs.h"
@@ -70,10 +71,6 @@ at::Tensor log_sums(const KernelArguments& call) {
   const at::Tensor query = call.query();
   if (call.packed()) return empty_of({call.heads(), query.size(-3)}, at::kFloat);
   return empty_of({call.batch(), call.heads(), call.queries()}, at::kFloat);
-}
-
-int64_t round_up(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
 }
 
 at::Tensor debug_mask(const KernelArguments& call) {

@@ -6,10 +6,10 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "core/count.h"
+
 namespace nnprof {
 namespace {
-
-Count up(Count size, Count multiple) { return (size + multiple - 1) / multiple * multiple; }
 
 // Channels of a block: as many floats as a vector register holds.
 int64_t block() {
@@ -27,8 +27,8 @@ Count elements_after(const TensorSpec& tensor, size_t first) {
 bool few_channels(const TensorSpec& input) { return input.size(1) <= 4; }
 
 Count blocked_bytes(const TensorSpec& activations) {
-  return activations.size(0) * up(activations.size(1), block()) * elements_after(activations, 2) *
-         activations.element_size();
+  return activations.size(0) * round_up<Count>(activations.size(1), block()) *
+         elements_after(activations, 2) * activations.element_size();
 }
 
 Count blocked_input_bytes(const TensorSpec& input) {
@@ -38,8 +38,9 @@ Count blocked_input_bytes(const TensorSpec& input) {
 Count blocked_weight_bytes(const TensorSpec& weight) {
   const bool depthwise = weight.size(1) == 1;
   const Count inputs =
-      depthwise || weight.size(1) <= 4 ? weight.size(1) : up(weight.size(1), block());
-  return up(weight.size(0), block()) * inputs * elements_after(weight, 2) * weight.element_size();
+      depthwise || weight.size(1) <= 4 ? weight.size(1) : round_up<Count>(weight.size(1), block());
+  return round_up<Count>(weight.size(0), block()) * inputs * elements_after(weight, 2) *
+         weight.element_size();
 }
 
 // Double precision, other devices' layouts and single images take other paths.
@@ -109,7 +110,7 @@ Count convolution_backward(const OpSignature& op) {
 // Of a matrix with `columns` floats a row: a row is padded to a vector, and by one more where rows
 // would fall on the same lines of the cache.
 Count leading(Count columns) {
-  const Count padded = up(columns, 16);
+  const Count padded = round_up<Count>(columns, 16);
   return padded % 256 == 0 ? padded + 16 : padded;
 }
 

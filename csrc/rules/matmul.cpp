@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "core/count.h"
 #include "core/torch_version.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
@@ -237,7 +238,7 @@ at::Tensor grouped_product(const at::Tensor& self, const at::Tensor& mat2,
   const int64_t rows = self.size(-2);
   const int64_t columns = mat2.size(-1);
   const auto alignment = static_cast<int64_t>(16 / c10::elementSize(out_dtype));
-  const int64_t pitch = (columns + alignment - 1) / alignment * alignment;
+  const int64_t pitch = round_up(columns, alignment);
   if (a_flat != b_flat) return empty_strided_of({rows, columns}, {pitch, 1}, out_dtype);
   return empty_strided_of({groups, rows, columns}, {rows * pitch, pitch, 1}, out_dtype);
 }

@@ -3,6 +3,7 @@
 
 #include <tuple>
 
+#include "core/count.h"
 #include "rules/families.h"
 #include "rules/outputs.h"
 #include "rules/recurrent_cells.h"
@@ -14,17 +15,15 @@ namespace {
 using at::IntArrayRef;
 using OptionalTensor = std::optional<at::Tensor>;
 
-int64_t up(int64_t size, int64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
-
 // Of a row of floats: whole cache lines, and one more where rows would fall on the same ones.
 int64_t leading(int64_t columns) {
-  const int64_t padded = up(columns, 16);
+  const int64_t padded = round_up(columns, 16);
   return padded % 256 == 0 ? padded + 16 : padded;
 }
 
 int64_t pages(int64_t floats) {
   constexpr int64_t kPage = 4096;
-  return up(floats * static_cast<int64_t>(sizeof(float)), kPage);
+  return round_up(floats * static_cast<int64_t>(sizeof(float)), kPage);
 }
 
 // What a layer keeps for its gradients, each on pages of its own: the gates; states, cells and
