@@ -1,12 +1,17 @@
 // The simulated caching allocator, by addresses.
+#include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <unordered_map>
 
 #include "bindings/bindings.h"
+#include "bindings/trace_result.h"
 #include "core/caching_allocator.h"
+#include "core/requests.h"
+#include "rules/gpu_temporaries.h"
 
 namespace py = pybind11;
 
@@ -115,12 +120,40 @@ std::unique_ptr<AllocatorByAddress> make_allocator(
   return std::make_unique<AllocatorByAddress>(options, source_of(addresses));
 }
 
+std::vector<Request> requests_of(const TraceResult& result, int64_t blas_workspace,
+                                 int64_t cublaslt_workspace) {
+  std::vector<Working> working;
+  for (const PricedSignature& priced : result.aggregate().signatures) {
+    working.push_back(gpu_working(priced.signature, priced.cost, cublaslt_workspace));
+  }
+  return requests(result.session(), working, blas_workspace);
+}
+
+template <class Get>
+auto column(const std::vector<Request>& requests, Get get) {
+  py::array_t<decltype(get(requests[0]))> made(static_cast<py::ssize_t>(requests.size()));
+  std::transform(requests.begin(), requests.end(), made.mutable_data(), get);
+  return made;
+}
+
+py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace,
+                             int64_t cublaslt_workspace) {
+  const std::vector<Request> all = requests_of(result, blas_workspace, cublaslt_workspace);
+  py::dict columns;
+  columns["block"] = column(all, [](const Request& request) { return request.block; });
+  columns["call"] = column(all, [](const Request& request) { return request.record; });
+  columns["bytes"] = column(all, [](const Request& request) { return request.bytes; });
+  return columns;
+}
+
 }  // namespace
 
 void bind_allocator(py::module_& m) {
   const auto of = [](auto get) {
     return [get](const AllocatorByAddress& self) { return (self.allocator().*get)(); };
   };
+  m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
+        py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
   py::class_<AllocatorByAddress>(m, "CachingAllocator")
       .def(py::init(&make_allocator), py::kw_only(), py::arg("expandable_segments") = false,
            py::arg("max_split_size") = py::none(),

@@ -10,6 +10,7 @@
 #include "bindings/tracer.h"
 #include "bindings/wrappers.h"
 #include "core/errors.h"
+#include "dispatch/autocast.h"
 #include "dispatch/backward_task.h"
 #include "dispatch/call.h"
 #include "dispatch/carried.h"
@@ -39,6 +40,7 @@ void Tracer::start() {
 }
 
 void Tracer::stop() {
+  drop_casts_after_autocast(*trace_);
   trace_->session()->close();  // what is freed from here on is no part of it
   stop_trace();
   quick_attributes_.switch_off();

@@ -157,6 +157,7 @@ bool run_autocast(const Operator& op, Stack& stack, Trace& trace) {
       });
     }
   }
+  const Stack held(arguments, arguments + op.arguments);  // a cast lives until the kernel is done
   op.handle.callBoxed(stack);
   return true;
 }

@@ -354,7 +354,7 @@ class Call {
     if (beside_ || (trace_.options().may_rerun && values_of_outputs() == Values::over_limit)) {
       // Nothing is made up that is known, or can be.
     } else {
-      made_.choose(outputs, originals);
+      made_.choose(outputs, originals, values_of_outputs());
     }
     // At once: hooks on saved tensors call operators on them before autograd's kernel has ended.
     for (size_t i = 0; i < op_.returns; ++i) {

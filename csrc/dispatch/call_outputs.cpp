@@ -134,10 +134,16 @@ void CallOutputs::check_fits(const at::Tensor& result, const at::Tensor& target)
               result.sizes());
 }
 
-void CallOutputs::spread_choices(c10::IValue* outputs, const Stack& originals) const {
+void CallOutputs::spread_choices(c10::IValue* outputs, const Stack& originals,
+                                 Values others) const {
   const at::Tensor& input = originals[0].toTensor();
-  // Of two outputs the first is values, which are no indices where they are integers, too.
-  for (size_t i = op_.returns > 1 ? 1 : 0; i < op_.returns; ++i) {
+  // Of two outputs the first is values, which are no indices where they are integers, too. They
+  // are allocated first.
+  const size_t first = op_.returns > 1 ? 1 : 0;
+  if (first == 1 && op_.return_aliases[0] < 0 && outputs[0].isTensor()) {
+    trace_.adopt(outputs[0].toTensor(), others);
+  }
+  for (size_t i = first; i < op_.returns; ++i) {
     c10::IValue& output = outputs[i];
     if (!output.isTensor() || output.toTensor().scalar_type() != at::kLong) continue;
     const at::Tensor& indices = output.toTensor();
@@ -178,10 +184,10 @@ int64_t CallOutputs::choices(const at::Tensor& input, const Stack& originals) co
   return input.size(-1);
 }
 
-void CallOutputs::choose(c10::IValue* outputs, const Stack& originals) const {
+void CallOutputs::choose(c10::IValue* outputs, const Stack& originals, Values others) const {
   if (!op_.has(kChoices)) return;
   if (op_.has(kDataDependent)) return list_indices(outputs, originals[0].toTensor().sizes());
-  spread_choices(outputs, originals);
+  spread_choices(outputs, originals, others);
 }
 
 }  // namespace nnprof

@@ -17,8 +17,9 @@ class CallOutputs {
   // From stand-ins for the arguments, on the stack, where it leaves the outputs.
   void make(Stack& stack) const;
   // Indices that nobody knows become real ones, and a guess: spread evenly, or, where all of a mask
-  // is taken as true, those of every element. `originals` are the arguments.
-  void choose(c10::IValue* outputs, const Stack& originals) const;
+  // is taken as true, those of every element. `originals` are the arguments; `others`: what is known
+  // of an output before the indices.
+  void choose(c10::IValue* outputs, const Stack& originals, Values others) const;
 
  private:
   void run_rule(Stack& stack) const;
@@ -29,7 +30,7 @@ class CallOutputs {
   AskedScale asked_scale(const Stack& stack) const;
   bool may_make_quantized(const Stack& stack) const;
   void give_scales(Stack& stack, const AskedScale& asked) const;
-  void spread_choices(c10::IValue* outputs, const Stack& originals) const;
+  void spread_choices(c10::IValue* outputs, const Stack& originals, Values others) const;
   void list_indices(c10::IValue* outputs, at::IntArrayRef sizes) const;
   int64_t choices(const at::Tensor& input, const Stack& originals) const;
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,17 +32,31 @@ def switch_on_region(dtype: torch.dtype, device: str) -> Callable[[], object]:
     return restore
 
 
+_NO_CUDA = "CUDA is not available or torch_xla is imported"
+
 _initialize = copy_of(torch.autocast.__init__)
 
 
 def _knowing_meta(self: Any, device_type: str, *args: Any, **kwargs: Any) -> None:
-    """Lets `torch.autocast(x.device.type)` pass in a trace.
+    """Lets `torch.autocast(x.device.type)` pass in a trace, and `torch.autocast("cuda")` cast.
 
-    The device that a forward reads off its tensors is meta, for which torch knows no autocast.
+    The device that a forward reads off its tensors is meta, for which torch knows no autocast. That
+    of CUDA it switches off, with a warning, where there is none: a trace needs none.
     """
-    if device_type == "meta" and _core.tracing():
+    if not _core.tracing():
+        return _initialize(self, device_type, *args, **kwargs)
+    if device_type == "meta":
         device_type = _device_cast_for()
-    _initialize(self, device_type, *args, **kwargs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _NO_CUDA)
+        _initialize(self, device_type, *args, **kwargs)
+    if device_type == "cuda" and not torch.cuda.is_available():
+        self._enabled = bool(_wants(*args, **kwargs))
+
+
+def _wants(dtype: Any = None, enabled: bool = True, cache_enabled: bool | None = None) -> bool:
+    """Of the arguments of torch.autocast after the device: whether it is to be on."""
+    return enabled
 
 
 def _device_cast_for() -> str:
