@@ -17,6 +17,7 @@
 #include <string_view>
 #include <typeinfo>
 
+#include "dispatch/meta_detours.h"
 #include "dispatch/node_compat.h"
 
 namespace nnprof {
@@ -162,8 +163,11 @@ void BackwardTask::run(Task& task) {
   }
 }
 
-// In place, where the engine adds in place.
 at::Tensor sum_of(at::Tensor&& sum, at::Tensor&& gradient, Node& node) {
+  if (adds_in_place(sum, gradient, /*references=*/1)) {
+    sum.add_(gradient);
+    return std::move(sum);
+  }
   InputBuffer buffer(variable_list(1));
   buffer.buffer[0] = std::move(sum);
   buffer.add(0, std::move(gradient), /*opt_producer_stream=*/std::nullopt,

@@ -115,6 +115,8 @@ class Call {
         return {.before = &Call::check_known_rows};
       case Known::mask_maker:
         return {.before = &Call::count_mask};
+      case Known::zeros:
+        return {.after = &Call::note_zeros};
       case Known::uninitialised:
         return {.after = &Call::note_garbage};
       case Known::assertion:
@@ -132,6 +134,8 @@ class Call {
   c10::IValue* outputs() { return stack_.data() + (stack_.size() - op_.returns); }
 
   void count_mask() { made_mask_ = mask_made(arguments(), trace_); }
+
+  void note_zeros() { trace_.note_fresh_zeros(outputs()[0].toTensor()); }
 
   void note_garbage() { trace_.mark_uninitialised(outputs()[0].toTensor()); }
 
@@ -409,6 +413,7 @@ class Call {
       for_each_tensor(outputs()[i], [&](const at::Tensor& output) {
         // What a rule makes real is known: how long packed sequences are.
         trace_.adopt(output, output.is_meta() ? values : Values::known);
+        if (op_.has(kView) && !op_.view) trace_.note_base(output);  // _unsafe_view
       });
     }
   }

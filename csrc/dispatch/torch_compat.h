@@ -16,10 +16,14 @@ inline const c10::DebugInfoKind kTraceInfo(&kTraceInfoName);
 inline constexpr c10::DebugInfoKind kTraceInfo = c10::DebugInfoKind::TEST_INFO_2;
 #endif
 
+inline bool seen_by_python(const at::TensorBase& tensor) {
+  return tensor.unsafeGetTensorImpl()->pyobj_slot()->load_pyobj() != nullptr;
+}
+
 // A tensor that Python has seen is held by its wrapper, which lives as long as the tensor.
 inline bool is_held_by_wrapper(const at::TensorBase& tensor) {
 #if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 13)
-  return tensor.unsafeGetTensorImpl()->pyobj_slot()->load_pyobj() != nullptr;
+  return seen_by_python(tensor);
 #else
   static_cast<void>(tensor);
   return false;

@@ -628,6 +628,27 @@ void Trace::adopt(const at::Tensor& output, Values values) {
   const auto bytes = static_cast<int64_t>(output.storage().unsafeGetStorageImpl()->nbytes());
   adopt_storage(output.storage(), session_->new_storage(bytes, Role::activation, place()),
                 Role::activation, values);
+  note_base(output);
+}
+
+void Trace::note_base(const at::Tensor& output) {
+  if (!session_->in_backward()) return;
+  if (StorageTag* tag = tag_of(output)) tag->base.emplace(output.getIntrusivePtr());
+}
+
+void Trace::note_fresh_zeros(const at::Tensor& zeros) {
+  if (!session_->in_backward()) return;
+  if (const StorageTag* tag = tag_of(zeros)) fresh_zeros_ = tag->id;
+}
+
+bool Trace::is_fresh_zeros(const at::Tensor& tensor) const {
+  return tensor.has_storage() && is_base(tensor) && tag_of(tensor)->id == fresh_zeros_;
+}
+
+bool Trace::is_base(const at::Tensor& tensor) const {
+  const StorageTag* tag = tag_of(tensor);
+  return tag != nullptr && tag->base &&
+         tag->base->_unsafe_get_target() == tensor.unsafeGetTensorImpl();
 }
 
 Place Trace::place() const {

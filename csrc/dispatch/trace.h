@@ -78,6 +78,8 @@ struct StorageTag {
   bool uninitialised = false;
   c10::Storage other = {};
   std::optional<MaskCount> mask = {};  // of all its elements, where they mask attention
+  // In a backward: the tensor that is no view of another one.
+  std::optional<c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>> base = {};
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -234,6 +236,13 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   }
   // Tags a new storage as the trace's own.
   void adopt(const at::Tensor& output, Values values);
+  // Of what a backward makes: PyTorch's views keep alive what they are views of, in a backward too,
+  // where ours do not.
+  void note_base(const at::Tensor& output);
+  bool is_base(const at::Tensor& tensor) const;
+  // The last zeros that a backward made.
+  void note_fresh_zeros(const at::Tensor& zeros);
+  bool is_fresh_zeros(const at::Tensor& tensor) const;
   // What a tensor of the user's is to the model; to be said before it is used.
   void set_role(const at::Tensor& tensor, Role role);
   // Is it on the program's device? So is what is shape-only, and what was made for the program.
@@ -289,6 +298,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   };
   ska::flat_hash_map<c10::TensorImpl*, Shadow> shadows_;
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>> cast_cache_;
+  int64_t fresh_zeros_ = -1;  // number of their storage
   struct Metadata {
     at::Tensor tensor;
     c10::DimVector sizes;

@@ -27,6 +27,7 @@ class Sizes:
     vocabulary: int = 10_000
     batch: int = 4
     tokens: int = 128
+    look_up: bool = False  # rows of the rotary table by position, rather than sliced
 
 
 def softmax(x: Tensor) -> Tensor:
@@ -71,11 +72,12 @@ class Rotary(nn.Module):
         super().__init__()
         self.register_buffer("table", torch.empty(2, context, width // 2), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
         # "... (half two) -> two ... half"
         pairs = x.unflatten(-1, (-1, 2)).movedim(-1, 0)
         x1, x2 = pairs.unbind(0)
-        cos, sin = self.table[:, : x.size(-2), :].unbind(0)
+        rows = slice(x.size(-2)) if positions is None else positions
+        cos, sin = self.table[:, rows, :].unbind(0)
         x1_turned = cos * x1 - sin * x2
         x2_turned = sin * x1 + cos * x2
         return torch.concat((x1_turned, x2_turned), dim=-1)
@@ -89,9 +91,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor
 
 
 class Attention(nn.Module):
-    def __init__(self, width: int, heads: int, rotary: Rotary) -> None:
+    def __init__(self, sizes: Sizes, rotary: Rotary) -> None:
         super().__init__()
-        self.heads = heads
+        width = sizes.width
+        self.heads, self.look_up = sizes.heads, sizes.look_up
         self.q_proj = Linear(width, width)
         self.k_proj = Linear(width, width)
         self.v_proj = Linear(width, width)
@@ -103,8 +106,9 @@ class Attention(nn.Module):
         query, key, value = (
             part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value)
         )
-        query = self.rotary(query)
-        key = self.rotary(key)
+        positions = torch.arange(x.size(1), device=x.device) if self.look_up else None
+        query = self.rotary(query, positions)
+        key = self.rotary(key, positions)
         places = torch.arange(x.size(1), device=x.device)
         mask = places[:, None] >= places[None, :]
         mask = mask[None, ...]
@@ -131,7 +135,7 @@ def silu(x: Tensor) -> Tensor:
 class Block(nn.Module):
     def __init__(self, sizes: Sizes, rotary: Rotary) -> None:
         super().__init__()
-        self.attn = Attention(sizes.width, sizes.heads, rotary)
+        self.attn = Attention(sizes, rotary)
         self.ffn = SwiGLU(sizes.width, sizes.inner)
         self.ln1 = RMSNorm(sizes.width)
         self.ln2 = RMSNorm(sizes.width)
