@@ -82,6 +82,7 @@ class Hardware:
     ) -> None: ...
 
 class TraceResult:
+    accelerator: bool  #: traced as on one
     def __init__(self, tracer: Tracer) -> None: ...
     def assumptions(self) -> list[str]: ...
     def call_index(self) -> dict[str, Any]: ...
@@ -178,6 +179,30 @@ def assume(text: str) -> None: ...
 def tracing() -> bool: ...
 def with_true_devices(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any: ...
 
+class AllocatorOptions:
+    def __init__(
+        self,
+        *,
+        expandable_segments: bool = ...,
+        max_split_size: int | None = ...,
+        max_non_split_rounding: int = ...,
+        roundup_power2_divisions: Sequence[tuple[int, int]] = ...,
+        garbage_collection_threshold: float = ...,
+        capacity: int | None = ...,
+        allowed: int | None = ...,
+    ) -> None: ...
+
+def requests(
+    result: TraceResult, *, blas_workspace: int = ..., cublaslt_workspace: int = ...
+) -> dict[str, Any]: ...
+def device_use(
+    result: TraceResult,
+    options: AllocatorOptions,
+    *,
+    blas_workspace: int = ...,
+    cublaslt_workspace: int = ...,
+) -> dict[str, Any]: ...
+
 class CachingAllocator:
     """Addresses are made up, or those that `addresses(size, stream)` gives to new segments."""
 
@@ -189,14 +214,8 @@ class CachingAllocator:
     retries: int
     def __init__(
         self,
+        options: AllocatorOptions = ...,
         *,
-        expandable_segments: bool = ...,
-        max_split_size: int | None = ...,
-        max_non_split_rounding: int = ...,
-        roundup_power2_divisions: Sequence[tuple[int, int]] = ...,
-        garbage_collection_threshold: float = ...,
-        capacity: int | None = ...,
-        allowed: int | None = ...,
         addresses: Callable[[int, int], int] | None = ...,
     ) -> None: ...
     def seed(

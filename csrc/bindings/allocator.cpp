@@ -10,6 +10,7 @@
 #include "bindings/bindings.h"
 #include "bindings/trace_result.h"
 #include "core/caching_allocator.h"
+#include "core/device_use.h"
 #include "core/requests.h"
 #include "rules/gpu_temporaries.h"
 
@@ -104,11 +105,11 @@ CachingAllocator::AddressSource source_of(const py::object& addresses) {
   };
 }
 
-std::unique_ptr<AllocatorByAddress> make_allocator(
+AllocatorOptions make_options(
     bool expandable_segments, std::optional<int64_t> max_split_size, int64_t max_non_split_rounding,
     std::vector<std::pair<int64_t, int64_t>> roundup_power2_divisions,
     double garbage_collection_threshold, std::optional<int64_t> capacity,
-    std::optional<int64_t> allowed, const py::object& addresses) {
+    std::optional<int64_t> allowed) {
   AllocatorOptions options;
   options.expandable_segments = expandable_segments;
   options.max_split_size = max_split_size.value_or(AllocatorOptions::kNoLimit);
@@ -117,6 +118,11 @@ std::unique_ptr<AllocatorByAddress> make_allocator(
   options.garbage_collection_threshold = garbage_collection_threshold;
   options.capacity = capacity.value_or(AllocatorOptions::kNoLimit);
   options.allowed = allowed;
+  return options;
+}
+
+std::unique_ptr<AllocatorByAddress> make_allocator(const AllocatorOptions& options,
+                                                   const py::object& addresses) {
   return std::make_unique<AllocatorByAddress>(options, source_of(addresses));
 }
 
@@ -146,6 +152,45 @@ py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace,
   return columns;
 }
 
+// In the order in which a program puts them on its device: the model, then what it is given.
+std::vector<int64_t> resident(const TraceResult& result) {
+  std::vector<int64_t> bytes = result.parameter_storage_bytes();
+  const auto& buffers = result.buffer_storage_bytes();
+  bytes.insert(bytes.end(), buffers.begin(), buffers.end());
+  for (const StorageInfo& info : result.session().storages()) {
+    const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
+    if (info.external && !of_model) bytes.push_back(info.bytes);
+  }
+  return bytes;
+}
+
+py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
+  if (!out) return py::none();
+  py::dict made;
+  made["call"] = out->record;
+  made["bytes"] = out->bytes;
+  made["allocated"] = out->allocated;
+  made["reserved"] = out->reserved;
+  return std::move(made);
+}
+
+py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
+                  int64_t blas_workspace, int64_t cublaslt_workspace) {
+  const std::vector<Request> all = requests_of(result, blas_workspace, cublaslt_workspace);
+  const size_t records = result.session().records().size();
+  const DeviceUse use = device_use(resident(result), all, records, options);
+  py::dict made;
+  made["peak_allocated"] = use.peak_allocated;
+  made["peak_reserved"] = use.peak_reserved;
+  made["peak_call"] = use.peak_record;
+  made["inactive_at_peak"] = use.inactive_at_peak;
+  made["retries"] = use.retries;
+  made["out_of_memory"] = as_dict(use.out_of_memory);
+  made["allocated"] = py::array_t<int64_t>(use.allocated.size(), use.allocated.data());
+  made["reserved"] = py::array_t<int64_t>(use.reserved.size(), use.reserved.data());
+  return made;
+}
+
 }  // namespace
 
 void bind_allocator(py::module_& m) {
@@ -154,13 +199,18 @@ void bind_allocator(py::module_& m) {
   };
   m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
         py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
-  py::class_<AllocatorByAddress>(m, "CachingAllocator")
-      .def(py::init(&make_allocator), py::kw_only(), py::arg("expandable_segments") = false,
+  m.def("device_use", &simulate, py::arg("result"), py::arg("options"), py::kw_only(),
+        py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
+  py::class_<AllocatorOptions>(m, "AllocatorOptions")
+      .def(py::init(&make_options), py::kw_only(), py::arg("expandable_segments") = false,
            py::arg("max_split_size") = py::none(),
            py::arg("max_non_split_rounding") = AllocatorOptions().max_non_split_rounding,
            py::arg("roundup_power2_divisions") = py::list(),
            py::arg("garbage_collection_threshold") = 0.0, py::arg("capacity") = py::none(),
-           py::arg("allowed") = py::none(), py::arg("addresses") = py::none())
+           py::arg("allowed") = py::none());
+  py::class_<AllocatorByAddress>(m, "CachingAllocator")
+      .def(py::init(&make_allocator), py::arg("options") = AllocatorOptions(), py::kw_only(),
+           py::arg("addresses") = py::none())
       .def("seed", &AllocatorByAddress::seed)
       .def("allocate", &AllocatorByAddress::allocate, py::arg("size"), py::arg("stream") = 0)
       .def("request_free", &AllocatorByAddress::request_free)

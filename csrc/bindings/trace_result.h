@@ -19,6 +19,10 @@ class TraceResult {
 
   const Session& session() const { return *session_; }
   const Aggregate& aggregate() const { return aggregate_; }
+  bool accelerator() const { return accelerator_; }
+  // Of each storage, in the order of the modules.
+  const std::vector<int64_t>& parameter_storage_bytes() const { return parameter_storage_bytes_; }
+  const std::vector<int64_t>& buffer_storage_bytes() const { return buffer_storage_bytes_; }
   pybind11::dict totals(const std::optional<std::string>& phase) const;
   pybind11::dict flops_by_kind(const std::optional<std::string>& phase) const;
   pybind11::list layers() const;

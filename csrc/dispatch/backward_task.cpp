@@ -164,7 +164,7 @@ void BackwardTask::run(Task& task) {
 }
 
 at::Tensor sum_of(at::Tensor&& sum, at::Tensor&& gradient, Node& node) {
-  if (adds_in_place(sum, gradient, /*references=*/1)) {
+  if (adds_in_place(sum, gradient)) {
     sum.add_(gradient);
     return std::move(sum);
   }

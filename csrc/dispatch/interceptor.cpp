@@ -179,7 +179,6 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (op.known == Known::fresh_constant) return keep_fresh_constant(stack, trace);
   if (op.known == Known::profiler_mark) return op.handle.redispatchBoxed(keys_after(keys), &stack);
   if (op.known == Known::forward_mode) return run_forward_mode(op, stack, trace);
-  if (op.known == Known::gradient_sum && add_gradient_in_place(stack, trace)) return;
   if (op.known == Known::fills_zeros && fill_in_place(op, stack, trace)) return;
   const bool autocast = autocast_enabled();
   if (!autocast) drop_casts_after_autocast(trace);

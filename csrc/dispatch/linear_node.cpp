@@ -61,6 +61,10 @@ at::Tensor reshaped(const at::Tensor& tensor, at::IntArrayRef sizes) {
   return view_of(tensor, sizes, c10::contiguous_strides(sizes));
 }
 
+at::Tensor same_view(const at::Tensor& tensor) {
+  return view_of(tensor, tensor.sizes(), tensor.strides());
+}
+
 // PyTorch has kept this view from the forward: it is no call.
 at::Tensor as_rows(const at::Tensor& input) {
   if (at::GradMode::is_enabled()) return input.view({-1, input.size(-1)});
@@ -98,8 +102,9 @@ variable_list LinearBackward::apply(variable_list&& gradients) {
   }
   if (task_should_compute_output(of_weight_at)) {
     const at::Tensor rows = as_rows(input.unpack());
-    // torch/csrc/autograd/FunctionsManual.cpp, mm_mat2_grad: in the layout of the weight.
-    results[of_weight_at] = weight_row_major ? mm(transposed(gradient), rows)
+    // torch/csrc/autograd/FunctionsManual.cpp, mm_mat2_grad: in the layout of the weight. There it
+    // is transposed twice, and so a view.
+    results[of_weight_at] = weight_row_major ? same_view(mm(transposed(gradient), rows))
                                              : transposed(mm(transposed(rows), gradient));
   }
   if (has_bias && task_should_compute_output(0)) results[0] = gradient;

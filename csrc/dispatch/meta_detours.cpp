@@ -1,7 +1,6 @@
 #include "dispatch/meta_detours.h"
 
 #include <ATen/core/dispatch/Dispatcher.h>
-#include <torch/csrc/autograd/function.h>
 
 #include "dispatch/torch_compat.h"
 
@@ -15,20 +14,10 @@ bool is_plain(const at::Tensor& tensor) {
 
 }  // namespace
 
-bool adds_in_place(const at::Tensor& sum, const at::Tensor& gradient, size_t references) {
+bool adds_in_place(const at::Tensor& sum, const at::Tensor& gradient) {
   return !at::GradMode::is_enabled() && is_plain(sum) && is_plain(gradient) &&
-         sum.is_non_overlapping_and_dense() && sum.use_count() == references &&
+         sum.is_non_overlapping_and_dense() && sum.use_count() == 1 &&
          sum.storage().use_count() == 1 && current_trace()->is_base(sum);
-}
-
-bool add_gradient_in_place(Stack& stack, const Trace& trace) {
-  if (!trace.session()->in_backward() || torch::autograd::get_current_node()) return false;
-  const at::Tensor &sum = stack.end()[-3].toTensor(), &gradient = stack.end()[-2].toTensor();
-  // One reference is the engine's, one the stack's; what Python has seen it may add up itself.
-  if (seen_by_python(sum) || !adds_in_place(sum, gradient, /*references=*/2)) return false;
-  sum.add_(gradient);
-  torch::jit::drop(stack, 2);
-  return true;
 }
 
 bool fill_in_place(const Operator& op, Stack& stack, const Trace& trace) {

@@ -10,16 +10,12 @@
 
 namespace nnprof {
 
-// Whether the engine adds `gradient` to `sum` in place: where nobody else holds the sum, as
-// torch/csrc/autograd/input_buffer.cpp has it. `references`: how many there are to a sum that only
-// the engine holds.
-bool adds_in_place(const at::Tensor& sum, const at::Tensor& gradient, size_t references);
+// Whether the engine adds `gradient` to a `sum` that only it holds in place, as
+// torch/csrc/autograd/input_buffer.cpp has it. So does a backward that is one task
+// (backward_task.h); the engine itself, where hooks wait, cannot be told.
+bool adds_in_place(const at::Tensor& sum, const at::Tensor& gradient);
 
-// aten::add between two gradient functions: the engine adds up what reaches the same one. True
-// where it was done in place.
-bool add_gradient_in_place(Stack& stack, const Trace& trace);
-
-// scatter, index_put... of a gradient function into zeros that it has just made, likewise.
+// scatter, index_put... of a gradient function into zeros that it has just made.
 bool fill_in_place(const Operator& op, Stack& stack, const Trace& trace);
 
 }  // namespace nnprof

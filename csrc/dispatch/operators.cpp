@@ -41,7 +41,6 @@ const std::unordered_map<std::string_view, Known> kKnownOperators = {
     {"aten::where.ScalarSelf", Known::mask_maker},
     {"aten::where.self", Known::mask_maker},
     {"aten::ones_like", Known::gradient_seed},
-    {"aten::add.Tensor", Known::gradient_sum},
     {"aten::zeros", Known::zeros},
     {"aten::zeros_like", Known::zeros},
     {"aten::new_zeros", Known::zeros},

@@ -40,7 +40,6 @@ enum class Known : uint8_t {
   mask_maker,     // aten::where, aten::masked_fill: make masks of attention out of booleans
   makes_sparse,   // aten::_sparse_coo_tensor_with_dims_and_tensors: out of dense ones
   gradient_seed,  // aten::ones_like: what autograd starts from, on the device of the result
-  gradient_sum,   // aten::add: what autograd's engine adds up, in place where it can
   zeros,          // aten::zeros: what gradient functions fill
   fills_zeros,    // aten::scatter, aten::index_put: what they fill it with
 };

@@ -1,5 +1,6 @@
 #include "rules/gpu_temporaries.h"
 
+#include <algorithm>
 #include <string_view>
 #include <unordered_map>
 
@@ -47,11 +48,25 @@ void add_blas(const OpSignature& op, int64_t cublaslt_workspace, Working& workin
   }
 }
 
+// aten/src/ATen/native/cuda/Indexing.cu, index_put_with_sort_kernel: where values add up, the places
+// that they go to as numbers, twice (sorted), and the order that they came in, twice.
+void add_sorted_places(const OpSignature& op, Working& working) {
+  const bool accumulates = op.arguments.size() > 3 && op.boolean(3);
+  if (!accumulates) return;
+  Count places = 1;
+  for (const TensorSpec& index : op.tensors(1)) {
+    if (index.defined) places = std::max(places, index.numel());
+  }
+  const auto bytes = static_cast<int64_t>(places) * int64_t{sizeof(int64_t)};
+  working.bytes.insert(working.bytes.end(), 4, bytes);
+}
+
 }  // namespace
 
 Working gpu_working(const OpSignature& op, const Cost& cost, int64_t cublaslt_workspace) {
   Working working;
   add_blas(op, cublaslt_workspace, working);
+  if (op.op == "aten::index_put_" || op.op == "aten::index_put") add_sorted_places(op, working);
   if (cost.temporary_bytes != 0) {
     working.bytes.push_back(static_cast<int64_t>(cost.temporary_bytes));
   }

@@ -60,6 +60,8 @@ class Hardware:
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     match: tuple[str, ...] = ()  # the names that drivers give it
+    #: What programs see of `memory_bytes` (cudaMemGetInfo's total); 0: nobody has said.
+    total_bytes: int = 0
     #: What a calibration ran on: "device", "uuid" or "threads", and whatever else it recorded.
     calibration: Mapping[str, str | float] = field(default_factory=dict)
 
@@ -80,6 +82,7 @@ class Hardware:
             clock_hz=table.positive("clock_hz"),
             cache_bytes=table.count("cache_bytes"),
             memory_bytes=table.count("memory_bytes"),
+            total_bytes=table.count("total_bytes", default=0),
             bandwidth=table.positive("bandwidth"),
             flops=table.table("flops").precisions(),
             vector_flops=table.table("vector_flops").precisions(),
@@ -158,6 +161,7 @@ def _from_toml(values: dict[str, Any], file: Path) -> Hardware:
         clock_hz=units.positive("clock_mhz") * _MHZ,
         cache_bytes=round(memory.positive("cache_mib") * _MIB),
         memory_bytes=round(memory.positive("gib") * _GIB),
+        total_bytes=round(memory.positive("total_gib") * _GIB) if "total_gib" in memory.values else 0,
         bandwidth=memory.positive("gb_per_s") * _GB,
         flops=_ordered(
             ordinary | {name: value * _TERA for name, value in matrix.precisions().items()}
@@ -215,7 +219,10 @@ class _Table:
             raise self._wrong(key, "a positive number")
         return float(value)
 
-    def count(self, key: str) -> int:
+    def count(self, key: str, default: int | None = None) -> int:
+        if default is not None and self.values.get(key, default) == default:
+            self._read.add(key)
+            return default
         value = self._get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self._wrong(key, "a positive whole number")

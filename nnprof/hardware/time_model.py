@@ -12,14 +12,19 @@ from nnprof.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["constants", "flatten"]
+__all__ = ["constants", "flatten", "merged"]
 
 FILE = Path(__file__).with_suffix(".toml")
 
 
 def constants(kind: str, architecture: str) -> dict[str, float]:
+    """Those of the time model."""
+    return merged(FILE, kind, architecture)
+
+
+def merged(file: Path, kind: str, architecture: str) -> dict[str, float]:
     """[default], over it [kind.<kind>], over both [architecture.<architecture>], flattened."""
-    tables = _tables()
+    tables = _tables(file)
     return {
         **flatten(tables.get("default", {})),
         **flatten(tables.get("kind", {}).get(kind, {})),
@@ -42,6 +47,6 @@ def flatten(table: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 @cache
-def _tables() -> dict[str, Any]:
-    with FILE.open("rb") as file:
+def _tables(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
         return tomllib.load(file)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from nnprof.hardware import Hardware
+    from nnprof.results.device_memory import DeviceMemory
     from nnprof.results.records import ModelFacts, TraceData
 
 __all__ = ["KINDS", "Checkpointing", "Memory"]
@@ -51,17 +52,20 @@ class Memory:
 
     `peak` is the most at any time, and the numbers by kind are those at that time. An allocation
     takes a multiple of 512 bytes on an accelerator, what it asks for on a CPU; but `parameters` and
-    `buffers` are the tensors' own bytes. Not in it: workspaces of libraries such as cuBLAS and
-    cuDNN, the device's context (some hundred MB on CUDA), what fragmentation loses, and whatever
-    other programs hold.
+    `buffers` are the tensors' own bytes. Not in it: workspaces of libraries, the device's context,
+    what fragmentation loses: `on(hardware)` has these, `reserved` and `process` for the profile's
+    own.
 
     A profile from a file of an older version knows only `parameters`, `buffers` and `kv_cache`; all
     else raises `InputError` then.
     """
 
-    def __init__(self, data: TraceData, facts: ModelFacts) -> None:
+    def __init__(
+        self, data: TraceData, facts: ModelFacts, hardware: Hardware | None = None
+    ) -> None:
         self._data = data
         self._facts = facts
+        self._hardware = hardware
 
     # Of the model, whatever was called.
 
@@ -92,7 +96,7 @@ class Memory:
 
     @property
     def workspace(self) -> int:
-        """0: workspaces of libraries are not counted, nor is the device's context."""
+        """0: workspaces of libraries are counted for a device alone: see `on`."""
         return 0
 
     # At the peak.
@@ -173,15 +177,72 @@ class Memory:
         largest = sorted(found, key=lambda path: -found[path].total())
         return {path: _by_kind(found[path]) for path in largest if found[path].total()}
 
-    def fits(self, hardware: Hardware | PathLike[str] | str) -> bool:
-        """Whether `peak` is at most the device's memory.
+    # On a device.
 
-        `hardware` is a name ("h200"), a data file or a `Hardware`. Some of a device's memory is
-        never free: see above for what is not counted. Raises `InputError` for an unknown device.
+    def on(
+        self,
+        hardware: Hardware | PathLike[str] | str | None = None,
+        alloc_conf: str | None = None,
+    ) -> DeviceMemory:
+        """What the calls take of a GPU: its caching allocator simulated, its context counted.
+
+        Args:
+            hardware: a name ("h200"), a data file or a `Hardware`. Default: the profile's own.
+            alloc_conf: as in PYTORCH_ALLOC_CONF. Default: what the environment says.
+
+        Raises:
+            InputError: the device is unknown or no GPU, `alloc_conf` is wrong, or the profile is
+                from a file, or of a model on a CPU.
         """
+        from nnprof._core import TraceResult
         from nnprof.hardware import find
+        from nnprof.results.device_memory import DeviceMemory
 
-        return self.peak <= find(hardware).memory_bytes
+        chosen = hardware if hardware is not None else self._hardware
+        if chosen is None:
+            raise InputError("on which GPU? Pass hardware= to measure(), or name it here")
+        if not isinstance(self._data, TraceResult):
+            raise InputError("a saved profile has no allocations in it: measure the model again")
+        if not self._data.accelerator:
+            raise InputError(
+                "the model is on the CPU, and so are its allocations: measure it on the meta device"
+            )
+        return DeviceMemory(self._data, find(chosen), alloc_conf)
+
+    @cached_property
+    def _on_own(self) -> DeviceMemory:
+        return self.on()
+
+    @property
+    def reserved(self) -> int:
+        """The most that PyTorch's allocator holds of the profile's `hardware`: see `on`."""
+        return self._on_own.reserved
+
+    @property
+    def process(self) -> int:
+        """What the process holds of it then, with CUDA's context."""
+        return self._on_own.process
+
+    def fits(self, hardware: Hardware | PathLike[str] | str) -> bool:
+        """Whether the run surely fits on the device.
+
+        On a GPU: the process, with what fragmentation loses, workspaces and CUDA's context, less
+        than the device's memory by the margin that `on(hardware)` states. Its `verdict` tells "no"
+        from "too close to tell". On a CPU, for a model on a CPU, and for a saved profile: `peak`
+        against the memory.
+
+        `hardware` is a name ("h200"), a data file or a `Hardware`. Raises `InputError` for an
+        unknown device.
+        """
+        from nnprof._core import TraceResult
+        from nnprof.hardware import find
+        from nnprof.results.device_memory import YES
+
+        device = find(hardware)
+        on_gpu = isinstance(self._data, TraceResult) and self._data.accelerator
+        if device.kind != "gpu" or not on_gpu:
+            return self.peak <= device.memory_bytes
+        return self.on(device).verdict == YES
 
     # Over time.
 

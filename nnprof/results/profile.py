@@ -181,7 +181,7 @@ class Profile(PhaseCosts):
     @cached_property
     def memory(self) -> Memory:
         """Bytes held: the most at any time, where and for what, and over time."""
-        return Memory(self._data, self.facts)
+        return Memory(self._data, self.facts, self.hardware)
 
     # Of time: None where neither a device nor hardware was named.
 

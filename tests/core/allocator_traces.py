@@ -7,9 +7,12 @@ import gzip
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nnprof import _core
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TRACES = sorted(Path(__file__).with_name("cuda_allocator").glob("*.csv.gz"))
 
@@ -23,6 +26,12 @@ _INITIAL = {
 }
 _GIVEN = ("segment_alloc", "segment_map")
 _RETURNED = ("segment_free", "segment_unmap")
+
+
+def allocator_with(
+    addresses: Callable[[int, int], int] | None = None, **options: Any
+) -> _core.CachingAllocator:
+    return _core.CachingAllocator(_core.AllocatorOptions(**options), addresses=addresses)
 
 
 class Trace:
@@ -56,7 +65,7 @@ class Trace:
         return peak
 
     def allocator(self, **options: Any) -> _core.CachingAllocator:
-        made = _core.CachingAllocator(expandable_segments=self.expandable, **options)
+        made = allocator_with(expandable_segments=self.expandable, **options)
         made.seed(self.segments, self.in_use)
         return made
 

@@ -13,6 +13,7 @@ from nnprof import _core
 from tests.core.allocator_traces import (
     TRACES,
     Trace,
+    allocator_with,
     kinds_and_sizes,
     predict,
     replay,
@@ -121,7 +122,7 @@ def test_a_block_waits_for_the_streams_that_use_it() -> None:
 
 
 def test_the_cache_goes_back_where_the_device_is_full() -> None:
-    allocator = _core.CachingAllocator(capacity=64 * MIB)
+    allocator = allocator_with(capacity=64 * MIB)
     first = allocator.allocate(40 * MIB)
     assert first is not None
     allocator.free(first)
@@ -153,7 +154,7 @@ def test_a_segment_in_use_cannot_go_back() -> None:
 # max_split_size_mb: a block from it on is not split (should_split), serves no smaller request and
 # none that leaves max_non_split_rounding or more (get_free_block).
 def test_blocks_over_the_split_limit_stay_whole() -> None:
-    allocator = _core.CachingAllocator(max_split_size=64 * MIB)
+    allocator = allocator_with(max_split_size=64 * MIB)
     large = allocator.allocate(100 * MIB)
     assert large is not None
     allocator.free(large)
@@ -172,7 +173,7 @@ def test_blocks_over_the_split_limit_stay_whole() -> None:
     [([100, 200], 150, [200]), ([100, 120], 190, [120, 100]), ([90, 100, 120], 190, [120, 100])],
 )
 def test_only_what_is_needed_goes_back(cached: list[int], wanted: int, released: list[int]) -> None:
-    allocator = _core.CachingAllocator(max_split_size=64 * MIB, capacity=(sum(cached) + 20) * MIB)
+    allocator = allocator_with(max_split_size=64 * MIB, capacity=(sum(cached) + 20) * MIB)
     for block in [allocator.allocate(size * MIB) for size in cached]:
         assert block is not None
         allocator.free(block)
@@ -201,7 +202,7 @@ def test_only_what_is_needed_goes_back(cached: list[int], wanted: int, released:
     ],
 )
 def test_powers_of_two_in_steps(divisions: list[tuple[int, int]], asked: int, rounded: int) -> None:
-    allocator = _core.CachingAllocator(roundup_power2_divisions=divisions)
+    allocator = allocator_with(roundup_power2_divisions=divisions)
     # A neighbour in the segment shows where the block ends.
     big = allocator.allocate(2 * rounded + 4 * MIB)
     assert big is not None
@@ -213,7 +214,7 @@ def test_powers_of_two_in_steps(divisions: list[tuple[int, int]], asked: int, ro
 # garbage_collect_cached_blocks: above the threshold of what torch may take, free segments older
 # than the average go back, before a new one is asked for.
 def test_old_blocks_go_back_above_the_threshold() -> None:
-    allocator = _core.CachingAllocator(garbage_collection_threshold=0.55, allowed=300 * MIB)
+    allocator = allocator_with(garbage_collection_threshold=0.55, allowed=300 * MIB)
     blocks = [allocator.allocate(size * MIB) for size in (30, 40, 50)]
     old, young, kept = blocks
     assert old is not None
@@ -231,7 +232,7 @@ def test_old_blocks_go_back_above_the_threshold() -> None:
 
 
 def test_expandable_segments_grow_by_pages() -> None:
-    allocator = _core.CachingAllocator(expandable_segments=True)
+    allocator = allocator_with(expandable_segments=True)
     first = allocator.allocate(30 * MIB)
     assert sizes(allocator) == [("segment_map", 40 * MIB)]
     second = allocator.allocate(15 * MIB)  # 10 MiB are there, 20 more behind them
@@ -248,7 +249,7 @@ def test_expandable_segments_grow_by_pages() -> None:
 def test_any_order_of_requests_leaves_a_sound_layout(expandable: bool) -> None:
     """No two blocks overlap, no two free ones touch, and the sums agree."""
     draw = random.Random(0)
-    allocator = _core.CachingAllocator(expandable_segments=expandable, capacity=900 * MIB)
+    allocator = allocator_with(expandable_segments=expandable, capacity=900 * MIB)
     held: dict[int, int] = {}
     for _ in range(4000):
         if held and draw.random() < 0.5:

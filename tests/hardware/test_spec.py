@@ -169,7 +169,7 @@ def test_constants_merge_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None
         "kind": {"gpu": {"b": 2, "c": 2, "bandwidth": {"copy": 2}}},
         "architecture": {"hopper": {"c": 3}},
     }
-    monkeypatch.setattr(time_model, "_tables", lambda: tables)
+    monkeypatch.setattr(time_model, "_tables", lambda _: tables)
     assert time_model.constants("gpu", "hopper") == {
         "a": 1.0,
         "b": 2.0,

@@ -295,7 +295,6 @@ def one_thread() -> Iterator[None]:
 
 BUGS = {
     "autocast": "the CPU's products of bfloat16 take scratch memory",
-    "in place": "the engine adds gradients in place",
     "number": "a number takes 12 bytes while a kernel of the CPU runs",
     "reentrant checkpoint": "gradients of leaves made in the trace are held to its end",
     "adam": "a number takes 12 bytes while a kernel of the CPU runs",

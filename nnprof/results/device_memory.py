@@ -1,0 +1,155 @@
+"""What a run takes of a GPU: PyTorch's caching allocator, simulated, and what is outside of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from nnprof import _core
+from nnprof.errors import InputError
+from nnprof.hardware.alloc_conf import parse, text_of
+from nnprof.hardware.process_memory import process_memory
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from nnprof._core import TraceResult
+    from nnprof.hardware import Hardware
+
+__all__ = ["NO", "TOO_CLOSE", "YES", "DeviceMemory", "OutOfMemory"]
+
+YES, NO, TOO_CLOSE = "yes", "no", "too close to tell"
+
+#: Beside the context's own range: what is not counted, of what is reserved.
+_UNCERTAIN = 0.01
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Where the device had no more to give, after all that was cached had gone back to it."""
+
+    call: int  #: its number, a row in `profile.ops`; -1: the model itself does not fit
+    asked: int  #: bytes that it asked for
+    allocated: int  #: bytes in use then
+    reserved: int  #: bytes that the allocator held
+
+
+class DeviceMemory:
+    """What the recorded calls take of a GPU. Bytes.
+
+    PyTorch's native allocator is simulated from what the calls ask for: rounding, segments, the
+    best fit, splitting and merging, memory given back where there is no more. cuBLAS' workspace is
+    among it; those of cuDNN and of attention are not, nor what other processes hold.
+    """
+
+    def __init__(self, data: TraceResult, hardware: Hardware, alloc_conf: str | None = None) -> None:
+        if hardware.kind != "gpu":
+            raise InputError(f"{hardware.name} is no GPU: only they have a caching allocator")
+        self._data = data
+        self._options = parse(alloc_conf)
+        self._process = process_memory(hardware)
+        #: As in PYTORCH_ALLOC_CONF, "" for torch's defaults.
+        self.alloc_conf = text_of(alloc_conf)
+        self.hardware = hardware
+
+    # With as much memory as it takes.
+
+    @property
+    def allocated(self) -> int:
+        """The most in use at any time, as `torch.cuda.max_memory_allocated()`."""
+        return int(self._free_of_limits["peak_allocated"])
+
+    @property
+    def reserved(self) -> int:
+        """The most that the allocator holds, as `torch.cuda.max_memory_reserved()`."""
+        return int(self._free_of_limits["peak_reserved"])
+
+    @property
+    def process(self) -> int:
+        """What the process holds then, as `nvidia-smi` shows it: with CUDA's context."""
+        return self.reserved + self._process.context
+
+    @property
+    def context(self) -> int:
+        """CUDA's context and the kernels' modules, which no allocator knows."""
+        return self._process.context
+
+    @property
+    def fragmentation(self) -> int:
+        """Of `reserved`, when it came to be so much: free, in segments that are in use."""
+        return int(self._free_of_limits["inactive_at_peak"])
+
+    @property
+    def peak_call(self) -> int:
+        """The call that made it hold the most; -1: it did so before the first."""
+        return int(self._free_of_limits["peak_call"])
+
+    @property
+    def timeline(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Columns by recorded call: allocated and reserved, after it."""
+        return {name: self._free_of_limits[name] for name in ("allocated", "reserved")}
+
+    # With what there is.
+
+    @property
+    def total(self) -> int:
+        """What programs can have of the device, all together."""
+        return self._process.total
+
+    @property
+    def margin(self) -> int:
+        """How far `process` may be off: the context's range, and 1 % of what is reserved."""
+        spread = self._process.context_high - self._process.context_low
+        return spread // 2 + round(_UNCERTAIN * self.reserved)
+
+    @cached_property
+    def verdict(self) -> str:
+        """ "yes", "no", or "too close to tell": within `margin`."""
+        uncertain = round(_UNCERTAIN * self.reserved)
+        if self._runs_in(self.total - self._process.context_high - uncertain):
+            return YES
+        if not self._runs_in(self.total - self._process.context_low + uncertain):
+            return NO
+        return TOO_CLOSE
+
+    @cached_property
+    def out_of_memory(self) -> OutOfMemory | None:
+        """Where it would run out on this device; None where it would not."""
+        found = self._simulated(self.total - self._process.context)["out_of_memory"]
+        if found is None:
+            return None
+        return OutOfMemory(found["call"], found["bytes"], found["allocated"], found["reserved"])
+
+    @property
+    def retries(self) -> int:
+        """How often all that is cached has to go back to the device first, which costs time."""
+        return int(self._simulated(self.total - self._process.context)["retries"])
+
+    def _runs_in(self, capacity: int) -> bool:
+        if self.reserved <= capacity:
+            return True
+        return self._simulated(capacity)["out_of_memory"] is None
+
+    @cached_property
+    def _free_of_limits(self) -> dict[str, Any]:
+        return self._simulated(None)
+
+    def _simulated(self, capacity: int | None) -> dict[str, Any]:
+        if capacity is not None and capacity < 0:
+            capacity = 0
+        options = dict(self._options)
+        # A share of the device that torch may take, and all that there is.
+        if "allowed" in options:
+            options["allowed"] = round(options["allowed"] * self._process.total)
+        made = _core.AllocatorOptions(capacity=capacity, **options)
+        return _core.device_use(self._data, made, blas_workspace=self._process.blas_workspace)
+
+    def __repr__(self) -> str:
+        from nnprof.base.units import Unit, format_value
+
+        sizes = ", ".join(
+            f"{name} {format_value(getattr(self, name), Unit.BYTES)}"
+            for name in ("allocated", "reserved", "process")
+        )
+        return f"<DeviceMemory on {self.hardware.name}: {sizes}; fits: {self.verdict}>"
