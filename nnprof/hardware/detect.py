@@ -89,7 +89,8 @@ def _from_datasheet(device: torch.device) -> Hardware:
     if units < known.compute_units:
         return _part(known, properties)
     # What the driver lets a program use is less than what the datasheet says.
-    return replace(known, memory_bytes=int(properties.total_memory))
+    total = int(properties.total_memory)
+    return replace(known, memory_bytes=total, process=dict(known.process) | {"total": total})
 
 
 def _part(whole: Hardware, properties: Any) -> Hardware:
@@ -107,6 +108,7 @@ def _part(whole: Hardware, properties: Any) -> Hardware:
         compute_units=units,
         cache_bytes=int(whole.cache_bytes * of_memory),
         memory_bytes=memory,
+        process=dict(whole.process) | {"total": memory},
         bandwidth=whole.bandwidth * of_memory,
         flops={name: value * of_units for name, value in whole.flops.items()},
         vector_flops={name: value * of_units for name, value in whole.vector_flops.items()},
@@ -142,6 +144,7 @@ def derived(properties: Any) -> Hardware:
         clock_hz=clock_hz,
         cache_bytes=int(_property(properties, "L2_cache_size")),
         memory_bytes=int(properties.total_memory),
+        process={"total": int(properties.total_memory)},
         bandwidth=bandwidth,
         flops=vector | matrix,
         vector_flops=vector,

@@ -33,9 +33,12 @@ def process_memory(hardware: Hardware) -> ProcessMemory:
     """Of a GPU; a CPU's process has no context and no workspace."""
     if hardware.kind != "gpu":
         return ProcessMemory(hardware.memory_bytes, 0, 0, 0, 0)
-    known = merged(FILE, hardware.kind, hardware.architecture)
-    total = hardware.total_bytes or round(hardware.memory_bytes * known["total_share"])
-    low, usual, high = (
-        round(known[name] * _MIB) for name in ("context_low", "context", "context_high")
+    known = merged(FILE, hardware.kind, hardware.architecture) | dict(hardware.process)
+    total = known.get("total", hardware.memory_bytes * known["total_share"])
+    return ProcessMemory(
+        round(total),
+        round(known["blas_workspace"]),
+        round(known["context_low"] * _MIB),
+        round(known["context"] * _MIB),
+        round(known["context_high"] * _MIB),
     )
-    return ProcessMemory(total, int(known["blas_workspace"]), low, usual, high)

@@ -28,6 +28,8 @@ PRECISIONS = ("fp64", "fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 _KINDS = ("gpu", "cpu")
 _SOURCES = ("datasheet", "derived", "measured")
 
+#: MiB that no allocator knows of: the least, the usual and the most that was seen.
+_CONTEXT = ("context_low", "context", "context_high")
 _MHZ = 1e6
 _TERA = 1e12
 _GB = 1e9
@@ -60,8 +62,8 @@ class Hardware:
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
     match: tuple[str, ...] = ()  # the names that drivers give it
-    #: What programs see of `memory_bytes` (cudaMemGetInfo's total); 0: nobody has said.
-    total_bytes: int = 0
+    #: What a process has of it and takes of it beside its tensors: over process_memory.toml.
+    process: Mapping[str, float] = field(default_factory=dict)
     #: What a calibration ran on: "device", "uuid" or "threads", and whatever else it recorded.
     calibration: Mapping[str, str | float] = field(default_factory=dict)
 
@@ -82,7 +84,7 @@ class Hardware:
             clock_hz=table.positive("clock_hz"),
             cache_bytes=table.count("cache_bytes"),
             memory_bytes=table.count("memory_bytes"),
-            total_bytes=table.count("total_bytes", default=0),
+            process=table.table("process", default={}).numbers(),
             bandwidth=table.positive("bandwidth"),
             flops=table.table("flops").precisions(),
             vector_flops=table.table("vector_flops").precisions(),
@@ -148,8 +150,15 @@ def _from_toml(values: dict[str, Any], file: Path) -> Hardware:
     where = str(file)
     table = _Table(values, where)
     units, memory = table.table("units"), table.table("memory")
+    process = table.table("process", default={})
     matrix, vector = table.table("matrix_tflops", default={}), table.table("vector_tflops")
-    groups = {"units": units, "matrix peaks": matrix, "ordinary peaks": vector, "memory": memory}
+    groups = {
+        "units": units,
+        "matrix peaks": matrix,
+        "ordinary peaks": vector,
+        "memory": memory,
+        "process": process,
+    }
     sources = tuple(f"{name}: {group.text('source')}" for name, group in groups.items() if group)
     ordinary = {name: value * _TERA for name, value in vector.precisions().items()}
     hardware = Hardware(
@@ -161,7 +170,7 @@ def _from_toml(values: dict[str, Any], file: Path) -> Hardware:
         clock_hz=units.positive("clock_mhz") * _MHZ,
         cache_bytes=round(memory.positive("cache_mib") * _MIB),
         memory_bytes=round(memory.positive("gib") * _GIB),
-        total_bytes=round(memory.positive("total_gib") * _GIB) if "total_gib" in memory.values else 0,
+        process=_process(process),
         bandwidth=memory.positive("gb_per_s") * _GB,
         flops=_ordered(
             ordinary | {name: value * _TERA for name, value in matrix.precisions().items()}
@@ -174,10 +183,17 @@ def _from_toml(values: dict[str, Any], file: Path) -> Hardware:
         aliases=table.texts("aliases"),
         match=table.texts("match"),
     )
-    for group in (units, memory, table):
+    for group in (units, memory, process, table):
         group.refuse_unread()
     hardware._check(where)
     return hardware
+
+
+def _process(table: _Table) -> dict[str, float]:
+    if not table:
+        return {}
+    total = round(table.positive("total_gib") * _GIB)
+    return {"total": total} | dict(zip(_CONTEXT, table.rising("context_mib", 3), strict=True))
 
 
 class _Table:
@@ -219,14 +235,18 @@ class _Table:
             raise self._wrong(key, "a positive number")
         return float(value)
 
-    def count(self, key: str, default: int | None = None) -> int:
-        if default is not None and self.values.get(key, default) == default:
-            self._read.add(key)
-            return default
+    def count(self, key: str) -> int:
         value = self._get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self._wrong(key, "a positive whole number")
         return value
+
+    def rising(self, key: str, length: int) -> list[float]:
+        value = self._get(key)
+        numbers = isinstance(value, list) and all(map(_is_number, value))
+        if not numbers or len(value) != length or value != sorted(value) or value[0] <= 0:
+            raise self._wrong(key, f"{length} positive numbers, none less than the one before")
+        return [float(number) for number in value]
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self._get(key, default=())

@@ -43,7 +43,9 @@ class DeviceMemory:
     among it; those of cuDNN and of attention are not, nor what other processes hold.
     """
 
-    def __init__(self, data: TraceResult, hardware: Hardware, alloc_conf: str | None = None) -> None:
+    def __init__(
+        self, data: TraceResult, hardware: Hardware, alloc_conf: str | None = None
+    ) -> None:
         if hardware.kind != "gpu":
             raise InputError(f"{hardware.name} is no GPU: only they have a caching allocator")
         self._data = data

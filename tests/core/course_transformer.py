@@ -1,7 +1,7 @@
 """The transformer of a systems course whose runs many of the allocator traces are of.
 
 Plain torch, written after the course's public description (a pre-norm decoder with RMSNorm, SwiGLU
-and rotary positions, its softmax, cross entropy and AdamW written out): what matters here is which
+and rotary positions, its softmax written out): what matters here is which
 tensors it makes, in which order, and when it lets them go.
 """
 
@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
 
 
 @dataclass(frozen=True)
@@ -70,6 +66,7 @@ class RMSNorm(nn.Module):
 class Rotary(nn.Module):
     def __init__(self, context: int, width: int) -> None:
         super().__init__()
+        self.table: Tensor
         self.register_buffer("table", torch.empty(2, context, width // 2), persistent=False)
 
     def forward(self, x: Tensor, positions: Tensor | None) -> Tensor:
@@ -164,40 +161,3 @@ class Transformer(nn.Module):
             x = layer(x)
         x = self.ln_final(x)
         return self.lm_head(x)
-
-
-def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    highest = torch.max(logits, dim=-1, keepdim=True)[0]
-    x = logits - highest
-    negative = -(x - torch.log(torch.sum(torch.exp(x), dim=-1, keepdim=True)))
-    return torch.mean(torch.gather(negative, -1, targets.unsqueeze(-1)))
-
-
-class AdamW(torch.optim.Optimizer):
-    def __init__(self, parameters: Iterable[nn.Parameter], lr: float = 1e-3) -> None:
-        super().__init__(
-            parameters, {"lr": lr, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01}
-        )
-
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    self._update(parameter, group)
-
-    def _update(self, p: nn.Parameter, group: dict[str, float]) -> None:
-        grad = p.grad.data  # type: ignore[union-attr]
-        state = self.state[p]
-        lr, decay = group["lr"], group["weight_decay"]
-        beta_1, beta_2 = group["betas"]  # type: ignore[misc]
-        t = state.get("t", 1)
-        rate = lr * (math.sqrt(1 - (beta_2**t)) / (1 - (beta_1**t)))
-        p.data -= lr * decay * p.data
-        m_before = state.get("m", torch.zeros_like(grad))
-        v_before = state.get("v", torch.zeros_like(grad))
-        m = beta_1 * m_before + ((1 - beta_1) * grad)
-        v = beta_2 * v_before + ((1 - beta_2) * torch.square(grad))
-        p.data -= rate * m / (torch.sqrt(v) + group["eps"])
-        state["m"] = m
-        state["v"] = v
-        state["t"] = t + 1

@@ -70,9 +70,7 @@ class Attention(nn.Module):
         positions = torch.arange(tokens)
         query = self.rotary(query, positions)
         key = self.rotary(key, positions)
-        out = attention(
-            query, key, value, torch.tril(torch.ones(tokens, tokens)).to(x.device)
-        )
+        out = attention(query, key, value, torch.tril(torch.ones(tokens, tokens)).to(x.device))
         out = out.transpose(1, 2).flatten(2)
         return self.o_proj(out)
 

@@ -83,7 +83,9 @@ def one_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_known_gpu_has_the_datasheets_numbers(gpu: Callable[..., None]) -> None:
     gpu(**H100)
     known = for_device("cuda")
-    assert known == replace(find("h100-sxm"), memory_bytes=H100["total_memory"])
+    sold, total = find("h100-sxm"), H100["total_memory"]
+    process = {**sold.process, "total": total}
+    assert known == replace(sold, memory_bytes=total, process=process)
     assert find("cuda") == find("cuda:0") == known
 
 

@@ -44,7 +44,8 @@ def _knowing_meta(self: Any, device_type: str, *args: Any, **kwargs: Any) -> Non
     of CUDA it switches off, with a warning, where there is none: a trace needs none.
     """
     if not _core.tracing():
-        return _initialize(self, device_type, *args, **kwargs)
+        _initialize(self, device_type, *args, **kwargs)
+        return
     if device_type == "meta":
         device_type = _device_cast_for()
     with warnings.catch_warnings():
