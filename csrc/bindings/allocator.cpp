@@ -183,7 +183,7 @@ py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
   made["peak_allocated"] = use.peak_allocated;
   made["peak_reserved"] = use.peak_reserved;
   made["peak_call"] = use.peak_record;
-  made["inactive_at_peak"] = use.inactive_at_peak;
+  made["unused_at_peak"] = use.unused_at_peak;
   made["retries"] = use.retries;
   made["out_of_memory"] = as_dict(use.out_of_memory);
   made["allocated"] = py::array_t<int64_t>(use.allocated.size(), use.allocated.data());

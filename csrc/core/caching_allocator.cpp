@@ -46,10 +46,8 @@ struct CachingAllocator::Block {
 
 using State = CachingAllocator::Block::State;
 
-bool CachingAllocator::BySize::operator()(const Block* a, const Block* b) const {
-  if (a->stream != b->stream) return a->stream < b->stream;
-  if (a->size != b->size) return a->size < b->size;
-  return a->address < b->address;
+CachingAllocator::FreeBlock CachingAllocator::as_free(Block* block) {
+  return {block->stream, block->size, block->address, block};
 }
 
 bool CachingAllocator::ByAddress::operator()(const Block* a, const Block* b) const {
@@ -128,7 +126,7 @@ void CachingAllocator::absorb(Block* block, Block* other) {
   if (other->state == State::unmapped) {
     other->pool->unmapped.erase(other);
   } else {
-    other->pool->free.erase(other);
+    other->pool->free.erase(as_free(other));
   }
   if (block->before == other) {
     block->address = other->address;
@@ -152,7 +150,7 @@ void CachingAllocator::merge(Block* block) {
 void CachingAllocator::insert_free(Block* block) {
   block->state = State::free;
   block->freed_at = block->pool->searches;
-  block->pool->free.insert(block);
+  block->pool->free.insert(as_free(block));
 }
 
 void CachingAllocator::grow(int64_t size) {
@@ -189,25 +187,24 @@ CachingAllocator::Block* CachingAllocator::allocate(int64_t size, int64_t stream
 // get_free_block
 CachingAllocator::Block* CachingAllocator::find(int64_t size, int64_t stream, Pool& pool) {
   ++pool.searches;
-  Block key{.address = std::numeric_limits<int64_t>::min(), .size = size, .stream = stream};
-  auto at = pool.free.lower_bound(&key);
+  auto at = pool.free.lower_bound({stream, size, std::numeric_limits<int64_t>::min()});
   const auto is_none = [&](auto place) {
-    return place == pool.free.end() || (*place)->stream != stream;
+    return place == pool.free.end() || place->stream != stream;
   };
   if (is_none(at)) return nullptr;
-  if (options_.expandable_segments && (*at)->expandable) {
+  if (options_.expandable_segments && at->block->expandable) {
     // Of those large enough, the one with the least room behind it.
     const auto room = [](const Block* block) {
       const Block* next = block->after;
       const bool extends = next != nullptr && next->state == State::unmapped;
       return block->size + (extends ? next->size : 0);
     };
-    for (auto next = std::next(at); (*at)->expandable && !is_none(next) && room(*next) < room(*at);
-         ++next) {
+    for (auto next = std::next(at);
+         at->block->expandable && !is_none(next) && room(next->block) < room(at->block); ++next) {
       at = next;
     }
   }
-  Block* block = *at;
+  Block* block = at->block;
   const int64_t limit = options_.max_split_size;
   if (size < limit && block->size >= limit) return nullptr;
   if (size >= limit && block->size >= size + options_.max_non_split_rounding) return nullptr;
@@ -252,7 +249,7 @@ CachingAllocator::Block* CachingAllocator::extend(int64_t size, int64_t stream, 
     block = map(block->after, std::min(size - block->size, block->after->size));
     if (block == nullptr) return nullptr;
   }
-  pool.free.erase(block);
+  pool.free.erase(as_free(block));
   return block;
 }
 
@@ -304,7 +301,7 @@ CachingAllocator::Block* CachingAllocator::map(Block* block, int64_t size) {
 // Giving back ---------------------------------------------------------------------------------
 
 void CachingAllocator::release(Block* block) {
-  block->pool->free.erase(block);
+  block->pool->free.erase(as_free(block));
   reserved_ -= block->size;
   asked_.push_back({DriverCall::segment_free, block->size, block->address, block->stream});
   drop(block);
@@ -316,7 +313,7 @@ void CachingAllocator::unmap(Block* block) {
   const int64_t first = block->segment + round_up(block->address - block->segment, page);
   const int64_t last = block->segment + (block->end() - block->segment) / page * page;
   if (last <= first) return;
-  block->pool->free.erase(block);
+  block->pool->free.erase(as_free(block));
   if (first > block->address) {
     Block* rest = split(block, first - block->address);
     insert_free(block);
@@ -335,7 +332,7 @@ bool CachingAllocator::give_back(Pool& pool) {
   const size_t before = asked_.size();
   std::vector<Block*> to_unmap;
   for (auto at = pool.free.begin(); at != pool.free.end();) {
-    Block* block = *at++;
+    Block* block = (at++)->block;
     if (block->expandable) {
       to_unmap.push_back(block);
     } else if (!block->is_split()) {
@@ -356,20 +353,18 @@ bool CachingAllocator::release_oversized(int64_t size, int64_t stream, Pool& poo
   const bool unlimited = options_.max_split_size == AllocatorOptions::kNoLimit;
   if (unlimited || options_.expandable_segments) return false;
   const int64_t wanted = std::max(size, options_.max_split_size);
-  Block key{.address = std::numeric_limits<int64_t>::min(), .size = wanted, .stream = stream};
-  auto at = pool.free.lower_bound(&key);
-  if (at != pool.free.end() && (*at)->stream == stream) {
-    release(*at);
+  auto at = pool.free.lower_bound({stream, wanted, std::numeric_limits<int64_t>::min()});
+  if (at != pool.free.end() && at->stream == stream) {
+    release(at->block);
     return true;
   }
   int64_t released = 0;
   while (at != pool.free.begin() && released < wanted) {
     const auto largest = std::prev(at);
-    if ((*largest)->stream != stream || (*largest)->size < options_.max_split_size) break;
-    released += (*largest)->size;
-    Block* block = *largest;
+    if (largest->stream != stream || largest->size < options_.max_split_size) break;
+    released += largest->size;
     // What comes after it stays where it is.
-    release(block);
+    release(largest->block);
   }
   return released >= wanted;
 }
@@ -383,9 +378,9 @@ void CachingAllocator::collect_garbage() {
   const auto age = [&](const Block* block) { return large_.searches - block->freed_at; };
   double ages = 0;
   int64_t count = 0, reclaimed = 0;
-  for (const Block* block : large_.free) {
-    if (block->is_split()) continue;
-    ages += static_cast<double>(age(block));
+  for (const FreeBlock& free : large_.free) {
+    if (free.block->is_split()) continue;
+    ages += static_cast<double>(age(free.block));
     ++count;
   }
   bool released = true;
@@ -393,7 +388,7 @@ void CachingAllocator::collect_garbage() {
     const double old = ages / static_cast<double>(count);
     released = false;
     for (auto at = large_.free.begin(); at != large_.free.end();) {
-      Block* block = *at++;
+      Block* block = (at++)->block;
       const auto own = static_cast<double>(age(block));
       if (block->is_split() || block->expandable || own < old) continue;
       released = true;
@@ -483,7 +478,7 @@ std::vector<CachingAllocator::Block*> CachingAllocator::seed(std::vector<Segment
 int64_t CachingAllocator::inactive_split() const {
   int64_t bytes = 0;
   for (const Pool* pool : {&small_, &large_}) {
-    for (const Block* block : pool->free) bytes += block->is_split() ? block->size : 0;
+    for (const FreeBlock& free : pool->free) bytes += free.block->is_split() ? free.size : 0;
   }
   return bytes;
 }

@@ -12,10 +12,12 @@
 // cudaMallocAsync.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <deque>
 #include <functional>
 #include <limits>
+#include <memory_resource>
 #include <optional>
 #include <set>
 #include <utility>
@@ -103,19 +105,27 @@ class CachingAllocator {
   int64_t rounded(int64_t size) const;
 
  private:
-  struct BySize {
-    bool operator()(const Block* a, const Block* b) const;
+  // In the order in which they are looked at: of a stream, the smallest first.
+  struct FreeBlock {
+    int64_t stream;
+    int64_t size;
+    int64_t address;
+    Block* block = nullptr;
+    auto operator<=>(const FreeBlock&) const = default;
   };
   struct ByAddress {
     bool operator()(const Block* a, const Block* b) const;
   };
   struct Pool {
     bool small;
-    std::set<Block*, BySize> free;
-    std::set<Block*, ByAddress> unmapped;
+    using Free = std::pmr::set<FreeBlock>;
+    using Unmapped = std::pmr::set<Block*, ByAddress>;
+    Free free;
+    Unmapped unmapped;
     int64_t searches = 0;  // the clock by which free blocks age
   };
 
+  static FreeBlock as_free(Block* block);
   Pool& pool_of(int64_t size) { return size <= kSmallSize ? small_ : large_; }
   Block* find(int64_t size, int64_t stream, Pool& pool);
   Block* ask_driver(int64_t size, int64_t stream, Pool& pool);
@@ -144,8 +154,9 @@ class CachingAllocator {
 
   const AllocatorOptions options_;
   AddressSource addresses_;
-  Pool small_{.small = true, .free = {}, .unmapped = {}};
-  Pool large_{.small = false, .free = {}, .unmapped = {}};
+  std::pmr::unsynchronized_pool_resource nodes_;  // a set's node comes and goes with each request
+  Pool small_ = {true, Pool::Free(&nodes_), Pool::Unmapped(&nodes_)};
+  Pool large_ = {false, Pool::Free(&nodes_), Pool::Unmapped(&nodes_)};
   std::deque<Block> blocks_;
   std::vector<Block*> unused_;  // of blocks_, to be used again
   std::vector<Asked> asked_;

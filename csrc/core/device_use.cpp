@@ -24,7 +24,7 @@ class Simulation {
     if (allocator_.reserved() > use_.peak_reserved) {
       use_.peak_reserved = allocator_.reserved();
       use_.peak_record = record;
-      use_.inactive_at_peak = allocator_.inactive_split();
+      use_.unused_at_peak = allocator_.reserved() - allocator_.allocated();
     }
     return true;
   }

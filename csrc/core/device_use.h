@@ -14,7 +14,7 @@ struct DeviceUse {
   int64_t peak_allocated = 0;
   int64_t peak_reserved = 0;
   int32_t peak_record = -1;  // the call that reserved the most first; -1: before any
-  int64_t inactive_at_peak = 0;
+  int64_t unused_at_peak = 0;
   int64_t retries = 0;
   // Where it ran out: nothing was simulated from there on.
   struct OutOfMemory {

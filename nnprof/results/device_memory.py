@@ -79,8 +79,8 @@ class DeviceMemory:
 
     @property
     def fragmentation(self) -> int:
-        """Of `reserved`, when it came to be so much: free, in segments that are in use."""
-        return int(self._free_of_limits["inactive_at_peak"])
+        """Of `reserved`, when it came to be so much: in no use, but cached."""
+        return int(self._free_of_limits["unused_at_peak"])
 
     @property
     def peak_call(self) -> int:
