@@ -12,6 +12,7 @@ check_build(torch.__version__)
 
 from nnprof import _core, errors  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
+from nnprof.fitting import Fit, fits  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
 from nnprof.results import registry  # noqa: E402
@@ -32,11 +33,13 @@ registry.filled_by(_import_rooms)
 
 __version__: str = _core.version
 __all__ = [
+    "Fit",
     "Hardware",
     "Layer",
     "NnprofError",
     "OpTable",
     "Profile",
+    "fits",
     "measure",
     "register_rule",
     "trace",

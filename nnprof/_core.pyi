@@ -199,6 +199,7 @@ def device_use(
     result: TraceResult,
     options: AllocatorOptions,
     *,
+    beside: Sequence[int] = ...,
     blas_workspace: int = ...,
     cublaslt_workspace: int = ...,
 ) -> dict[str, Any]: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
     import torch
 
+    from nnprof.calls.phases import LanguageCall
     from nnprof.hardware import Hardware
     from nnprof.results.profile import Profile
     from nnprof.tracing.questions import Assume
 
-__all__ = ["measure"]
+__all__ = ["Given", "call_of", "measure"]
 
 
 @only_nnprof_errors
@@ -127,18 +128,10 @@ def measure(
     present = present_device(device) if device is not None else None
     estimated_for = find_hardware(hardware, present)
     target = looked_through(model)
-    sizes = Sizes(batch, sequence)
-    language = None
-    made = inputs is None
-    if phase is not None or context is not None:
-        if shape is not None or inputs is not None or dtype is not None:
-            raise InputError("phase= and context= make the inputs: leave out shape/inputs/dtype")
-        language = language_call(target, phase, sizes, context, bare_output)
-        inputs, sizes = language.keywords, NO_SIZES
     training = training_of(target, backward, loss, optimizer, checkpoint)
-    arguments, keywords = make_inputs(target, shape, inputs, kwargs, dtype, sizes, run=bare_output)
-    prepare = language.prepare if language is not None else None
-    call = ModelCall(target, arguments, keywords, prepare, training, autocast, made)
+    made_of = Given(shape, inputs, kwargs, dtype, Sizes(batch, sequence))
+    call, language = call_of(target, made_of, phase, context)
+    call = replace(call, training=training, autocast=autocast)
     try:
         running, output = run(call, assume=assume, target=_kind_of_device(estimated_for))
     except LazyModuleError as error:
@@ -164,6 +157,39 @@ def measure(
     if language is not None:
         profile = profile.replaced(facts=replace(profile.facts, **language.facts(output)))
     return profile
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a model is called with, as it was asked for: see `measure`."""
+
+    shape: Any = None
+    inputs: Any = None
+    kwargs: Mapping[str, Any] | None = None
+    dtype: torch.dtype | str | None = None
+    sizes: Sizes = NO_SIZES
+
+
+def call_of(
+    target: Callable[..., Any], given: Given, phase: str | None = None, context: int | None = None
+) -> tuple[ModelCall, LanguageCall | None]:
+    """The forward that is asked for, and the phase that it is of a language model.
+
+    Raises InputError as `measure` does.
+    """
+    language = None
+    inputs, sizes = given.inputs, given.sizes
+    if phase is not None or context is not None:
+        if given.shape is not None or inputs is not None or given.dtype is not None:
+            raise InputError("phase= and context= make the inputs: leave out shape/inputs/dtype")
+        language = language_call(target, phase, sizes, context, bare_output)
+        inputs, sizes = language.keywords, NO_SIZES
+    arguments, keywords = make_inputs(
+        target, given.shape, inputs, given.kwargs, given.dtype, sizes, run=bare_output
+    )
+    prepare = language.prepare if language is not None else None
+    made = given.inputs is None
+    return ModelCall(target, arguments, keywords, prepare, made=made), language
 
 
 def _kind_of_device(hardware: Hardware | None) -> str | None:

@@ -28,6 +28,7 @@ ORDER = (
     {"conventions"},
     {"report"},
     {"measure", "models", "rules"},
+    {"fitting"},
     {"cli", "__main__"},
 )
 HEIGHT = {room: height for height, rooms in enumerate(ORDER) for room in rooms}

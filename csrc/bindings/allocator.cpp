@@ -153,8 +153,9 @@ py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace,
 }
 
 // In the order in which a program puts them on its device: the model, then what it is given.
-std::vector<int64_t> resident(const TraceResult& result) {
+std::vector<int64_t> resident(const TraceResult& result, const std::vector<int64_t>& beside) {
   std::vector<int64_t> bytes = result.parameter_storage_bytes();
+  bytes.insert(bytes.end(), beside.begin(), beside.end());
   const auto& buffers = result.buffer_storage_bytes();
   bytes.insert(bytes.end(), buffers.begin(), buffers.end());
   for (const StorageInfo& info : result.session().storages()) {
@@ -175,10 +176,11 @@ py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
 }
 
 py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
-                  int64_t blas_workspace, int64_t cublaslt_workspace) {
+                  const std::vector<int64_t>& beside, int64_t blas_workspace,
+                  int64_t cublaslt_workspace) {
   const std::vector<Request> all = requests_of(result, blas_workspace, cublaslt_workspace);
   const size_t records = result.session().records().size();
-  const DeviceUse use = device_use(resident(result), all, records, options);
+  const DeviceUse use = device_use(resident(result, beside), all, records, options);
   py::dict made;
   made["peak_allocated"] = use.peak_allocated;
   made["peak_reserved"] = use.peak_reserved;
@@ -200,7 +202,7 @@ void bind_allocator(py::module_& m) {
   m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
         py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
   m.def("device_use", &simulate, py::arg("result"), py::arg("options"), py::kw_only(),
-        py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
+        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
   py::class_<AllocatorOptions>(m, "AllocatorOptions")
       .def(py::init(&make_options), py::kw_only(), py::arg("expandable_segments") = false,
            py::arg("max_split_size") = py::none(),

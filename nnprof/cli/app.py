@@ -16,6 +16,7 @@ import click
 
 from nnprof.cli import options
 from nnprof.cli.explain import explain
+from nnprof.cli.fits import fits, max_
 from nnprof.cli.hardware import hardware
 from nnprof.cli.measure import measure
 from nnprof.cli.rules import rules
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Exit", "main"]
 
 #: A new command is a file beside this one and its name here.
-COMMANDS = (measure, explain, rules, hardware)
+COMMANDS = (measure, explain, fits, max_, rules, hardware)
 
 
 class Exit(IntEnum):

@@ -27,6 +27,7 @@ class ProcessMemory:
     context_low: int  #: CUDA's context and the kernels' modules: the least that was seen,
     context: int  #: what is usual,
     context_high: int  #: and the most
+    convolution_high: int = 0  #: the most that cuDNN was seen to take for a convolution
 
 
 def process_memory(hardware: Hardware) -> ProcessMemory:
@@ -41,4 +42,5 @@ def process_memory(hardware: Hardware) -> ProcessMemory:
         round(known["context_low"] * _MIB),
         round(known["context"] * _MIB),
         round(known["context_high"] * _MIB),
+        round(known["convolution_high"] * _MIB),
     )

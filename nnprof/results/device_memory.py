@@ -23,6 +23,7 @@ YES, NO, TOO_CLOSE = "yes", "no", "too close to tell"
 
 #: Beside the context's own range: what is not counted, of what is reserved.
 _UNCERTAIN = 0.01
+_SEGMENT = 2 << 20
 
 
 @dataclass(frozen=True)
@@ -44,11 +45,17 @@ class DeviceMemory:
     """
 
     def __init__(
-        self, data: TraceResult, hardware: Hardware, alloc_conf: str | None = None
+        self,
+        data: TraceResult,
+        hardware: Hardware,
+        alloc_conf: str | None = None,
+        *,
+        beside: int = 0,
     ) -> None:
         if hardware.kind != "gpu":
             raise InputError(f"{hardware.name} is no GPU: only they have a caching allocator")
         self._data = data
+        self._beside = [beside] if beside else []
         self._options = parse(alloc_conf)
         self._process = process_memory(hardware)
         #: As in PYTORCH_ALLOC_CONF, "" for torch's defaults.
@@ -101,24 +108,56 @@ class DeviceMemory:
 
     @property
     def margin(self) -> int:
-        """How far `process` may be off: the context's range, and 1 % of what is reserved."""
+        """How far `process` may be off.
+
+        Half of the context's range, 1 % of what is reserved, and where there are convolutions what
+        cuDNN was seen to take for them.
+        """
         spread = self._process.context_high - self._process.context_low
-        return spread // 2 + round(_UNCERTAIN * self.reserved)
+        return spread // 2 + self._uncertain
+
+    @cached_property
+    def needed(self) -> int:
+        """The least that the allocator must be able to hold, to a segment of 2 MiB.
+
+        Less than `reserved` where what is cached can go back to the device first, which takes time.
+        """
+        low, high = self.allocated, self.reserved
+        while high - low > _SEGMENT:
+            middle = (low + high) // 2
+            if self._simulated(middle)["out_of_memory"] is None:
+                high = middle
+            else:
+                low = middle
+        return high
 
     @cached_property
     def verdict(self) -> str:
         """ "yes", "no", or "too close to tell": within `margin`."""
-        uncertain = round(_UNCERTAIN * self.reserved)
-        if self._runs_in(self.total - self._process.context_high - uncertain):
+        surely = self.total - self._process.context_high - self._uncertain
+        if self.reserved <= surely or self.needed <= surely:
             return YES
-        if not self._runs_in(self.total - self._process.context_low + uncertain):
-            return NO
-        return TOO_CLOSE
+        perhaps = self.total - self._process.context_low + self._uncertain
+        return NO if self.needed > perhaps else TOO_CLOSE
+
+    @cached_property
+    def _uncertain(self) -> int:
+        convolves = any("conv" in op for op in self._data.signatures()["op"])
+        workspace = self._process.convolution_high if convolves else 0
+        return workspace + round(_UNCERTAIN * self.reserved)
+
+    @property
+    def spare(self) -> int:
+        """Bytes left at the process's most; less than 0 where they are missing.
+
+        Where it runs only because what is cached goes back to the device first: of `needed`.
+        """
+        return self._room - (self.reserved if self.reserved <= self._room else self.needed)
 
     @cached_property
     def out_of_memory(self) -> OutOfMemory | None:
         """Where it would run out on this device; None where it would not."""
-        found = self._simulated(self.total - self._process.context)["out_of_memory"]
+        found = self._here["out_of_memory"]
         if found is None:
             return None
         return OutOfMemory(found["call"], found["bytes"], found["allocated"], found["reserved"])
@@ -126,12 +165,15 @@ class DeviceMemory:
     @property
     def retries(self) -> int:
         """How often all that is cached has to go back to the device first, which costs time."""
-        return int(self._simulated(self.total - self._process.context)["retries"])
+        return int(self._here["retries"])
 
-    def _runs_in(self, capacity: int) -> bool:
-        if self.reserved <= capacity:
-            return True
-        return self._simulated(capacity)["out_of_memory"] is None
+    @property
+    def _room(self) -> int:
+        return self.total - self._process.context
+
+    @cached_property
+    def _here(self) -> dict[str, Any]:
+        return self._simulated(self._room)
 
     @cached_property
     def _free_of_limits(self) -> dict[str, Any]:
@@ -145,7 +187,9 @@ class DeviceMemory:
         if "allowed" in options:
             options["allowed"] = round(options["allowed"] * self._process.total)
         made = _core.AllocatorOptions(capacity=capacity, **options)
-        return _core.device_use(self._data, made, blas_workspace=self._process.blas_workspace)
+        return _core.device_use(
+            self._data, made, beside=self._beside, blas_workspace=self._process.blas_workspace
+        )
 
     def __repr__(self) -> str:
         from nnprof.base.units import Unit, format_value

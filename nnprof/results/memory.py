@@ -183,12 +183,15 @@ class Memory:
         self,
         hardware: Hardware | PathLike[str] | str | None = None,
         alloc_conf: str | None = None,
+        *,
+        beside: int = 0,
     ) -> DeviceMemory:
         """What the calls take of a GPU: its caching allocator simulated, its context counted.
 
         Args:
             hardware: a name ("h200"), a data file or a `Hardware`. Default: the profile's own.
             alloc_conf: as in PYTORCH_ALLOC_CONF. Default: what the environment says.
+            beside: bytes that are held all the while, and that the trace has not seen.
 
         Raises:
             InputError: the device is unknown or no GPU, `alloc_conf` is wrong, or the profile is
@@ -207,7 +210,7 @@ class Memory:
             raise InputError(
                 "the model is on the CPU, and so are its allocations: measure it on the meta device"
             )
-        return DeviceMemory(self._data, find(chosen), alloc_conf)
+        return DeviceMemory(self._data, find(chosen), alloc_conf, beside=beside)
 
     @cached_property
     def _on_own(self) -> DeviceMemory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,6 +56,26 @@ class NamedOptimizer:
         with running.unrecorded(), _in_phase():  # some make their state when they are made
             self._stepping = self._make(implementation)
         with_state(self._stepping, running)
+
+    @property
+    def class_name(self) -> str:
+        """Of torch.optim."""
+        return self._class_name
+
+    @property
+    def is_fused(self) -> bool:
+        """One kernel for all parameters was asked for."""
+        return self._implementation == "fused"
+
+    def fused(self) -> NamedOptimizer:
+        """The same in one kernel for all parameters."""
+        made = copy(self)
+        made._implementation = "fused"
+        return made
+
+    def fresh(self) -> torch.optim.Optimizer:
+        """torch's own, without state: its first step makes it."""
+        return self._make(self._implementation)
 
     def step(self, running: trace) -> None:
         """Records one step."""

@@ -18,7 +18,7 @@ from nnprof.calls.outputs import tensors_in
 from nnprof.errors import InputError
 from nnprof.tracing import stepping
 from nnprof.tracing.lazy import consumed
-from nnprof.tracing.optimizers import NamedOptimizer, named_optimizer
+from nnprof.tracing.optimizers import NamedOptimizer, OptimizerState, named_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +42,9 @@ class Training:
     checkpoint: Sequence[str] = ()
     #: Gradients are differentiated again: the backward makes their graph.
     gradient_graph: bool = False
+    #: So many whole steps from scratch, of which the first makes the optimizer's state; 0: one
+    #: step, with the state that earlier ones left.
+    from_scratch: int = 0
 
     def run(self, running: trace, model: Callable[..., Any], forward: Callable[[], Any]) -> Any:
         """The forward, the backward of its loss, the optimizer's step; returns the output.
@@ -51,6 +54,8 @@ class Training:
         GradientGraphWantedError where `gradient_graph` is to be on.
         """
         with torch.enable_grad(), checkpointed(model, self.checkpoint):
+            if self.from_scratch:
+                return self._run_from_scratch(running, model, forward)
             optimizer = self.optimizer
             if isinstance(optimizer, torch.optim.Optimizer):
                 return self._run_with(optimizer, running, forward)
@@ -80,6 +85,27 @@ class Training:
 
         stepping.make_state(optimizer, running, whole_step, graph=self.gradient_graph)
         return whole_step()
+
+    def _run_from_scratch(
+        self, running: trace, model: Callable[..., Any], forward: Callable[[], Any]
+    ) -> Any:
+        optimizer = self.optimizer
+        if isinstance(optimizer, NamedOptimizer):
+            optimizer = optimizer.fresh()
+        elif optimizer is not None:
+            state = OptimizerState(optimizer, gradients=True)
+            running.keep(optimizer, state.restore)
+        output = None
+        for _ in range(self.from_scratch):
+            if optimizer is not None:
+                optimizer.zero_grad()
+            elif isinstance(model, nn.Module):
+                model.zero_grad()
+            output = forward()
+            self._backward(output)
+            if optimizer is not None:
+                optimizer.step()
+        return output
 
     def _backward(self, output: Any) -> Tensor:
         given = output if self.loss is not None else consumed(output, keep=True)

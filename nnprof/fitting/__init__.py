@@ -1,0 +1,6 @@
+"""Will it fit: what a run takes of a GPU, and what would make it take less."""
+
+from nnprof.fitting.fit import Fit, fits
+from nnprof.fitting.largest import Largest, largest
+
+__all__ = ["Fit", "Largest", "fits", "largest"]
