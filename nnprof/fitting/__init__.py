@@ -2,5 +2,6 @@
 
 from nnprof.fitting.fit import Fit, fits
 from nnprof.fitting.largest import Largest, largest
+from nnprof.fitting.planner import MemoryPlan, plan_memory
 
-__all__ = ["Fit", "Largest", "fits", "largest"]
+__all__ = ["Fit", "Largest", "MemoryPlan", "fits", "largest", "plan_memory"]

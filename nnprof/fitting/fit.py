@@ -12,6 +12,7 @@ from nnprof.calls.examples import Sizes
 from nnprof.errors import InputError, only_nnprof_errors
 from nnprof.fitting.changes import Change, changes_for
 from nnprof.fitting.gpu import gpu_of, is_size
+from nnprof.hardware.alloc_conf import parse
 from nnprof.measure import Given, call_of
 from nnprof.tracing.run import run
 from nnprof.tracing.training import training_of
@@ -192,6 +193,7 @@ def fits(
     if beside < 0:
         raise InputError(f"beside= is a number of bytes, not {beside!r}")
     device = gpu_of(hardware)
+    parse(alloc_conf)  # what is wrong with it is said before anything is traced
     target = looked_through(model)
     if train and optimizer is None:
         optimizer = "adamw"

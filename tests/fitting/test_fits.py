@@ -187,13 +187,15 @@ def test_refuses_contradictions() -> None:
 )
 def test_refuses_what_torch_refuses_of_alloc_conf(conf: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        nnprof.fits(on_meta(), "a100", (16, 1024), alloc_conf=conf).memory
+        nnprof.fits(on_meta(), "a100", (16, 1024), alloc_conf=conf)
 
 
 def test_alloc_conf_is_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     model = on_meta()
     plain = nnprof.fits(model, "a100", (512, 1024), train=True)
-    wide = nnprof.fits(model, "a100", (512, 1024), train=True, alloc_conf="expandable_segments:True")
+    wide = nnprof.fits(
+        model, "a100", (512, 1024), train=True, alloc_conf="expandable_segments:True"
+    )
     assert wide.memory.reserved < plain.memory.reserved
     monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     read = nnprof.fits(model, "a100", (512, 1024), train=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -12,6 +12,9 @@ import nnprof
 from nnprof.errors import InputError
 from nnprof.hardware import find
 from nnprof.hardware.process_memory import process_memory
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
 
