@@ -172,7 +172,7 @@ py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
   made["bytes"] = out->bytes;
   made["allocated"] = out->allocated;
   made["reserved"] = out->reserved;
-  return std::move(made);
+  return made;
 }
 
 py::dict simulate(const TraceResult& result, const AllocatorOptions& options,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from rich.console import Group, RenderableType
 
+    from nnprof.hardware import Hardware
     from nnprof.results.memory import Memory
     from nnprof.results.profile import Profile
 
@@ -84,8 +85,19 @@ def peak_line(profile: Profile) -> str:
     text = f"{text}: {parts}" if parts else text
     if profile.hardware is None:
         return text
-    there = profile.hardware.memory_bytes
-    return f"{text}; {format_percent(memory.peak, there)} of the device's {_size(there)}"
+    return f"{text}; {_on_device(memory, profile.hardware)}"
+
+
+def _on_device(memory: Memory, hardware: Hardware) -> str:
+    """What the process takes of a GPU, and whether it fits; of another device, the peak's share."""
+    if not memory.can_be_on(hardware):
+        there = hardware.memory_bytes
+        return f"{format_percent(memory.peak, there)} of the device's {_size(there)}"
+    taken = memory.on(hardware)
+    return (
+        f"{_size(taken.reserved)} reserved, {_size(taken.process)} of the device's "
+        f"{_size(taken.total)} in all: fits: {taken.verdict}"
+    )
 
 
 def _where(memory: Memory) -> str:

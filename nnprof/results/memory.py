@@ -212,6 +212,13 @@ class Memory:
             )
         return DeviceMemory(self._data, find(chosen), alloc_conf, beside=beside)
 
+    def can_be_on(self, hardware: Hardware) -> bool:
+        """Whether `on(hardware)` has an answer: of a trace for a GPU, on a GPU."""
+        from nnprof._core import TraceResult
+
+        traced = isinstance(self._data, TraceResult) and self._data.accelerator
+        return traced and hardware.kind == "gpu"
+
     @cached_property
     def _on_own(self) -> DeviceMemory:
         return self.on()
@@ -237,13 +244,11 @@ class Memory:
         `hardware` is a name ("h200"), a data file or a `Hardware`. Raises `InputError` for an
         unknown device.
         """
-        from nnprof._core import TraceResult
         from nnprof.hardware import find
         from nnprof.results.device_memory import YES
 
         device = find(hardware)
-        on_gpu = isinstance(self._data, TraceResult) and self._data.accelerator
-        if device.kind != "gpu" or not on_gpu:
+        if not self.can_be_on(device):
             return self.peak <= device.memory_bytes
         return self.on(device).verdict == YES
 
