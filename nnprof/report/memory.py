@@ -70,6 +70,9 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
             _curve(memory, width),
         ),
     ]
+    hardware = profile.hardware
+    if hardware is not None and memory.can_be_on(hardware):
+        sections.insert(1, (f"On {hardware.title}", Text(_on_device(memory, hardware))))
     parts: list[RenderableType] = []
     for title, content in sections:
         parts += [Text(), Text(title, style="bold"), content]
@@ -85,18 +88,17 @@ def peak_line(profile: Profile) -> str:
     text = f"{text}: {parts}" if parts else text
     if profile.hardware is None:
         return text
-    return f"{text}; {_on_device(memory, profile.hardware)}"
+    there = profile.hardware.memory_bytes
+    return f"{text}; {format_percent(memory.peak, there)} of the device's {_size(there)}"
 
 
 def _on_device(memory: Memory, hardware: Hardware) -> str:
-    """What the process takes of a GPU, and whether it fits; of another device, the peak's share."""
-    if not memory.can_be_on(hardware):
-        there = hardware.memory_bytes
-        return f"{format_percent(memory.peak, there)} of the device's {_size(there)}"
+    """What PyTorch's allocator and the process take of the GPU, and whether that fits."""
     taken = memory.on(hardware)
     return (
-        f"{_size(taken.reserved)} reserved, {_size(taken.process)} of the device's "
-        f"{_size(taken.total)} in all: fits: {taken.verdict}"
+        f"{_size(taken.allocated)} allocated, {_size(taken.reserved)} reserved, "
+        f"{_size(taken.process)} of {_size(taken.total)} in all: fits: {taken.verdict}, "
+        f"within {_size(taken.margin)}"
     )
 
 
