@@ -105,11 +105,11 @@ CachingAllocator::AddressSource source_of(const py::object& addresses) {
   };
 }
 
-AllocatorOptions make_options(
-    bool expandable_segments, std::optional<int64_t> max_split_size, int64_t max_non_split_rounding,
-    std::vector<std::pair<int64_t, int64_t>> roundup_power2_divisions,
-    double garbage_collection_threshold, std::optional<int64_t> capacity,
-    std::optional<int64_t> allowed) {
+AllocatorOptions make_options(bool expandable_segments, std::optional<int64_t> max_split_size,
+                              int64_t max_non_split_rounding,
+                              std::vector<std::pair<int64_t, int64_t>> roundup_power2_divisions,
+                              double garbage_collection_threshold, std::optional<int64_t> capacity,
+                              std::optional<int64_t> allowed) {
   AllocatorOptions options;
   options.expandable_segments = expandable_segments;
   options.max_split_size = max_split_size.value_or(AllocatorOptions::kNoLimit);
@@ -202,7 +202,8 @@ void bind_allocator(py::module_& m) {
   m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
         py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
   m.def("device_use", &simulate, py::arg("result"), py::arg("options"), py::kw_only(),
-        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
+        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0,
+        py::arg("cublaslt_workspace") = 0);
   py::class_<AllocatorOptions>(m, "AllocatorOptions")
       .def(py::init(&make_options), py::kw_only(), py::arg("expandable_segments") = false,
            py::arg("max_split_size") = py::none(),

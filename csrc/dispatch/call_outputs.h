@@ -17,8 +17,8 @@ class CallOutputs {
   // From stand-ins for the arguments, on the stack, where it leaves the outputs.
   void make(Stack& stack) const;
   // Indices that nobody knows become real ones, and a guess: spread evenly, or, where all of a mask
-  // is taken as true, those of every element. `originals` are the arguments; `others`: what is known
-  // of an output before the indices.
+  // is taken as true, those of every element. `originals` are the arguments; `others`: what is
+  // known of an output before the indices.
   void choose(c10::IValue* outputs, const Stack& originals, Values others) const;
 
  private:

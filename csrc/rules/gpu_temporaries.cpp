@@ -48,8 +48,8 @@ void add_blas(const OpSignature& op, int64_t cublaslt_workspace, Working& workin
   }
 }
 
-// aten/src/ATen/native/cuda/Indexing.cu, index_put_with_sort_kernel: where values add up, the places
-// that they go to as numbers, twice (sorted), and the order that they came in, twice.
+// aten/src/ATen/native/cuda/Indexing.cu, index_put_with_sort_kernel: where values add up, the
+// places that they go to as numbers, twice (sorted), and the order that they came in, twice.
 void add_sorted_places(const OpSignature& op, Working& working) {
   const bool accumulates = op.arguments.size() > 3 && op.boolean(3);
   if (!accumulates) return;
