@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import nnprof
 
-pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there it needs no help")
+pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
 class Mixed(nn.Module):
