@@ -118,12 +118,13 @@ class DeviceMemory:
 
     @cached_property
     def needed(self) -> int:
-        """The least that the allocator must be able to hold, to a segment of 2 MiB.
+        """The least that the allocator must be able to hold, to 0.1 % or a segment of 2 MiB.
 
         Less than `reserved` where what is cached can go back to the device first, which takes time.
         """
         low, high = self.allocated, self.reserved
-        while high - low > _SEGMENT:
+        close = max(_SEGMENT, high // 1000)
+        while high - low > close:
             middle = (low + high) // 2
             if self._simulated(middle)["out_of_memory"] is None:
                 high = middle
