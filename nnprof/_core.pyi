@@ -192,16 +192,13 @@ class AllocatorOptions:
         allowed: int | None = ...,
     ) -> None: ...
 
-def requests(
-    result: TraceResult, *, blas_workspace: int = ..., cublaslt_workspace: int = ...
-) -> dict[str, Any]: ...
+def requests(result: TraceResult, *, blas_workspace: int = ...) -> dict[str, Any]: ...
 def device_use(
     result: TraceResult,
     options: AllocatorOptions,
     *,
     beside: Sequence[int] = ...,
     blas_workspace: int = ...,
-    cublaslt_workspace: int = ...,
 ) -> dict[str, Any]: ...
 
 class CachingAllocator:

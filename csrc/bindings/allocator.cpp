@@ -126,11 +126,10 @@ std::unique_ptr<AllocatorByAddress> make_allocator(const AllocatorOptions& optio
   return std::make_unique<AllocatorByAddress>(options, source_of(addresses));
 }
 
-std::vector<Request> requests_of(const TraceResult& result, int64_t blas_workspace,
-                                 int64_t cublaslt_workspace) {
+std::vector<Request> requests_of(const TraceResult& result, int64_t blas_workspace) {
   std::vector<Working> working;
   for (const PricedSignature& priced : result.aggregate().signatures) {
-    working.push_back(gpu_working(priced.signature, priced.cost, cublaslt_workspace));
+    working.push_back(gpu_working(priced.signature, priced.cost));
   }
   return requests(result.session(), working, blas_workspace);
 }
@@ -142,9 +141,8 @@ auto column(const std::vector<Request>& requests, Get get) {
   return made;
 }
 
-py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace,
-                             int64_t cublaslt_workspace) {
-  const std::vector<Request> all = requests_of(result, blas_workspace, cublaslt_workspace);
+py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace) {
+  const std::vector<Request> all = requests_of(result, blas_workspace);
   py::dict columns;
   columns["block"] = column(all, [](const Request& request) { return request.block; });
   columns["call"] = column(all, [](const Request& request) { return request.record; });
@@ -176,9 +174,8 @@ py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
 }
 
 py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
-                  const std::vector<int64_t>& beside, int64_t blas_workspace,
-                  int64_t cublaslt_workspace) {
-  const std::vector<Request> all = requests_of(result, blas_workspace, cublaslt_workspace);
+                  const std::vector<int64_t>& beside, int64_t blas_workspace) {
+  const std::vector<Request> all = requests_of(result, blas_workspace);
   const size_t records = result.session().records().size();
   const DeviceUse use = device_use(resident(result, beside), all, records, options);
   py::dict made;
@@ -200,10 +197,9 @@ void bind_allocator(py::module_& m) {
     return [get](const AllocatorByAddress& self) { return (self.allocator().*get)(); };
   };
   m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
-        py::arg("blas_workspace") = 0, py::arg("cublaslt_workspace") = 0);
+        py::arg("blas_workspace") = 0);
   m.def("device_use", &simulate, py::arg("result"), py::arg("options"), py::kw_only(),
-        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0,
-        py::arg("cublaslt_workspace") = 0);
+        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0);
   py::class_<AllocatorOptions>(m, "AllocatorOptions")
       .def(py::init(&make_options), py::kw_only(), py::arg("expandable_segments") = false,
            py::arg("max_split_size") = py::none(),

@@ -87,7 +87,7 @@ def named_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         seen.add(id(module))
         yield path, module
         prefix = f"{path}." if path else ""
-        waiting += reversed([(prefix + name, child) for name, child in _named_children(module)])
+        waiting += reversed([(prefix + name, child) for name, child in named_children(module)])
 
 
 def modules_of(model: nn.Module) -> Iterator[nn.Module]:
@@ -106,7 +106,7 @@ def modules_of(model: nn.Module) -> Iterator[nn.Module]:
 
 def children_of(module: nn.Module) -> Iterator[nn.Module]:
     """As `module.children()`: each once."""
-    return iter({id(child): child for _, child in _named_children(module)}.values())
+    return iter({id(child): child for _, child in named_children(module)}.values())
 
 
 def parameters_of(model: nn.Module, *, recurse: bool = True) -> Iterator[nn.Parameter]:
@@ -119,7 +119,16 @@ def buffers_of(model: nn.Module, *, recurse: bool = True) -> Iterator[Tensor]:
     return _members(model, "_buffers", recurse)
 
 
-def _named_children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+def outwards(path: str) -> Iterator[str]:
+    """The path itself, then those of the modules around it; the last one is ""."""
+    yield path
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
+
+
+def named_children(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """As `module.named_children()`, a child under each of its names."""
     return [(name, child) for name, child in module._modules.items() if child is not None]
 
 

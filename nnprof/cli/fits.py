@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
-from nnprof.cli.model import MODEL_HELP, Asked, model_options
+from nnprof.cli.model import MODEL_HELP, Asked, checkpoint, context, model_options, phase
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,13 +26,7 @@ _OPTIONS = (
     click.option(
         "--optimizer", metavar="NAME", help="Of torch.optim; 'fused adamw'... Default: adamw."
     ),
-    click.option(
-        "--checkpoint",
-        metavar="MODULE",
-        multiple=True,
-        help="Activation checkpointing of the modules at this path, or glob such as 'layers.*'; "
-        "may be repeated.",
-    ),
+    checkpoint,
     click.option(
         "--autocast",
         type=options.Dtype(computed=True),
@@ -49,17 +42,25 @@ _OPTIONS = (
         metavar="nf4|fp4|int8",
         help="Hold the linear layers' weights as bitsandbytes stores them.",
     ),
-    click.option(
-        "--phase",
-        type=click.Choice(LANGUAGE_PHASES),
-        help="Of a language model of transformers: its prompt, or one token with its cache.",
-    ),
-    click.option("--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache."),
+    phase,
+    context,
     click.option(
         "--alloc-conf",
         metavar="OPTIONS",
         help="As in PYTORCH_ALLOC_CONF; default: what the environment says.",
     ),
+)
+#: The options but for the GPU, as the command is given them.
+_RUN = (
+    "train",
+    "optimizer",
+    "checkpoint",
+    "autocast",
+    "lora",
+    "quantize",
+    "phase",
+    "context",
+    "alloc_conf",
 )
 
 
@@ -68,10 +69,10 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(command)
     def with_run(asked: Asked, gpu: str, **values: Any) -> Any:
-        own = {name: values.pop(name) for name in list(values) if name in ("over",)}
-        if values["optimizer"] and not values["train"]:
+        run = {name: values.pop(name) for name in _RUN}
+        if run["optimizer"] and not run["train"]:
             raise click.UsageError("--optimizer is for --train")
-        return command(asked, gpu, values, **own)
+        return command(asked, gpu, run, **values)
 
     decorated: Callable[..., Any] = with_run
     for option in reversed(_OPTIONS):

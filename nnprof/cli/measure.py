@@ -12,9 +12,11 @@ import click
 
 from nnprof.base.files import write_text
 from nnprof.base.progress import shown
-from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
 from nnprof.cli.model import MODEL_HELP, Asked, model_options
+from nnprof.cli.model import checkpoint as checkpoint_option
+from nnprof.cli.model import context as context_option
+from nnprof.cli.model import phase as phase_option
 from nnprof.report import REPORTS, TableOptions
 from nnprof.report.metrics import METRICS
 
@@ -48,12 +50,8 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     epilog="Example: nnprof measure torchvision:resnet50 --shape 1,3,224,224 --hardware h200",
 )
 @model_options
-@click.option(
-    "--phase",
-    type=click.Choice(LANGUAGE_PHASES),
-    help="Of a language model of transformers: its prompt, or one token with its cache.",
-)
-@click.option("--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache.")
+@phase_option
+@context_option
 @click.option(
     "--backward",
     is_flag=True,
@@ -64,13 +62,7 @@ def _file_options(command: Callable[..., None]) -> Callable[..., None]:
     metavar="NAME",
     help="Measure a whole training step, with this optimizer of torch.optim: sgd, adamw...",
 )
-@click.option(
-    "--checkpoint",
-    metavar="MODULE",
-    multiple=True,
-    help="Activation checkpointing of the modules at this path, or glob such as 'layers.*'; may be "
-    "repeated.",
-)
+@checkpoint_option
 @click.option(
     "--depth", type=click.IntRange(0), help="Levels of modules shown; default: what fits a screen."
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnprof.calls.examples import NO_SIZES, Sizes
+from nnprof.calls.phases import LANGUAGE_PHASES
 from nnprof.cli import options
 from nnprof.models import SOURCES, load_model
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     import torch
 
-__all__ = ["MODEL_HELP", "Asked", "model_options"]
+__all__ = ["MODEL_HELP", "Asked", "checkpoint", "context", "model_options", "phase"]
 
 _MODELS = ", ".join(f"{source.prefix}:{source.name}" for source in SOURCES)
 
@@ -110,4 +111,22 @@ _OPTIONS = (
     click.option(
         "--sequence", type=click.IntRange(1), help="Tokens of the usual inputs, likewise."
     ),
+)
+
+# What the commands ask that run it in more than one way.
+
+phase = click.option(
+    "--phase",
+    type=click.Choice(LANGUAGE_PHASES),
+    help="Of a language model of transformers: its prompt, or one token with its cache.",
+)
+context = click.option(
+    "--context", type=click.IntRange(1), help="Tokens of the prompt or in the cache."
+)
+checkpoint = click.option(
+    "--checkpoint",
+    metavar="MODULE",
+    multiple=True,
+    help="Activation checkpointing of the modules at this path, or glob such as 'layers.*'; may be "
+    "repeated.",
 )

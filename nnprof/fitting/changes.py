@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from nnprof.base.modules import named_modules, parameters_of
 from nnprof.base.units import Unit, format_value
 from nnprof.errors import NnprofError
 from nnprof.hardware.alloc_conf import text_of
@@ -42,11 +43,11 @@ class Change:
     seconds: float | None  #: estimated, more than without; None where the GPU is not known
 
     def __str__(self) -> str:
-        cost = f"{self.flops_share:+.1%} FLOPs" if abs(self.flops_share) > 5e-4 else "no more FLOPs"
+        more = abs(self.flops_share) > _NOTHING
+        cost = f"{self.flops_share:+.1%} FLOPs" if more else "no more FLOPs"
         if self.seconds is not None:
-            cost += (
-                f", {'+' if self.seconds >= 0 else ''}{format_value(self.seconds, Unit.SECONDS)}"
-            )
+            sign = "+" if self.seconds >= 0 else ""
+            cost += f", {sign}{format_value(self.seconds, Unit.SECONDS)}"
         return f"{self.what}: {format_value(self.spare, Unit.BYTES)} to spare, {cost}"
 
 
@@ -155,7 +156,7 @@ def _casting(plan: Plan, dtype: torch.dtype) -> Plan:
 
 def _all_float32(model: Any) -> bool:
     return isinstance(model, nn.Module) and all(
-        parameter.dtype == torch.float32 for parameter in model.parameters()
+        parameter.dtype == torch.float32 for parameter in parameters_of(model)
     )
 
 
@@ -175,12 +176,12 @@ def _blocks(model: Any) -> str | None:
     if not isinstance(model, nn.Module):
         return None
     best, most = None, 0
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         if not isinstance(module, (nn.ModuleList, nn.Sequential)) or len(module) < 2:
             continue
         if len({type(child) for child in module}) != 1:
             continue
-        held = sum(parameter.numel() for parameter in module.parameters())
+        held = sum(parameter.numel() for parameter in parameters_of(module))
         if held > most:
             best, most = f"{path}.*" if path else "*", held
     return best

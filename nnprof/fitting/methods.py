@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from nnprof.base.modules import modules_of
 from nnprof.base.packages import require
 from nnprof.errors import InputError
 from nnprof.tracing.quantization import store_as_config_says
@@ -41,7 +42,7 @@ def quantized(model: nn.Module, how: str) -> int:
     if how not in QUANTIZATIONS:
         raise InputError(f"quantize={how!r}: there are {', '.join(QUANTIZATIONS)}")
     largest = 0
-    for module in model.modules():
+    for module in modules_of(model):
         if isinstance(module, nn.Linear):
             module.weight.requires_grad_(False)
             largest = max(largest, module.weight.numel() * module.weight.element_size())

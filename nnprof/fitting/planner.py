@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from nnprof.base.modules import looked_through
+from nnprof.base.modules import looked_through, named_children, named_modules, outwards
 from nnprof.base.packages import require
 from nnprof.base.units import Unit, format_value
 from nnprof.errors import InputError, UnknownLayerError, only_nnprof_errors
@@ -26,7 +26,7 @@ from nnprof.measure import measure
 from nnprof.tracing.training import checkpointed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from nnprof.results.profile import Profile
 
@@ -247,7 +247,7 @@ def _candidates(model: Any, profile: Profile) -> list[_Candidate]:
     for call, (path, phase) in enumerate(
         zip(timeline["module"].tolist(), timeline["phase"].tolist(), strict=True)
     ):
-        for outer in _with_those_around(path):
+        for outer in outwards(path):
             if phase == "forward":
                 forward[outer] = call
             elif phase == "backward":
@@ -287,23 +287,17 @@ def _kept(profile: Profile) -> int:
     return int(timeline["live"][backward - 1])
 
 
-def _with_those_around(path: str) -> Iterable[str]:
-    while path:
-        yield path
-        path = path.rpartition(".")[0]
-
-
 def _paths(model: nn.Module) -> list[str]:
     """Members of lists of modules, the outermost lists', and the modules right inside of them."""
     found: list[str] = []
-    for path, module in model.named_modules():
+    for path, module in named_modules(model):
         is_list = isinstance(module, (nn.ModuleList, nn.Sequential)) and len(module) > 1
         if not is_list or any(path.startswith(f"{outer}.") for outer in found):
             continue
-        for name, block in module.named_children():
+        for name, block in named_children(module):
             member = f"{path}.{name}" if path else name
             found.append(member)
-            found += [f"{member}.{inner}" for inner, _ in block.named_children()]
+            found += [f"{member}.{inner}" for inner, _ in named_children(block)]
     return found
 
 

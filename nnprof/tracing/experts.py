@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
-from nnprof.base.modules import children_of, parameters_of
+from nnprof.base.modules import children_of, outwards, parameters_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -141,17 +141,9 @@ def _by_place(picks: list[Pick]) -> Places:
     """The picks in a module and all below it, by its path and the number of experts."""
     places: Places = {}
     for pick in picks:
-        for path in _outwards(pick.path):
+        for path in outwards(pick.path):
             places.setdefault((path, pick.experts), []).append(pick)
     return places
-
-
-def _outwards(path: str) -> Iterator[str]:
-    """The path itself, then those of the modules around it; the last one is ""."""
-    yield path
-    while path:
-        path = path.rpartition(".")[0]
-        yield path
 
 
 def _experts_met(group: Group, places: Places) -> int:
@@ -175,7 +167,7 @@ def _experts_met(group: Group, places: Places) -> int:
 
 def _nearest(group: Group, places: Places) -> list[Pick]:
     """The picks among as many, in the innermost module around the group that has any."""
-    for path in islice(_outwards(group.path), _LEVELS_UP + 1):
+    for path in islice(outwards(group.path), _LEVELS_UP + 1):
         near = places.get((path, group.experts), [])
         if near and not group.stacked:  # a router inside an expert is not theirs
             near = [pick for pick in near if not pick.path.startswith(f"{group.path}.")]

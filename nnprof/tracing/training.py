@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint as checkpointing
 
-from nnprof.base.modules import named_modules
+from nnprof.base.modules import named_modules, parameters_of
 from nnprof.calls.outputs import tensors_in
 from nnprof.errors import InputError
 from nnprof.tracing import stepping
@@ -100,7 +100,8 @@ class Training:
             if optimizer is not None:
                 optimizer.zero_grad()
             elif isinstance(model, nn.Module):
-                model.zero_grad()
+                for parameter in parameters_of(model):
+                    parameter.grad = None
             output = forward()
             self._backward(output)
             if optimizer is not None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import nnprof
 from nnprof.errors import InputError
-from tests.tracing.training.real import bytes_of, real_memory
+from tests.tracing.training.real import bytes_of, one_thread, real_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,12 +89,10 @@ def test_a_real_step_holds_what_the_plan_says() -> None:
 
     undo = plan.apply(model)
     resident = sum(map(bytes_of, [*model.parameters(), x]))
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     try:
-        real = resident + real_memory(real_step).peak
+        with one_thread():
+            real = resident + real_memory(real_step).peak
     finally:
-        torch.set_num_threads(threads)
         undo()
     assert plan.peak == pytest.approx(real, rel=0.02)
     assert real < alone.memory.peak

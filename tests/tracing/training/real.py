@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.profiler import ProfilerActivity, profile
 
@@ -48,6 +49,17 @@ def allocations(step: Callable[[], object]) -> list[int]:
             found.append((event.start_time_ns, event.extra_fields.alloc_size))
         waiting += event.children
     return [size for _, size in sorted(found, key=lambda one: one[0])]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """The profiler sees what this thread allocates, and no other one."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

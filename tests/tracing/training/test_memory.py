@@ -13,7 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 import nnprof
 from benchmarks.training_models import TRAINING_MODELS, TrainingModel, scalar_loss
-from tests.tracing.training.real import Memory, bytes_of, real_memory
+from tests.tracing.training.real import Memory, bytes_of, one_thread, real_memory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -284,13 +284,10 @@ PROGRAMS: dict[str, Program] = {
 }
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """The profiler sees what this thread allocates, and no other one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+@pytest.fixture(name="one_thread")
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 BUGS = {

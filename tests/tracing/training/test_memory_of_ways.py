@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import nnprof
 from nnprof.base.packages import import_torchvision
-from tests.tracing.training.real import bytes_of, real_memory
+from tests.tracing.training.real import bytes_of, one_thread, real_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,11 +23,9 @@ if find_spec("torchvision"):
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread() -> Iterator[None]:
+    with one_thread():
+        yield
 
 
 def peaks(model: nn.Module, given: list[Tensor], step: Callable[[], Any]) -> tuple[int, int]:
