@@ -246,6 +246,14 @@ at::Tensor rnn_cell(const at::Tensor& input, const at::Tensor& hx, const at::Ten
   return empty_like_dtype(hx.sizes(), input);
 }
 
+// The one whose last operator reads the state itself, which gives it its layout.
+at::Tensor gru_cell(const at::Tensor& input, const at::Tensor& hx, const at::Tensor& w_ih,
+                    const at::Tensor& w_hh, const std::optional<at::Tensor>& /*b_ih*/,
+                    const std::optional<at::Tensor>& /*b_hh*/) {
+  check_cell(kGru, input, hx, w_ih, w_hh);
+  return empty_preserving(hx);
+}
+
 std::tuple<at::Tensor, at::Tensor> lstm_cell(const at::Tensor& input, at::TensorList hx,
                                              const at::Tensor& w_ih, const at::Tensor& w_hh,
                                              const std::optional<at::Tensor>& /*b_ih*/,
@@ -328,7 +336,7 @@ const Rule kRecurrentTable[] = {
      kRandom},
     {"aten::gru_cell(Tensor input, Tensor hx, Tensor w_ih, Tensor w_hh, Tensor? b_ih=None, "
      "Tensor? b_hh=None) -> Tensor",
-     boxed<&rnn_cell<kGru>>, cell_cost<kGru>},
+     boxed<&gru_cell>, cell_cost<kGru>},
     {"aten::lstm.data(Tensor data, Tensor batch_sizes, Tensor[] hx, Tensor[] params, bool "
      "has_biases, int num_layers, float dropout, bool train, bool bidirectional) -> (Tensor, "
      "Tensor, Tensor)",

@@ -90,15 +90,15 @@ def test_a_loaded_profile_is_the_same(
     assert report.render(loaded, TableOptions()) == report.render(profile, TableOptions())
 
 
-@every_state
 @pytest.mark.parametrize("width", [60, 80, 100, 120])
-@pytest.mark.parametrize("which", ["cnn", "decoder", "alternating"])
+@pytest.mark.parametrize(
+    ("which", "state"),
+    [*(("cnn", state) for state in STATES), ("decoder", None), ("alternating", None)],
+)
 def test_fits_the_width_and_never_cuts_a_number(
-    which: str, width: int, state: str, request: pytest.FixtureRequest
+    which: str, state: str | None, width: int, request: pytest.FixtureRequest
 ) -> None:
-    profile = with_times(
-        request.getfixturevalue(which), **(STATES[state] if which == "cnn" else {})
-    )
+    profile = with_times(request.getfixturevalue(which), **(STATES[state] if state else {}))
     text = times_of(profile, width)
     assert all(len(line) <= width for line in text.splitlines())
     assert text.count("Estimated") >= 2

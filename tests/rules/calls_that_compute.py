@@ -197,7 +197,9 @@ def convolutions(draw: st.DrawFn) -> Iterator[Call]:
     convolution, transposed = CONVOLUTIONS[dims - 1], TRANSPOSED[dims - 1]
     yield call(convolution, x, weight, bias, padding=padding, **options)
     weight = draw(tensors([inputs, outputs // groups, *kernel], dtype))
-    padding, extra = draw(st.integers(0, 1)), draw(st.integers(0, 1))
+    # An output without elements is made by one backend of the CPU, and refused by another.
+    padding = draw(st.integers(0, int(min(x.shape[-dims:]) > 2)))
+    extra = draw(st.integers(0, 1))
     yield call(transposed, x, weight, bias, padding=padding, output_padding=extra, **options)
 
 

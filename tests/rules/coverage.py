@@ -29,7 +29,12 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from nnprof import _core
 from tests.helpers.versions import TORCH
 from tests.rules.coverage_cases import NO_CPU_KERNEL, written_cases
-from tests.rules.differential import Arguments, arguments_of, copy_arguments
+from tests.rules.differential import (
+    Arguments,
+    arguments_of,
+    copy_arguments,
+    seeding_the_cpu_alone,
+)
 from tests.rules.quantized_cases import ONEDNN_KERNELS
 
 if TYPE_CHECKING:
@@ -212,8 +217,8 @@ def _witnessed_calls() -> dict[str, Call]:
 
 
 def _samples(op: Any, dtype: str, limit: int) -> list[Any]:
-    torch.manual_seed(0)
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), seeding_the_cpu_alone():
+        torch.manual_seed(0)
         warnings.simplefilter("ignore")
         # Not op.sample_inputs: that notes the stack of every sample, which takes the longest.
         samples = op.sample_inputs_func(op, "cpu", getattr(torch, dtype), False)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import hypothesis.strategies as st
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
 
+from tests.helpers.trees import mapped
 from tests.rules.differential import strided
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Sequence
 
     from tests.rules.differential import Arguments
@@ -43,27 +44,26 @@ def zeros_like(tensor: Tensor, size: Sequence[int]) -> Tensor:
     return torch.quantize_per_tensor(torch.zeros(size), *scale, tensor.dtype)
 
 
-@st.composite
-def laid_out(draw: st.DrawFn, tensor: Tensor, kinds: Sequence[str] = KINDS) -> Tensor:
+def laid_out(draw: random.Random, tensor: Tensor, kinds: Sequence[str] = KINDS) -> Tensor:
     """A tensor of the same shape, and of the same values unless it is expanded."""
     if tensor.dim() == 0:
         return tensor
-    kind = draw(st.sampled_from(kinds))
+    kind = draw.choice(kinds)
     dims = range(tensor.dim())
     if kind == "permuted":
-        order = draw(st.permutations(dims))
+        order = draw.sample(dims, len(dims))
         stored = tensor.permute(order).contiguous()
         return stored.permute([order.index(dim) for dim in dims])
-    dim = draw(st.sampled_from(dims))
+    dim = draw.choice(dims)
     if kind == "sliced":  # every other element of a dimension, or its middle
-        step = draw(st.sampled_from([2, 1]))
+        step = draw.choice([2, 1])
         size = list(tensor.shape)
         size[dim] = step * size[dim] + 1
         part = zeros_like(tensor, size).narrow(dim, 1, size[dim] - 1)
         part = part[(slice(None),) * dim + (slice(None, None, step),)]
         return part.copy_(tensor)
     if kind == "offset":
-        start = draw(st.integers(1, 3))
+        start = draw.randint(1, 3)
         storage = zeros_like(tensor, [start + tensor.numel()])
         return storage[start:].view(tensor.shape).copy_(tensor)
     if kind == "expanded" and tensor.shape[dim] > 0:
@@ -79,11 +79,10 @@ def tensors(draw: st.DrawFn, shape: Sequence[int], dtype: torch.dtype = torch.fl
         values = (torch.arange(count, dtype=torch.float64) / max(count, 1)).to(dtype)
     else:
         values = torch.arange(count).remainder(7).to(dtype)
-    return draw(laid_out(values.view(tuple(shape))))
+    return laid_out(draw(st.randoms(use_true_random=False)), values.view(tuple(shape)))
 
 
-@st.composite
-def arguments_laid_out(draw: st.DrawFn, operator: Any, arguments: Arguments) -> Arguments:
+def arguments_laid_out(draw: random.Random, operator: Any, arguments: Arguments) -> Arguments:
     """The arguments of an operator with each tensor laid out otherwise.
 
     What is written to is never expanded: some of PyTorch's kernels then write past its storage.
@@ -94,13 +93,13 @@ def arguments_laid_out(draw: st.DrawFn, operator: Any, arguments: Arguments) -> 
             return value
         if value.is_quantized and value.qscheme() != torch.per_tensor_affine:
             return value  # its scales go with a dimension
-        return draw(laid_out(value, kinds))
+        return laid_out(draw, value, kinds)
 
     def others(tree: Any, number: int) -> Any:
         alias = operator._schema.arguments[number].alias_info
         written = alias is not None and alias.is_write
         kinds = [kind for kind in KINDS if not (written and kind == "expanded")]
-        return tree_map(lambda leaf: other(leaf, kinds), tree)
+        return mapped(lambda leaf: other(leaf, kinds), tree)
 
     args, kwargs = arguments
     names = [argument.name for argument in operator._schema.arguments]
