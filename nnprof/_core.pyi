@@ -82,7 +82,6 @@ class Hardware:
     ) -> None: ...
 
 class TraceResult:
-    accelerator: bool  #: traced as on one
     def __init__(self, tracer: Tracer) -> None: ...
     def assumptions(self) -> list[str]: ...
     def call_index(self) -> dict[str, Any]: ...
@@ -96,6 +95,7 @@ class TraceResult:
     def module_calls(self) -> dict[str, Any]: ...
     def never_called(self) -> list[str]: ...
     def ops(self) -> dict[str, Any]: ...
+    def requests(self) -> Requests | None: ...
     def signatures(self) -> dict[str, Any]: ...
     def totals(self, phase: str | None = None) -> dict[str, int]: ...
 
@@ -192,14 +192,36 @@ class AllocatorOptions:
         allowed: int | None = ...,
     ) -> None: ...
 
-def requests(result: TraceResult, *, blas_workspace: int = ...) -> dict[str, Any]: ...
+class Requests:
+    """What a program asks of its device's allocator. Columns: see `TraceData.requests`."""
+
+    def __init__(
+        self,
+        *,
+        parameters: Sequence[int],
+        others: Sequence[int],
+        calls: int,
+        block: Sequence[int],
+        call: Sequence[int],
+        bytes: Sequence[int],
+    ) -> None: ...
+    def columns(self) -> dict[str, Any]: ...
+
 def device_use(
-    result: TraceResult,
+    requests: Requests,
     options: AllocatorOptions,
     *,
     beside: Sequence[int] = ...,
     blas_workspace: int = ...,
 ) -> dict[str, Any]: ...
+def device_history(
+    requests: Requests,
+    options: AllocatorOptions,
+    *,
+    beside: Sequence[int] = ...,
+    blas_workspace: int = ...,
+) -> tuple[list[tuple[str, int, int, int]], list[tuple[int, int, bool]]]:
+    """Events (action, call, address, size), and the blocks at the end (address, size, in use)."""
 
 class CachingAllocator:
     """Addresses are made up, or those that `addresses(size, stream)` gives to new segments."""

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from nnprof.hardware import Hardware
     from nnprof.results.profile import Profile
     from nnprof.tracing.questions import Assume
+    from nnprof.tracing.trace import trace
 
-__all__ = ["Given", "call_of", "measure"]
+__all__ = ["Given", "call_of", "measure", "profile_of"]
 
 
 @only_nnprof_errors
@@ -141,9 +142,7 @@ def measure(
         filled = present is not None
         copied = with_shapes(call, error, assume=assume, filled=filled)
         return measure(**{**asked, "model": copied})
-    if language is not None:
-        language.note_cache(running, output)
-    profile = running.profile(hardware=estimated_for, strict=strict)
+    profile = profile_of(running, output, language, hardware=estimated_for, strict=strict)
     if present is not None and profile.times is not None:
         times = measured_times(
             running.result,
@@ -154,9 +153,23 @@ def measure(
             progress=progress,
         )
         profile = profile.replaced(times=times)
-    if language is not None:
-        profile = profile.replaced(facts=replace(profile.facts, **language.facts(output)))
     return profile
+
+
+def profile_of(
+    running: trace,
+    output: Any,
+    language: LanguageCall | None,
+    *,
+    hardware: Hardware | None,
+    strict: bool = False,
+) -> Profile:
+    """The profile of an ended run; of a language model's phase it knows the cache."""
+    if language is None:
+        return running.profile(hardware=hardware, strict=strict)
+    language.note_cache(running, output)
+    profile = running.profile(hardware=hardware, strict=strict)
+    return profile.replaced(facts=replace(profile.facts, **language.facts(output)))
 
 
 @dataclass(frozen=True)

@@ -126,12 +126,12 @@ std::unique_ptr<AllocatorByAddress> make_allocator(const AllocatorOptions& optio
   return std::make_unique<AllocatorByAddress>(options, source_of(addresses));
 }
 
-std::vector<Request> requests_of(const TraceResult& result, int64_t blas_workspace) {
+std::vector<Request> requests_of(const TraceResult& result) {
   std::vector<Working> working;
   for (const PricedSignature& priced : result.aggregate().signatures) {
     working.push_back(gpu_working(priced.signature, priced.cost));
   }
-  return requests(result.session(), working, blas_workspace);
+  return requests(result.session(), working);
 }
 
 template <class Get>
@@ -141,26 +141,29 @@ auto column(const std::vector<Request>& requests, Get get) {
   return made;
 }
 
-py::dict requests_as_columns(const TraceResult& result, int64_t blas_workspace) {
-  const std::vector<Request> all = requests_of(result, blas_workspace);
+py::dict as_columns(const Program& program) {
+  const std::vector<Request>& all = program.requests;
   py::dict columns;
+  columns["parameters"] = program.parameters;
+  columns["others"] = program.others;
+  columns["calls"] = program.calls;
   columns["block"] = column(all, [](const Request& request) { return request.block; });
   columns["call"] = column(all, [](const Request& request) { return request.record; });
   columns["bytes"] = column(all, [](const Request& request) { return request.bytes; });
   return columns;
 }
 
-// In the order in which a program puts them on its device: the model, then what it is given.
-std::vector<int64_t> resident(const TraceResult& result, const std::vector<int64_t>& beside) {
-  std::vector<int64_t> bytes = result.parameter_storage_bytes();
-  bytes.insert(bytes.end(), beside.begin(), beside.end());
-  const auto& buffers = result.buffer_storage_bytes();
-  bytes.insert(bytes.end(), buffers.begin(), buffers.end());
-  for (const StorageInfo& info : result.session().storages()) {
-    const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
-    if (info.external && !of_model) bytes.push_back(info.bytes);
+Program from_columns(std::vector<int64_t> parameters, std::vector<int64_t> others, size_t calls,
+                     const std::vector<uint32_t>& block, const std::vector<int32_t>& call,
+                     const std::vector<int64_t>& bytes) {
+  if (block.size() != call.size() || block.size() != bytes.size()) {
+    throw py::value_error("columns of requests of unequal lengths");
   }
-  return bytes;
+  Program program{std::move(parameters), std::move(others), {}, calls};
+  for (size_t i = 0; i < block.size(); ++i) {
+    program.requests.push_back({block[i], call[i], bytes[i]});
+  }
+  return program;
 }
 
 py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
@@ -173,11 +176,9 @@ py::object as_dict(const std::optional<DeviceUse::OutOfMemory>& out) {
   return made;
 }
 
-py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
+py::dict simulate(const Program& program, const AllocatorOptions& options,
                   const std::vector<int64_t>& beside, int64_t blas_workspace) {
-  const std::vector<Request> all = requests_of(result, blas_workspace);
-  const size_t records = result.session().records().size();
-  const DeviceUse use = device_use(resident(result, beside), all, records, options);
+  const DeviceUse use = device_use(program, beside, blas_workspace, options);
   py::dict made;
   made["peak_allocated"] = use.peak_allocated;
   made["peak_reserved"] = use.peak_reserved;
@@ -190,15 +191,53 @@ py::dict simulate(const TraceResult& result, const AllocatorOptions& options,
   return made;
 }
 
+const char* name_of(AllocatorEvent::Action action) {
+  constexpr const char* kNames[] = {"alloc",        "free",        "segment_alloc",
+                                    "segment_free", "segment_map", "segment_unmap"};
+  return kNames[static_cast<size_t>(action)];
+}
+
+py::tuple history_of(const Program& program, const AllocatorOptions& options,
+                     const std::vector<int64_t>& beside, int64_t blas_workspace) {
+  DeviceHistory history;
+  device_use(program, beside, blas_workspace, options, &history);
+  py::list events, layout;
+  for (const auto& [action, record, address, size] : history.events) {
+    events.append(py::make_tuple(name_of(action), record, address, size));
+  }
+  for (const auto& [block, used] : history.layout) {
+    layout.append(py::make_tuple(block.address, block.size, used));
+  }
+  return py::make_tuple(events, layout);
+}
+
 }  // namespace
+
+std::optional<Program> program_of(const TraceResult& result) {
+  if (!result.accelerator()) return std::nullopt;
+  Program program;
+  program.parameters = result.parameter_storage_bytes();
+  program.others = result.buffer_storage_bytes();
+  for (const StorageInfo& info : result.session().storages()) {
+    const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
+    if (info.external && !of_model) program.others.push_back(info.bytes);
+  }
+  program.requests = requests_of(result);
+  program.calls = result.session().records().size();
+  return program;
+}
 
 void bind_allocator(py::module_& m) {
   const auto of = [](auto get) {
     return [get](const AllocatorByAddress& self) { return (self.allocator().*get)(); };
   };
-  m.def("requests", &requests_as_columns, py::arg("result"), py::kw_only(),
-        py::arg("blas_workspace") = 0);
-  m.def("device_use", &simulate, py::arg("result"), py::arg("options"), py::kw_only(),
+  py::class_<Program>(m, "Requests")
+      .def(py::init(&from_columns), py::kw_only(), py::arg("parameters"), py::arg("others"),
+           py::arg("calls"), py::arg("block"), py::arg("call"), py::arg("bytes"))
+      .def("columns", &as_columns);
+  m.def("device_use", &simulate, py::arg("requests"), py::arg("options"), py::kw_only(),
+        py::arg("beside") = py::list(), py::arg("blas_workspace") = 0);
+  m.def("device_history", &history_of, py::arg("requests"), py::arg("options"), py::kw_only(),
         py::arg("beside") = py::list(), py::arg("blas_workspace") = 0);
   py::class_<AllocatorOptions>(m, "AllocatorOptions")
       .def(py::init(&make_options), py::kw_only(), py::arg("expandable_segments") = false,

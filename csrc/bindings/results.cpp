@@ -381,7 +381,7 @@ void bind_results(py::module_& m) {
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)
       .def("memory", &TraceResult::memory)
-      .def_property_readonly("accelerator", &TraceResult::accelerator)
+      .def("requests", &program_of)
       .def("assumptions", &TraceResult::assumptions)
       .def("never_called", &TraceResult::never_called);
 }

@@ -10,6 +10,7 @@
 
 #include "bindings/tracer.h"
 #include "core/aggregate.h"
+#include "core/requests.h"
 
 namespace nnprof {
 
@@ -63,5 +64,8 @@ class TraceResult {
   Aggregate aggregate_;
   bool accelerator_;
 };
+
+// What it asks of its device's allocator; nothing where the device is a CPU.
+std::optional<Program> program_of(const TraceResult& result);
 
 }  // namespace nnprof

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "core/caching_allocator.h"
@@ -29,9 +30,31 @@ struct DeviceUse {
   std::vector<int64_t> reserved;
 };
 
-// `resident`: bytes of what was there before, in the order in which it was put there. `records`:
-// how many calls there are.
-DeviceUse device_use(const std::vector<int64_t>& resident, const std::vector<Request>& requests,
-                     size_t records, const AllocatorOptions& options);
+// What the allocator did, in order: as PyTorch's snapshots of memory have it.
+struct AllocatorEvent {
+  enum class Action : uint8_t {
+    alloc,
+    free,
+    segment_alloc,
+    segment_free,
+    segment_map,
+    segment_unmap
+  };
+  Action action;
+  int32_t record;  // -1: before any call
+  int64_t address;
+  int64_t size;  // as it was asked for
+};
+
+struct DeviceHistory {
+  std::vector<AllocatorEvent> events;
+  std::vector<std::pair<CachingAllocator::InUse, bool>> layout;  // at the end; in use?
+};
+
+// `beside`: bytes of what the trace has not seen, put there behind the parameters.
+// `blas_workspace`: bytes of one, 0 for none.
+DeviceUse device_use(const Program& program, const std::vector<int64_t>& beside,
+                     int64_t blas_workspace, const AllocatorOptions& options,
+                     DeviceHistory* history = nullptr);
 
 }  // namespace nnprof

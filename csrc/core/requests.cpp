@@ -7,10 +7,8 @@ namespace {
 
 class Requests {
  public:
-  Requests(const Session& session, int64_t blas_workspace)
-      : session_(session),
-        blas_workspace_(blas_workspace),
-        block_of_(session.storages().size(), kNone) {
+  explicit Requests(const Session& session)
+      : session_(session), block_of_(session.storages().size(), kNone) {
     requests_.reserve(session.storage_events().size());
   }
 
@@ -43,13 +41,11 @@ class Requests {
   // Each thread has a handle of its own: autograd's engine runs the backward in one of its own.
   void ask_for_workspace(int32_t record, Phase phase) {
     bool& has_one = phase == Phase::backward ? engine_has_workspace_ : program_has_workspace_;
-    if (has_one || blas_workspace_ == 0) return;
+    if (!has_one) allocate(kBlasWorkspace, record);
     has_one = true;
-    allocate(blas_workspace_, record);
   }
 
   const Session& session_;
-  const int64_t blas_workspace_;
   std::vector<uint32_t> block_of_;
   std::vector<Request> requests_;
   uint32_t blocks_ = 0;
@@ -58,9 +54,8 @@ class Requests {
 
 }  // namespace
 
-std::vector<Request> requests(const Session& session, const std::vector<Working>& working,
-                              int64_t blas_workspace) {
-  Requests all(session, blas_workspace);
+std::vector<Request> requests(const Session& session, const std::vector<Working>& working) {
+  Requests all(session);
   const auto& records = session.records();
   const auto& events = session.storage_events();
   size_t next = 0;

@@ -13,7 +13,7 @@ from nnprof.errors import InputError, only_nnprof_errors
 from nnprof.fitting.changes import Change, changes_for
 from nnprof.fitting.gpu import gpu_of, is_size
 from nnprof.hardware.alloc_conf import parse
-from nnprof.measure import Given, call_of
+from nnprof.measure import Given, call_of, profile_of
 from nnprof.tracing.run import run
 from nnprof.tracing.training import training_of
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from nnprof.calls.model_call import ModelCall
+    from nnprof.calls.phases import LanguageCall
     from nnprof.hardware import Hardware
     from nnprof.results.device_memory import DeviceMemory
     from nnprof.results.profile import Profile
@@ -46,6 +47,7 @@ class Plan:
     only_memory: bool  #: nothing but the memory of the GPU is known: no times
     accumulate: int = 1  #: batches whose gradients add up before the optimizer steps
     beside: int = 0  #: bytes that the trace does not see, held all the while
+    language: LanguageCall | None = None  #: the phase of a language model that it is
 
 
 class Fit:
@@ -101,7 +103,8 @@ class Fit:
         raise TypeError("a Fit is yes, no, or too close to tell: ask for its verdict")
 
     def __str__(self) -> str:
-        lines = [self._headline(), f"  {self._sizes()}", f"  held: {self._held()}"]
+        lines = [*str(self.memory).split("\n"), f"held: {self._held()}"]
+        lines[1:] = [f"  {line}" for line in lines[1:]]
         out = self.memory.out_of_memory
         if out is not None:
             lines.append(f"  runs out at {self._where(out.call)}, asking for {_size(out.asked)}")
@@ -114,19 +117,6 @@ class Fit:
         if self.verdict != "yes" and not self.changes:
             lines.append("  no change that is known makes it fit")
         return "\n".join(lines)
-
-    def _headline(self) -> str:
-        spare = f"{_size(abs(self.spare))} {'to spare' if self.spare >= 0 else 'missing'}"
-        return (
-            f"{self.verdict}: {spare} on {self.hardware.title}, within {_size(self.memory.margin)}"
-        )
-
-    def _sizes(self) -> str:
-        memory = self.memory
-        return (
-            f"process {_size(memory.process)} of {_size(memory.total)}: reserved "
-            f"{_size(memory.reserved)}, allocated {_size(memory.allocated)}"
-        )
 
     def _held(self) -> str:
         names = {kind: kind.replace("_", " ") for kind in self.holds}
@@ -201,13 +191,16 @@ def fits(
     if training is not None:
         training = replace(training, from_scratch=STEPS)
     given = Given(shape, inputs, kwargs, dtype, Sizes(batch, sequence))
-    call, _ = call_of(target, given, phase, context)
+    call, language = call_of(target, given, phase, context)
     call = replace(call, training=training, autocast=autocast)
-    plan = Plan(call, device, alloc_conf, assume, is_size(hardware), beside=beside)
+    plan = Plan(
+        call, device, alloc_conf, assume, is_size(hardware), beside=beside, language=language
+    )
     return fit_of(plan)
 
 
 def fit_of(plan: Plan) -> Fit:
     """Traces the run."""
-    running, _ = run(plan.call, assume=plan.assume, target="cuda")
-    return Fit(plan, running.profile(hardware=None if plan.only_memory else plan.hardware))
+    running, output = run(plan.call, assume=plan.assume, target="cuda")
+    hardware = None if plan.only_memory else plan.hardware
+    return Fit(plan, profile_of(running, output, plan.language, hardware=hardware))

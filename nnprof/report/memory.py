@@ -19,7 +19,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nnprof.base.units import Unit, format_exact, format_percent, format_value
 from nnprof.report.options import TableOptions
@@ -31,11 +31,10 @@ if TYPE_CHECKING:
 
     from rich.console import Group, RenderableType
 
-    from nnprof.hardware import Hardware
     from nnprof.results.memory import Memory
     from nnprof.results.profile import Profile
 
-__all__ = ["document", "peak_line", "render"]
+__all__ = ["document", "peak_line", "render", "verdict_line"]
 
 _NOT_KNOWN = "This profile was saved by a version that did not count memory: measure again."
 _MODULES_SHOWN = 20
@@ -72,7 +71,11 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
     ]
     hardware = profile.hardware
     if hardware is not None and memory.can_be_on(hardware):
-        sections.insert(1, (f"On {hardware.title}", Text(_on_device(memory, hardware))))
+        taken = memory.on(hardware)
+        sections.insert(1, (f"On {hardware.title}", Text(str(taken))))
+        reserved, phase = taken.timeline["reserved"], memory.timeline["phase"]
+        title = f"Reserved over time, up to {_size(taken.reserved)}"
+        sections.append((title, _bars(reserved, taken.reserved, phase, width)))
     parts: list[RenderableType] = []
     for title, content in sections:
         parts += [Text(), Text(title, style="bold"), content]
@@ -92,14 +95,12 @@ def peak_line(profile: Profile) -> str:
     return f"{text}; {format_percent(memory.peak, there)} of the device's {_size(there)}"
 
 
-def _on_device(memory: Memory, hardware: Hardware) -> str:
-    """What PyTorch's allocator and the process take of the GPU, and whether that fits."""
-    taken = memory.on(hardware)
-    return (
-        f"{_size(taken.allocated)} allocated, {_size(taken.reserved)} reserved, "
-        f"{_size(taken.process)} of {_size(taken.total)} in all: fits: {taken.verdict}, "
-        f"within {_size(taken.margin)}"
-    )
+def verdict_line(profile: Profile) -> str | None:
+    """Whether the run fits on the profile's GPU, and by how much; None where that is not known."""
+    hardware = profile.hardware
+    if hardware is None or not profile.memory.can_be_on(hardware):
+        return None
+    return str(profile.memory.on(hardware)).replace("\n", "; ")
 
 
 def _where(memory: Memory) -> str:
@@ -214,19 +215,23 @@ def _beyond(memory: Memory) -> int:
 
 def _curve(memory: Memory, width: int) -> RenderableType:
     """The most held beyond the model itself, call by call, and where each phase begins."""
+    timeline, beyond = memory.timeline, _beyond(memory)
+    return _bars(timeline["highest"] - (memory.peak - beyond), beyond, timeline["phase"], width)
+
+
+def _bars(heights: Any, highest: int, phase: Any, width: int) -> RenderableType:
+    """A column of blocks for some calls each; `highest` is as high as there is room."""
     from rich.console import Group
     from rich.text import Text
 
-    highest, phase = memory.timeline["highest"], memory.timeline["phase"]
-    if not len(highest):
+    if not len(heights):
         return Text("no operator was called")
-    columns = min(len(highest), _WIDTH, width)
-    starts = [column * len(highest) // columns for column in range(columns)]
-    ends = [*starts[1:], len(highest)]
-    steps, beyond = len(_BLOCKS) - 1, _beyond(memory)
-    heights = highest - (memory.peak - beyond)
+    columns = min(len(heights), _WIDTH, width)
+    starts = [column * len(heights) // columns for column in range(columns)]
+    ends = [*starts[1:], len(heights)]
+    steps = len(_BLOCKS) - 1
     levels = [
-        round(_ROWS * steps * int(heights[start:end].max()) / (beyond or 1))
+        round(_ROWS * steps * int(heights[start:end].max()) / (highest or 1))
         for start, end in zip(starts, ends, strict=True)
     ]
     rows = [

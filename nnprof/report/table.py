@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nnprof.base.units import Unit, format_exact, format_percent, format_shape, format_value
 from nnprof.report import phases, time_notes, tree
-from nnprof.report.memory import peak_line
+from nnprof.report.memory import peak_line, verdict_line
 from nnprof.report.metrics import AT_LEAST, Metric, known
 from nnprof.report.options import TableOptions
 from nnprof.report.paper import NO_LIMIT, fitting_table, text_of, width_of
@@ -180,6 +180,9 @@ def notes(profile: Profile) -> Iterator[tuple[str, str]]:
             yield metric.title, _total(metric, profile)
     if profile.memory.known:
         yield "Peak memory", peak_line(profile)
+        verdict = verdict_line(profile)
+        if verdict is not None:
+            yield "Fits", verdict
     yield from time_notes.notes(profile)
     if profile.tokens is not None:
         yield "Tokens", f"{profile.tokens:,} ({profile.facts.language_phase})"

@@ -7,15 +7,18 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnprof import _core
+from nnprof.base.units import Unit, format_value
 from nnprof.errors import InputError
 from nnprof.hardware.alloc_conf import parse, text_of
 from nnprof.hardware.process_memory import process_memory
 
 if TYPE_CHECKING:
+    from os import PathLike
+
     import numpy as np
 
-    from nnprof._core import TraceResult
     from nnprof.hardware import Hardware
+    from nnprof.results.records import TraceData
 
 __all__ = ["NO", "TOO_CLOSE", "YES", "DeviceMemory", "OutOfMemory"]
 
@@ -46,7 +49,8 @@ class DeviceMemory:
 
     def __init__(
         self,
-        data: TraceResult,
+        data: TraceData,
+        requests: _core.Requests,
         hardware: Hardware,
         alloc_conf: str | None = None,
         *,
@@ -55,6 +59,7 @@ class DeviceMemory:
         if hardware.kind != "gpu":
             raise InputError(f"{hardware.name} is no GPU: only they have a caching allocator")
         self._data = data
+        self._requests = requests
         self._beside = [beside] if beside else []
         self._options = parse(alloc_conf)
         self._process = process_memory(hardware)
@@ -181,22 +186,62 @@ class DeviceMemory:
         return self._simulated(None)
 
     def _simulated(self, capacity: int | None) -> dict[str, Any]:
-        if capacity is not None and capacity < 0:
-            capacity = 0
+        return _core.device_use(
+            self._requests, self._allocator(capacity), **self._outside_of_the_trace
+        )
+
+    @property
+    def _outside_of_the_trace(self) -> dict[str, Any]:
+        return {"beside": self._beside, "blas_workspace": self._process.blas_workspace}
+
+    def _allocator(self, capacity: int | None) -> _core.AllocatorOptions:
         options = dict(self._options)
         # A share of the device that torch may take, and all that there is.
         if "allowed" in options:
             options["allowed"] = round(options["allowed"] * self._process.total)
-        made = _core.AllocatorOptions(capacity=capacity, **options)
-        return _core.device_use(
-            self._data, made, beside=self._beside, blas_workspace=self._process.blas_workspace
+        return _core.AllocatorOptions(
+            capacity=None if capacity is None else max(capacity, 0), **options
+        )
+
+    # For PyTorch's viewer.
+
+    def snapshot(self) -> dict[str, Any]:
+        """What `torch.cuda.memory._snapshot()` would give after the run, with as much as it takes.
+
+        Segments, their blocks and every event, each under the operator and the modules that made
+        it: see `nnprof.results.memory_snapshot`.
+        """
+        from nnprof.results.memory_snapshot import made
+
+        history = _core.device_history(
+            self._requests, self._allocator(None), **self._outside_of_the_trace
+        )
+        return made(self._data, *history)
+
+    def save_snapshot(self, path: str | PathLike[str]) -> None:
+        """Writes `snapshot()` as https://pytorch.org/memory_viz reads it.
+
+        Raises InputError where it cannot be written.
+        """
+        from nnprof.results.memory_snapshot import write
+
+        write(self.snapshot(), path)
+
+    def __str__(self) -> str:
+        spare = f"{_size(abs(self.spare))} {'to spare' if self.spare >= 0 else 'missing'}"
+        return (
+            f"{self.verdict}: {spare} on {self.hardware.title}, within {_size(self.margin)}\n"
+            f"process {_size(self.process)} of {_size(self.total)}: reserved "
+            f"{_size(self.reserved)}, allocated {_size(self.allocated)}"
         )
 
     def __repr__(self) -> str:
-        from nnprof.base.units import Unit, format_value
-
         sizes = ", ".join(
-            f"{name} {format_value(getattr(self, name), Unit.BYTES)}"
+            f"{name} {_size(getattr(self, name))}"
             for name in ("allocated", "reserved", "process")
         )
         return f"<DeviceMemory on {self.hardware.name}: {sizes}; fits: {self.verdict}>"
+
+
+def _size(size: int) -> str:
+    return format_value(size, Unit.BYTES)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from nnprof._core import Requests
     from nnprof.hardware import Hardware
     from nnprof.results.device_memory import DeviceMemory
     from nnprof.results.records import ModelFacts, TraceData
@@ -194,30 +195,30 @@ class Memory:
             beside: bytes that are held all the while, and that the trace has not seen.
 
         Raises:
-            InputError: the device is unknown or no GPU, `alloc_conf` is wrong, or the profile is
-                from a file, or of a model on a CPU.
+            InputError: the device is unknown or no GPU, `alloc_conf` is wrong, or the profile is of
+                a model on a CPU, or from a file of an older version.
         """
-        from nnprof._core import TraceResult
         from nnprof.hardware import find
         from nnprof.results.device_memory import DeviceMemory
 
         chosen = hardware if hardware is not None else self._hardware
         if chosen is None:
             raise InputError("on which GPU? Pass hardware= to measure(), or name it here")
-        if not isinstance(self._data, TraceResult):
-            raise InputError("a saved profile has no allocations in it: measure the model again")
-        if not self._data.accelerator:
+        requests = self._requests
+        if requests is None:
             raise InputError(
-                "the model is on the CPU, and so are its allocations: measure it on the meta device"
+                "no allocations of a GPU are known: the model is on the CPU, and so are its own, "
+                "or an older version saved the profile: measure the model on the meta device"
             )
-        return DeviceMemory(self._data, find(chosen), alloc_conf, beside=beside)
+        return DeviceMemory(self._data, requests, find(chosen), alloc_conf, beside=beside)
 
     def can_be_on(self, hardware: Hardware) -> bool:
         """Whether `on(hardware)` has an answer: of a trace for a GPU, on a GPU."""
-        from nnprof._core import TraceResult
+        return hardware.kind == "gpu" and self._requests is not None
 
-        traced = isinstance(self._data, TraceResult) and self._data.accelerator
-        return traced and hardware.kind == "gpu"
+    @cached_property
+    def _requests(self) -> Requests | None:
+        return self._data.requests()
 
     @cached_property
     def _on_own(self) -> DeviceMemory:
@@ -238,8 +239,7 @@ class Memory:
 
         On a GPU: the process, with what fragmentation loses, workspaces and CUDA's context, less
         than the device's memory by the margin that `on(hardware)` states. Its `verdict` tells "no"
-        from "too close to tell". On a CPU, for a model on a CPU, and for a saved profile: `peak`
-        against the memory.
+        from "too close to tell". On a CPU, and for a model on a CPU: `peak` against the memory.
 
         `hardware` is a name ("h200"), a data file or a `Hardware`. Raises `InputError` for an
         unknown device.

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Protocol
 
+from nnprof._core import Requests
+
 __all__ = ["PHASES", "ModelFacts", "StoredTrace", "TraceData", "plain"]
 
 #: The phases that a call can belong to, in the order of a training step.
@@ -81,6 +83,15 @@ class TraceData(Protocol):
         """
         ...
 
+    def requests(self) -> Requests | None:
+        """What the calls ask of their GPU's allocator; None on a CPU, and where not recorded.
+
+        Its columns: parameters, others (bytes of what is there before, in that order), calls (their
+        number), and of each request block, call (-1: before any) and bytes: 0 ends the block, -1 is
+        a workspace of cuBLAS, of the device's size.
+        """
+        ...
+
     def coverage(self) -> dict[str, dict[str, int]]:
         """{"ruled": {op: calls}, "generic": {op: calls}}."""
         ...
@@ -141,6 +152,7 @@ class StoredTrace:
     def to_dict(data: TraceData) -> dict[str, Any]:
         """All that `data` answers, in a form that `StoredTrace` and JSON take."""
         phases = (None, *PHASES)
+        requests = data.requests()
         stored = {
             "totals": {phase or "all": data.totals(phase) for phase in phases},
             "flops_by_kind": {phase or "all": data.flops_by_kind(phase) for phase in phases},
@@ -149,6 +161,7 @@ class StoredTrace:
             "signatures": data.signatures(),
             "module_calls": data.module_calls(),
             "memory": data.memory(),
+            "requests": requests.columns() if requests is not None else None,
             "coverage": data.coverage(),
             "assumptions": data.assumptions(),
         }
@@ -186,6 +199,10 @@ class StoredTrace:
 
     def memory(self) -> dict[str, Any] | None:
         return self._stored.get("memory")
+
+    def requests(self) -> Requests | None:
+        columns = self._stored.get("requests")
+        return Requests(**columns) if columns else None
 
     def coverage(self) -> dict[str, dict[str, int]]:
         return dict(self._stored["coverage"])

@@ -60,11 +60,13 @@ def recorded(number: str) -> tuple[Trace, list[Request]]:
 def asked(profile: nnprof.Profile) -> list[Request]:
     """What a profile's calls ask for."""
     data: Any = profile.data
-    columns = _core.requests(data, blas_workspace=WORKSPACE)
+    requests = data.requests()
+    assert requests is not None
+    columns = requests.columns()
     ops, index = data.signatures()["op"], data.call_index()["signature"]
     of_call = [*(ops[number] for number in index), ""]
     return [
-        Request(int(block), int(size), of_call[call])
+        Request(int(block), int(size) if size >= 0 else WORKSPACE, of_call[call])
         for block, call, size in zip(*(columns[n] for n in ("block", "call", "bytes")), strict=True)
     ]
 
@@ -287,7 +289,7 @@ def test_training_from_an_empty_device_comes_to_the_real_peaks(number: str) -> N
     """Three steps: the first makes the optimizer's state, the others have it."""
     _, _, profile = trained(number, steps=3)
     data: Any = profile.data
-    own = _core.device_use(data, _core.AllocatorOptions(), blas_workspace=WORKSPACE)
+    own = _core.device_use(data.requests(), _core.AllocatorOptions(), blas_workspace=WORKSPACE)
     trace, _ = recorded(number)
     assert own["peak_reserved"] == trace.peak_reserved
     assert own["peak_allocated"] == pytest.approx(PEAK_ALLOCATED[number], rel=2e-4)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import nnprof
+from nnprof.base.packages import import_torchvision
 from nnprof.errors import InputError
 from nnprof.fitting import largest
 from nnprof.hardware import Hardware, find
@@ -224,3 +225,19 @@ def test_refuses_to_look_for_what_is_given() -> None:
         largest(on_meta(), "a100", shape=(4, 1024))
     with pytest.raises(InputError, match="over="):
         largest(on_meta(), "a100", over="width")
+
+
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
+def test_the_cache_is_told_from_the_inputs(phase: str) -> None:
+    """As many bytes as the keys and values of 2 layers take, counted from the configuration."""
+    import_torchvision()  # which transformers asks for where it is installed
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(num_hidden_layers=2, num_key_value_heads=8)
+    with torch.device("meta"):
+        model = transformers.LlamaForCausalLM(config).bfloat16().eval()
+    fit = nnprof.fits(model, "h100", phase=phase, batch=3, context=1024)
+    numbers = 3 * 1024 * 8 * (config.hidden_size // config.num_attention_heads)
+    assert fit.profile.memory.kv_cache == 2 * 2 * 2 * numbers  # keys and values, layers, bytes
+    assert fit.holds.get("inputs", 0) < 1 << 20
+    if phase == "decode":
+        assert fit.holds["kv_cache"] >= fit.profile.memory.kv_cache

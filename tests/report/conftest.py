@@ -187,6 +187,9 @@ class FakeTrace:
             ruled[op] = ruled.get(op, 0) + 1
         return {"ruled": ruled, "generic": self._generic}
 
+    def requests(self) -> None:
+        return None
+
     def assumptions(self) -> list[str]:
         return list(self._assumptions)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,9 +88,26 @@ def test_of_a_model_on_the_cpu_nothing_is_known() -> None:
     assert nnprof.measure(nn.Linear(8, 8), (4, 8), hardware="a100").memory.reserved >= 2 * MIB
 
 
-def test_a_saved_profile_has_no_allocations(tmp_path: Path) -> None:
-    measured("a100").save(tmp_path / "profile.json")
-    memory = nnprof.Profile.load(tmp_path / "profile.json").memory
-    with pytest.raises(InputError, match="a saved profile has no allocations"):
-        _ = memory.reserved
-    assert memory.fits("a100")
+def test_a_saved_profile_answers_as_the_first_one(tmp_path: Path) -> None:
+    profile = measured("a100")
+    profile.save(tmp_path / "profile.json")
+    loaded = nnprof.Profile.load(tmp_path / "profile.json").memory
+    assert loaded.reserved == profile.memory.reserved
+    for gpu in ("a100", "t4"):
+        first, second = profile.memory.on(gpu), loaded.on(gpu)
+        assert repr(first) == repr(second)
+        assert (first.needed, first.spare) == (second.needed, second.spare)
+        assert first.timeline["reserved"].tolist() == second.timeline["reserved"].tolist()
+
+
+def test_a_profile_of_a_cpu_or_of_an_older_version_has_no_allocations(tmp_path: Path) -> None:
+    on_cpu = nnprof.measure(nn.Linear(8, 8), (4, 8)).memory
+    with pytest.raises(InputError, match="no allocations of a GPU are known"):
+        on_cpu.on("a100")
+    stored = measured("a100").to_dict()
+    del stored["requests"]
+    (tmp_path / "old.json").write_text(json.dumps(stored))
+    old = nnprof.Profile.load(tmp_path / "old.json").memory
+    with pytest.raises(InputError, match="no allocations of a GPU are known"):
+        _ = old.reserved
+    assert old.fits("a100")

@@ -1,0 +1,1 @@
+"""What nnprof is held against: each file is a program."""
