@@ -81,39 +81,22 @@ bool run_composition(const Operator& op, Stack& stack, Trace& trace) {
   return op.composition(stack, trace);
 }
 
-// A class gives a view the storage of what it is a view of, which has no memory and serves to tell
-// that they are one; torch wants both on one device. What is inside of a view is shape-only, and so
-// the view is on the meta device, while the wrapper may be a parameter of the user's: its storage
-// says for the call that it is there, too.
-class ViewOnMeta {
+// What is inside of a viewed wrapper is viewed without values: shape-only, whatever it was before.
+class ViewOfWrapper {
  public:
-  ViewOnMeta(const Operator& op, const Stack& stack) {
+  ViewOfWrapper(const Operator& op, const Stack& stack) : outer_(running_composite) {
     if (!op.view) return;
     for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
       for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-        if (!is_wrapper(tensor) || !tensor.has_storage()) return;
-        if (tensor.storage().device().is_meta()) return;
-        c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
-        lent_.emplace_back(tensor.storage(),
-                           storage->set_data_ptr(at::DataPtr(nullptr, c10::Device(at::kMeta))));
+        if (is_wrapper(tensor) && tensor.has_storage()) running_composite.shape_only = true;
       });
     }
-    outer_ = running_composite;
-    if (!lent_.empty()) running_composite.shape_only = true;
   }
-  ~ViewOnMeta() {
-    if (lent_.empty()) return;
-    running_composite = outer_;
-    // The last one first: a storage may be there twice.
-    for (auto last = lent_.rbegin(); last != lent_.rend(); ++last) {
-      last->first.unsafeGetStorageImpl()->set_data_ptr_noswap(std::move(last->second));
-    }
-  }
-  ViewOnMeta(const ViewOnMeta&) = delete;
-  ViewOnMeta& operator=(const ViewOnMeta&) = delete;
+  ~ViewOfWrapper() { running_composite = outer_; }
+  ViewOfWrapper(const ViewOfWrapper&) = delete;
+  ViewOfWrapper& operator=(const ViewOfWrapper&) = delete;
 
  private:
-  c10::SmallVector<std::pair<c10::Storage, at::DataPtr>, 2> lent_;
   Composite outer_;
 };
 
@@ -123,7 +106,7 @@ class ViewOnMeta {
 // are made inside.
 void call_python(const Operator& op, Stack& stack, Trace& trace) {
   const OutOfTurn out(trace);
-  const ViewOnMeta view(op, stack);
+  const ViewOfWrapper view(op, stack);
   const InsidePython inside;
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels() -
                                                  c10::DispatchKeySet(kInterceptKey));

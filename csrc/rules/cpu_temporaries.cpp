@@ -1,5 +1,6 @@
 #include "rules/cpu_temporaries.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/Parallel.h>
 
 #include <algorithm>
@@ -7,6 +8,7 @@
 #include <unordered_map>
 
 #include "core/count.h"
+#include "rules/kernel_copies.h"
 
 namespace nnprof {
 namespace {
@@ -243,13 +245,32 @@ Count attention_backward(const OpSignature& op) {
          std::min<Count>(threads, query.size(0) * query.size(1)) * block.queries * block.sum;
 }
 
+// aten/src/ATen/native/cpu/ScatterGatherKernel.cpp: 32-bit indices are made 64-bit ones.
+Count wider_index(const OpSignature& op) {
+  const TensorSpec& index = op.tensor(2);
+  return index.dtype == c10::ScalarType::Int ? index.numel() * int64_t{sizeof(int64_t)} : 0;
+}
+
+// aten/src/ATen/native/TensorAdvancedIndexing.cpp, masked_select_out_impl_cpu: the mask in numbers,
+// as wide as both, and how many are true before each.
+Count places_of_mask(const OpSignature& op) {
+  const auto all = at::infer_size_dimvector(op.tensor(0).sizes, op.tensor(1).sizes);
+  Count elements = 1;
+  for (const int64_t size : all) elements *= size;
+  return 2 * elements * int64_t{sizeof(int64_t)};
+}
+
 using Temporaries = Count (*)(const OpSignature&);
 
 const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::_convolution", convolution},
+    {"aten::_index_put_impl_", converted_indices},
     {"aten::_scaled_dot_product_flash_attention_for_cpu", fused_attention},
     {"aten::_scaled_dot_product_flash_attention_for_cpu_backward", attention_backward},
+    {"aten::_unsafe_index.Tensor", converted_indices},
+    {"aten::_unsafe_index_put", converted_indices},
     {"aten::addmm", addmm},
+    {"aten::bucketize.Tensor", copied_sequences},
     {"aten::conv1d", convolution},
     {"aten::conv1d.padding", convolution},
     {"aten::conv2d", convolution},
@@ -261,11 +282,26 @@ const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::conv_transpose3d.input", convolution},
     {"aten::convolution", convolution},
     {"aten::convolution_backward", convolution_backward},
+    {"aten::embedding_dense_backward", copied_gradient},
+    {"aten::gather", wider_index},
+    {"aten::index.Tensor", converted_indices},
+    {"aten::index_put", converted_indices},
+    {"aten::index_put_", converted_indices},
     {"aten::lstm.input", lstm},
+    {"aten::masked_select", places_of_mask},
     {"aten::mm", mm},
     {"aten::mkldnn_rnn_layer", lstm_layer},
     {"aten::mkldnn_rnn_layer_backward", lstm_layer_backward},
     {"aten::scaled_dot_product_attention", attention},
+    {"aten::scatter.src", wider_index},
+    {"aten::scatter.value", wider_index},
+    {"aten::scatter_.src", wider_index},
+    {"aten::scatter_.value", wider_index},
+    {"aten::scatter_add", wider_index},
+    {"aten::scatter_add_", wider_index},
+    {"aten::scatter_reduce.two", wider_index},
+    {"aten::scatter_reduce_.two", wider_index},
+    {"aten::searchsorted.Tensor", copied_sequences},
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "rules/families.h"
+#include "rules/kernel_copies.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
@@ -155,6 +156,7 @@ void embedding_renorm_cost(const OpSignature& op, Cost& cost) {
 
 // Each row of the gradient is added to the table's row that it came from.
 void embedding_gradient_cost(const OpSignature& op, Cost& cost) {
+  cost.temporary_bytes += copied_gradient(op);
   add_elementwise(op, cost, {.add = 1}, op.tensor(0).numel());
 }
 

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "rules/families.h"
+#include "rules/kernel_copies.h"
 #include "rules/known_integers.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
@@ -17,9 +18,6 @@ namespace nnprof {
 namespace {
 
 using Indices = c10::List<std::optional<at::Tensor>>;
-
-bool is_mask(c10::ScalarType dtype) { return dtype == at::kBool || dtype == at::kByte; }
-
 // x[indices] --------------------------------------------------------------------------------------
 
 // A mask stands for the integer indices of its true elements, one tensor a dimension.
@@ -193,23 +191,20 @@ void gather_cost(const OpSignature& op, Cost& cost) {
 // How many elements x[indices] has: the broadcast indices times the dimensions they leave alone. A
 // mask is taken as all true.
 Count indexed_numel(const OpSignature& op) {
-  const TensorSpec& self = op.tensor(0);
-  Count left_alone = self.numel(), chosen = 1;
-  int64_t dim = 0;
+  Count chosen = 1;
   c10::DimVector broadcast;
   for (const TensorSpec& index : op.tensors(1)) {
-    const bool mask = index.defined && is_mask(index.dtype);
-    if (index.defined) {
-      const c10::DimVector count{static_cast<int64_t>(index.numel())};
-      broadcast = at::infer_size_dimvector(broadcast, mask ? count : index.sizes);
-    }
-    const int64_t dims = mask ? index.dim() : 1;
-    for (int64_t d = 0; d < dims; ++d, ++dim) {
-      if (index.defined && self.size(dim) != 0) left_alone /= self.size(dim);
-    }
+    if (!index.defined) continue;
+    const c10::DimVector count{static_cast<int64_t>(index.numel())};
+    broadcast = at::infer_size_dimvector(broadcast, is_mask(index.dtype) ? count : index.sizes);
   }
   for (const Count size : broadcast) chosen *= size;
-  return left_alone * chosen;
+  return left_alone(op) * chosen;
+}
+
+void index_cost(const OpSignature& op, Cost& cost) {
+  gather_cost(op, cost);
+  cost.temporary_bytes += converted_indices(op);
 }
 
 // In place, only what is indexed is written (and read, to add to it).
@@ -223,6 +218,7 @@ void index_put_cost(const OpSignature& op, Cost& cost) {
     cost.bytes_written = touched;
   }
   if (accumulate) add_elementwise(op, cost, {.add = 1}, written);
+  cost.temporary_bytes += converted_indices(op);
 }
 
 // One select an element; in place the mask alone is read.
@@ -234,12 +230,12 @@ void masked_fill_cost(const OpSignature& op, Cost& cost) {
 const Rule kIndexingTable[] = {
     {"aten::index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
      boxed<&indexed>,
-     gather_cost,
+     index_cost,
      {},
      kKnownIntegers},
     {"aten::_unsafe_index.Tensor(Tensor self, Tensor?[] indices) -> Tensor",
      boxed<&indexed>,
-     gather_cost,
+     index_cost,
      {},
      kKnownIntegers},
     {"aten::index_put(Tensor self, Tensor?[] indices, Tensor values, bool accumulate=False) -> "

@@ -12,6 +12,7 @@
 
 #include "rules/dtype_checks.h"
 #include "rules/families.h"
+#include "rules/kernel_copies.h"
 #include "rules/outputs.h"
 #include "rules/rule.h"
 #include "rules/shape_classes.h"
@@ -199,6 +200,7 @@ void add_search(const OpSignature& op, Cost& cost, const TensorSpec& sequence) {
 }
 
 void searchsorted_cost(const OpSignature& op, Cost& cost) {
+  cost.temporary_bytes += copied_sequences(op);
   add_search(op, cost, op.tensor(0));
   const TensorSpec& sorter = op.tensor(5);
   if (!sorter.defined) return;
@@ -206,7 +208,10 @@ void searchsorted_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_read -= std::max<Count>(sorter.distinct_numel() - seen, 0) * sorter.element_size();
 }
 
-void bucketize_cost(const OpSignature& op, Cost& cost) { add_search(op, cost, op.tensor(1)); }
+void bucketize_cost(const OpSignature& op, Cost& cost) {
+  cost.temporary_bytes += copied_sequences(op);
+  add_search(op, cost, op.tensor(1));
+}
 
 // Distinct values: all of them, where nobody knows ------------------------------------------------
 

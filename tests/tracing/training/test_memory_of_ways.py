@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-import nnprof
-from nnprof.base.packages import import_torchvision
-from tests.tracing.training.real import bytes_of, one_thread, real_memory
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.tracing.training.ways import llama, peaks, tokens
 
 transformers = pytest.importorskip("transformers")
 diffusers = pytest.importorskip("diffusers")
-if find_spec("torchvision"):
-    import_torchvision()  # which transformers asks for where it is installed
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    with one_thread():
-        yield
-
-
-def peaks(model: nn.Module, given: list[Tensor], step: Callable[[], Any]) -> tuple[int, int]:
-    """Traced, and real."""
-    step()  # what is made once for the process is no part of it
-    model.zero_grad()
-    there = sum(map(bytes_of, [*model.parameters(), *model.buffers(), *given]))
-    real = there + real_memory(step).peak
-    model.zero_grad()
-    with nnprof.trace(model, backward=True) as running:
-        running.mark_inputs(given)
-        step()
-    return int(running.result.memory()["peak"]), real
-
-
-def llama(**changes: Any) -> nn.Module:
-    config = {
-        "hidden_size": 128,
-        "intermediate_size": 384,
-        "num_hidden_layers": 3,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 2,
-        "vocab_size": 1000,
-    }
-    torch.manual_seed(0)
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**config | changes))
-
-
-def tokens(batch: int = 2, length: int = 96) -> Tensor:
-    return torch.randint(0, 1000, (batch, length), generator=torch.Generator().manual_seed(0))
 
 
 def test_activations_that_are_offloaded() -> None:
