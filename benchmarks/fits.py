@@ -25,7 +25,7 @@ from benchmarks.bars import bar, missed, show_bars
 from benchmarks.large_models import LARGE_MODELS
 from nnprof import _core
 from nnprof.base.packages import import_torchvision
-from nnprof.fitting.methods import quantized, with_lora
+from nnprof.fitting.methods import adapted
 
 GPUS = ("24GB", "a100-40", "h100")
 LENGTHS = (2048, 8192, 32768)
@@ -40,8 +40,7 @@ class Way:
 
     def build(self) -> tuple[Any, int]:
         model = LARGE_MODELS["Llama-3.1-8B"].build().to(torch.bfloat16).train()
-        beside = quantized(model, self.quantize) if self.quantize else 0
-        return (with_lora(model, "r=16") if self.lora else model), beside
+        return adapted(model, "r=16" if self.lora else None, self.quantize)
 
 
 WAYS = (Way("whole", False, None), Way("LoRA", True, None), Way("QLoRA", True, "nf4"))

@@ -12,7 +12,7 @@ check_build(torch.__version__)
 
 from nnprof import _core, errors  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
-from nnprof.fitting import Fit, fits, plan_memory  # noqa: E402
+from nnprof.fitting import Fit, fits, fits_grid, plan_memory  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
 from nnprof.results import registry  # noqa: E402
@@ -40,6 +40,7 @@ __all__ = [
     "OpTable",
     "Profile",
     "fits",
+    "fits_grid",
     "measure",
     "plan_memory",
     "register_rule",

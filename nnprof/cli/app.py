@@ -17,6 +17,7 @@ import click
 from nnprof.cli import options
 from nnprof.cli.explain import explain
 from nnprof.cli.fits import fits, max_
+from nnprof.cli.grid import grid
 from nnprof.cli.hardware import hardware
 from nnprof.cli.measure import measure
 from nnprof.cli.rules import rules
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "Exit", "main"]
 
 #: A new command is a file beside this one and its name here.
-COMMANDS = (measure, explain, fits, max_, rules, hardware)
+COMMANDS = (measure, explain, fits, max_, grid, rules, hardware)
 
 
 class Exit(IntEnum):

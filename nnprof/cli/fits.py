@@ -82,7 +82,7 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _model_and_run(asked: Asked, run: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The model as it is to be held, and the other arguments of `nnprof.fits`."""
-    from nnprof.fitting.methods import quantized, with_lora
+    from nnprof.fitting.methods import adapted
 
     run = dict(run)
     lora, quantize = run.pop("lora"), run.pop("quantize")
@@ -90,9 +90,7 @@ def _model_and_run(asked: Asked, run: dict[str, Any]) -> tuple[Any, dict[str, An
         model, dtype = asked.load()
     if run["train"] and hasattr(model, "train"):
         model.train()
-    beside = quantized(model, quantize) if quantize else 0
-    if lora:
-        model = with_lora(model, lora)
+    model, beside = adapted(model, lora, quantize)
     run["checkpoint"] = list(run["checkpoint"]) or None
     sizes = asked.sizes()
     run |= {"dtype": dtype, "batch": sizes.batch, "sequence": sizes.sequence, "beside": beside}

@@ -136,7 +136,7 @@ def _of_training(plan: Plan) -> Iterator[_Try]:
         dtype = _HALF.get(plan.hardware.architecture, torch.bfloat16)
         name = str(dtype).removeprefix("torch.")
         yield _Try(f"autocast to {name}", partial(_casting, dtype=dtype))
-    blocks = _blocks(plan.call.model)
+    blocks = blocks_of(plan.call.model)
     if blocks is not None and not training.checkpoint:
         yield _Try(f"activation checkpointing of {blocks}", partial(_checkpointing, blocks=blocks))
 
@@ -171,7 +171,7 @@ def _checkpointing(plan: Plan, blocks: str) -> Plan:
     return _with_training(plan, checkpoint=[blocks])
 
 
-def _blocks(model: Any) -> str | None:
+def blocks_of(model: Any) -> str | None:
     """The glob of the largest list of equal modules, as "model.layers.*"."""
     if not isinstance(model, nn.Module):
         return None

@@ -15,7 +15,7 @@ from nnprof.tracing.quantization import store_as_config_says
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["QUANTIZATIONS", "quantized", "with_lora"]
+__all__ = ["QUANTIZATIONS", "adapted", "quantized", "with_lora"]
 
 _BNB4 = {"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_use_double_quant": True}
 #: By name: the quantization_config of such a checkpoint.
@@ -69,6 +69,15 @@ def with_lora(model: nn.Module, settings: str) -> Any:
         except ValueError:
             raise InputError(f"lora={settings!r}: {name} is no number: {value!r}") from None
     return peft.get_peft_model(model, peft.LoraConfig(**arguments))
+
+
+def adapted(model: Any, lora: str | None, quantize: str | None) -> tuple[Any, int]:
+    """`model` with its weights as `quantized` stores them, then adapters as of `with_lora`.
+
+    And the bytes beside it: see `quantized`.
+    """
+    beside = quantized(model, quantize) if quantize else 0
+    return (with_lora(model, lora) if lora else model), beside
 
 
 _LORA: dict[str, Callable[[str], dict[str, Any]]] = {

@@ -237,8 +237,7 @@ class DeviceMemory:
 
     def __repr__(self) -> str:
         sizes = ", ".join(
-            f"{name} {_size(getattr(self, name))}"
-            for name in ("allocated", "reserved", "process")
+            f"{name} {_size(getattr(self, name))}" for name in ("allocated", "reserved", "process")
         )
         return f"<DeviceMemory on {self.hardware.name}: {sizes}; fits: {self.verdict}>"
 
