@@ -220,7 +220,8 @@ std::optional<Program> program_of(const TraceResult& result) {
   program.others = result.buffer_storage_bytes();
   for (const StorageInfo& info : result.session().storages()) {
     const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
-    if (info.external && !of_model) program.others.push_back(info.bytes);
+    const bool is_there = info.external && !of_model && result.session().takes_memory(info);
+    if (is_there) program.others.push_back(info.bytes);
   }
   program.requests = requests_of(result);
   program.calls = result.session().records().size();

@@ -89,7 +89,9 @@ TraceResult::TraceResult(Tracer& tracer)
       buffer_storage_bytes_(tracer.modules().buffer_storage_bytes()),
       type_modules_(tracer.modules().type_modules()),
       aggregate_(nnprof::aggregate(*session_, &price_signature)),
-      accelerator_(tracer.trace().options().accelerator) {}
+      accelerator_(tracer.trace().options().accelerator) {
+  session_->host_is_apart = tracer.trace().host_is_apart();
+}
 
 py::dict TraceResult::totals(const std::optional<std::string>& phase) const {
   const auto [cost, calls] = sum(phase);

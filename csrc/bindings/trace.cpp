@@ -18,6 +18,7 @@
 #include "dispatch/key.h"
 #include "dispatch/optimizer_step.h"
 #include "dispatch/values.h"
+#include "dispatch/wrapped.h"
 
 namespace py = pybind11;
 
@@ -26,6 +27,9 @@ namespace nnprof {
 Tracer::Tracer(TraceOptions options)
     : trace_(std::make_shared<Trace>(options)), snapshot_(trace_), modules_(trace_, snapshot_) {
   trace_->companion = this;
+  trace_->host_is_apart = [this] {
+    return trace_->options().accelerator && !shown_device().is_cpu();
+  };
 }
 
 Tracer* Tracer::current() {
@@ -305,6 +309,7 @@ void bind_trace(py::module_& m) {
     const c10::impl::ExcludeDispatchKeyGuard guard(kInterceptKey);
     lazy.set_data(at::zeros(sizes, lazy.options().dtype(dtype.value_or(lazy.scalar_type()))));
   });
+  m.def("share_storage", &share_storage, py::arg("view"), py::arg("viewed"));
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });
   m.def("enter_batching", [](int32_t levels) { batching_levels += levels; });

@@ -102,13 +102,15 @@ class Ledger {
     for (uint32_t i = 0; i < session.storages().size(); ++i) {
       const StorageInfo& info = session.storages()[i];
       const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
-      if (info.external && !of_model) hold(i, rounded(info.bytes));
+      const bool is_there = info.external && !of_model && session.takes_memory(info);
+      if (is_there) hold(i, rounded(info.bytes));
     }
     live_ = total(by_kind_);
   }
 
   void take(const StorageEvent& event) {
-    if (session_.storages()[event.storage].external) return;
+    const StorageInfo& info = session_.storages()[event.storage];
+    if (info.external || !session_.takes_memory(info)) return;
     hold(event.storage, rounded(event.bytes));
   }
 

@@ -13,7 +13,8 @@ class Requests {
   }
 
   void take(const StorageEvent& event, int32_t record) {
-    if (session_.storages()[event.storage].external) return;
+    const StorageInfo& info = session_.storages()[event.storage];
+    if (info.external || !session_.takes_memory(info)) return;
     uint32_t& block = block_of_[event.storage];
     // A storage that is resized gets new memory before it lets go of the old.
     const uint32_t old = block;

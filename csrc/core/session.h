@@ -62,6 +62,7 @@ struct StorageInfo {
   bool recomputed = false;
   bool gradient = false;  // some tensor's `.grad` was kept in it
   bool cache = false;     // of what a language model goes on with from call to call
+  bool host = false;      // asked for on the CPU, or made of what is there
 };
 
 // Where a call belongs: which phase of a training step, which scope.
@@ -143,6 +144,10 @@ class Session {
   // The trace has ended: what is freed from here on is no part of it.
   void close() { closed_ = true; }
   void mark_gradient(uint32_t storage) { storages_[storage].gradient = true; }
+  void mark_host(uint32_t storage, bool host = true) { storages_[storage].host = host; }
+  // Of an accelerator's memory only: what is on the CPU beside it takes none.
+  bool takes_memory(const StorageInfo& info) const { return !(host_is_apart && info.host); }
+  bool host_is_apart = false;
   void mark_cache(uint32_t storage) { storages_[storage].cache = true; }
   const std::vector<StorageInfo>& storages() const { return storages_; }
   const std::vector<StorageEvent>& storage_events() const { return events_; }

@@ -78,6 +78,7 @@ class Call {
     unrecorded_ = trace_.only_tangents && has_dual(op_, arguments(), trace_);
     stays_on_meta_ = stays_on_meta(op_, arguments());
     note_asked_device(op_, arguments(), trace_);
+    const HostOutputs on_host(op_, arguments(), trace_);
     computable_ = !op_.has(kNeverReal) &&
                   known_.is_computable(arguments(), walk_.values(), walk_.has_tensors());
     if (computable_ && makes_no_graph()) in_graph_ = false;
@@ -92,6 +93,7 @@ class Call {
     if (!in_graph_ && trace_.options().backward) bump_versions(op_, outputs(), trace_);
     foreseen_.tell(outputs(), computed);
     if (walk_.guessed()) keep_guess();
+    on_host.mark(outputs());
     if (handlers.after != nullptr) (this->*handlers.after)();
     record();
   }

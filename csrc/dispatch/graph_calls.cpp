@@ -2,6 +2,7 @@
 
 #include "dispatch/call.h"
 #include "dispatch/graph.h"
+#include "dispatch/placing.h"
 #include "dispatch/shadows.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/writes.h"
@@ -91,6 +92,7 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
   CallWalk walk(op, trace);
   walk.arguments(arguments);
   Count saved_bytes;
+  const HostOutputs on_host(op, arguments, trace);
   ShadowedArguments shadowed(op, stack, trace);
   // The device never changes: to move a tensor there is no copy.
   for (int device : op.devices) {
@@ -104,6 +106,7 @@ bool run_composite_in_graph(const Operator& op, c10::DispatchKeySet keys, Stack&
     saved_bytes = silent.saved_bytes();
   }
   shadowed.give_back(stack, op.returns);
+  on_host.mark(stack.data() + (stack.size() - op.returns));
   if (trace.silent != 0) return true;  // what was saved inside is counted
   record_call(op, walk, stack.data() + (stack.size() - op.returns), saved_bytes, trace);
   return true;

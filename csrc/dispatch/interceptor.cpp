@@ -13,6 +13,7 @@
 #include "dispatch/key.h"
 #include "dispatch/math_bits.h"
 #include "dispatch/meta_detours.h"
+#include "dispatch/placing.h"
 #include "dispatch/provenance.h"
 #include "dispatch/sparse.h"
 #include "dispatch/stack_walk.h"
@@ -80,6 +81,7 @@ void keep_fresh_constant(Stack& stack, Trace& trace) {
         at::detail::empty_strided_meta(tensor.sizes(), tensor.strides(), tensor.scalar_type()));
   }
   trace.adopt(constant, values);
+  trace.mark_host(constant);
   if (constant.is_meta() && values == Values::known) trace.hang_values(constant, tensor);
   if (trace.options().backward && values != Values::known) {
     const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels());
@@ -186,6 +188,7 @@ void run_operator(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Tr
   if (autocast && op.known == Known::parts_are_cast) {
     return op.handle.redispatchBoxed(keys_after(keys) - c10::autocast_dispatch_keyset, &stack);
   }
+  if (op.copy >= 0) copy_if_it_moves(op, stack.data() + (stack.size() - op.arguments), trace);
   const bool sparse = keys.has(c10::DispatchKey::Sparse) || op.known == Known::makes_sparse;
   if (sparse && run_located_sparse(op, stack, trace)) return;
   const c10::DispatchKeySet below = keys_after(keys) - c10::autocast_dispatch_keyset;

@@ -185,6 +185,7 @@ void describe_arguments(Operator& op) {
     if (text.find("Generator") != std::string::npos) op.generators.push_back(static_cast<int>(i));
     if (text.find("torch.classes.") != std::string::npos) op.objects.push_back(static_cast<int>(i));
     note_scale(op, static_cast<int>(i), argument.name(), text);
+    if (argument.name() == "copy" && text == "bool") op.copy = static_cast<int>(i);
   }
   for (const c10::Argument& result : schema.returns()) {
     int alias = -1;

@@ -76,6 +76,7 @@ struct Operator {
   // Of a quantized output: the arguments that are its scale and its zero point, or -1.
   int scale = -1;
   int zero_point = -1;
+  int copy = -1;  // the argument that says whether to copy what is as it should be: of aten::to
   int axis = -1;  // and, where these are of channels, which dimension that is
   size_t arguments = 0;
   size_t outs = 0;  // of the arguments, the last so many are out=

@@ -115,6 +115,8 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
     if (role != roles_.end()) entry->role = role->second;
     entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role, place(),
                                       /*external=*/true);
+    // A constant of the program's that it has left on the CPU.
+    if (entry->role == Role::constant && tensor.is_cpu()) session_->mark_host(entry->id);
   }
   return *entry;
 }
@@ -129,9 +131,26 @@ bool Trace::is_placed(const at::Tensor& tensor) const {
   return tag != nullptr ? tag->placed : is_input(tensor);
 }
 
+bool Trace::is_host(const at::Tensor& tensor) const {
+  if (!tensor.has_storage()) return false;
+  const StorageTag* tag = tag_of(tensor);
+  if (tag != nullptr && tag->external == nullptr) return session_->storages()[tag->id].host;
+  return !is_placed(tensor);
+}
+
+// What a call made has a number from `first_storage` on.
+void Trace::mark_host(const at::Tensor& output, size_t first_storage) {
+  if (!output.defined() || !output.has_storage()) return;
+  const StorageTag* tag = tag_of(output);
+  if (tag != nullptr && tag->id >= first_storage) session_->mark_host(tag->id);
+}
+
 void Trace::place_on_device(const at::Tensor& tensor) {
   if (!tensor.has_storage()) return;
-  if (StorageTag* tag = tag_of(tensor)) tag->placed = true;
+  StorageTag* tag = tag_of(tensor);
+  if (tag == nullptr) return;
+  tag->placed = true;
+  if (tag->external == nullptr) session_->mark_host(tag->id, false);
 }
 
 bool Trace::is_input(const at::Tensor& tensor) const {

@@ -247,6 +247,9 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   void set_role(const at::Tensor& tensor, Role role);
   // Is it on the program's device? So is what is shape-only, and what was made for the program.
   bool is_placed(const at::Tensor& tensor) const;
+  // Of a program on an accelerator: is it in the CPU's memory?
+  bool is_host(const at::Tensor& tensor) const;
+  void mark_host(const at::Tensor& output, size_t first_storage = 0);
   void place_on_device(const at::Tensor& tensor);
   // Was it named as an input of the program's?
   bool is_input(const at::Tensor& tensor) const;
@@ -267,9 +270,11 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, at::Tensor>>& cast_cache() {
     return cast_cache_;
   }
-  void* companion = nullptr;               // what the bindings hang on a trace
-  AskCaller ask_caller;                    // null: nobody answers
-  bool asked_finite = false;               // the program has asked whether numbers are
+  void* companion = nullptr;  // what the bindings hang on a trace
+  AskCaller ask_caller;       // null: nobody answers
+  bool asked_finite = false;  // the program has asked whether numbers are
+  // Is the program's device another one than the CPU, whose memory is then not the model's?
+  std::function<bool()> host_is_apart;
   std::optional<at::Device> asked_device;  // by the first call of the program that names one
 
  private:

@@ -81,22 +81,39 @@ bool run_composition(const Operator& op, Stack& stack, Trace& trace) {
   return op.composition(stack, trace);
 }
 
-// What is inside of a viewed wrapper is viewed without values: shape-only, whatever it was before.
-class ViewOfWrapper {
+// A view gets the storage of what it is a view of, which has no memory and serves to tell that they
+// are one; torch wants both on one device. What is inside of a view is shape-only, and so is the
+// view that torch itself makes of it (a DTensor's), while the wrapper may be a parameter of the
+// user's: its storage says for the call that it is on meta, too. See also share_storage.
+class ViewOnMeta {
  public:
-  ViewOfWrapper(const Operator& op, const Stack& stack) : outer_(running_composite) {
+  ViewOnMeta(const Operator& op, const Stack& stack) {
     if (!op.view) return;
     for (size_t i = stack.size() - op.arguments; i < stack.size(); ++i) {
       for_each_tensor(stack[i], [&](const at::Tensor& tensor) {
-        if (is_wrapper(tensor) && tensor.has_storage()) running_composite.shape_only = true;
+        if (!is_wrapper(tensor) || !tensor.has_storage()) return;
+        if (tensor.storage().device().is_meta()) return;
+        c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
+        lent_.emplace_back(tensor.storage(),
+                           storage->set_data_ptr(at::DataPtr(nullptr, c10::Device(at::kMeta))));
       });
     }
+    outer_ = running_composite;
+    if (!lent_.empty()) running_composite.shape_only = true;
   }
-  ~ViewOfWrapper() { running_composite = outer_; }
-  ViewOfWrapper(const ViewOfWrapper&) = delete;
-  ViewOfWrapper& operator=(const ViewOfWrapper&) = delete;
+  ~ViewOnMeta() {
+    if (lent_.empty()) return;
+    running_composite = outer_;
+    // The last one first: a storage may be there twice.
+    for (auto last = lent_.rbegin(); last != lent_.rend(); ++last) {
+      last->first.unsafeGetStorageImpl()->set_data_ptr_noswap(std::move(last->second));
+    }
+  }
+  ViewOnMeta(const ViewOnMeta&) = delete;
+  ViewOnMeta& operator=(const ViewOnMeta&) = delete;
 
  private:
+  c10::SmallVector<std::pair<c10::Storage, at::DataPtr>, 2> lent_;
   Composite outer_;
 };
 
@@ -106,11 +123,20 @@ class ViewOfWrapper {
 // are made inside.
 void call_python(const Operator& op, Stack& stack, Trace& trace) {
   const OutOfTurn out(trace);
-  const ViewOfWrapper view(op, stack);
+  const ViewOnMeta view(op, stack);
   const InsidePython inside;
   const c10::impl::ExcludeDispatchKeyGuard guard(keys_above_kernels() -
                                                  c10::DispatchKeySet(kInterceptKey));
   (*c10::impl::getGlobalPyInterpreter())->dispatch(op.handle, &stack);
+}
+
+// A class in Python makes a view on the device that what is inside shows, which is that of the
+// model.
+void share_storage(const at::Tensor& view, const at::Tensor& viewed) {
+  c10::StorageImpl* storage = viewed.storage().unsafeGetStorageImpl();
+  at::DataPtr own = storage->set_data_ptr(at::DataPtr(nullptr, view.storage().device()));
+  view.unsafeGetTensorImpl()->set_storage_keep_dtype(viewed.storage());
+  storage->set_data_ptr_noswap(std::move(own));
 }
 
 void run_wrapped(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace) {

@@ -17,4 +17,8 @@ void call_python(const Operator& op, Stack& stack, Trace& trace);
 // A call whose keys have Python, and none of another wrapper.
 void run_wrapped(const Operator& op, c10::DispatchKeySet keys, Stack& stack, Trace& trace);
 
+// What torch does after a class has viewed a wrapper: `view` gets the storage of what it is of,
+// also where one of them is shape-only.
+void share_storage(const at::Tensor& view, const at::Tensor& viewed);
+
 }  // namespace nnprof

@@ -73,7 +73,7 @@ class Training:
         def closure() -> Tensor:
             optimizer.zero_grad()
             with torch.enable_grad():
-                return self._backward(forward())
+                return self._backward(forward()).detach()
 
         def whole_step() -> Any:
             output = None
@@ -117,7 +117,7 @@ class Training:
             # The cycle that it makes goes with the gradients, which the trace gives back.
             warnings.filterwarnings("ignore", "Using backward.. with create_graph=True")
             loss.backward(create_graph=self.gradient_graph)  # type: ignore[no-untyped-call]
-        return loss.detach()
+        return loss
 
 
 def training_of(

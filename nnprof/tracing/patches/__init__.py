@@ -33,6 +33,7 @@ _PATCHES = [
         "optimizer_phase",
         "scopes",
         "threads",
+        "wrappers",
         "other_code",  # last, and so undone first: what undoes the others are no changes
     )
 ]
