@@ -269,3 +269,10 @@ def test_flex_attention_is_afterwards_as_before() -> None:
     compiled = torch.compile(function)
     query = torch.empty(1, 2, 8, 16, device="meta")
     assert nnprof.measure(compiled, inputs=(query, query, query)).macs == 2 * 2 * 8 * 8 * 16
+
+
+def test_groups_of_heads_take_a_dimension_of_heads() -> None:
+    rows = torch.ones(2, 3)
+    assert not compare("sdpa", F.scaled_dot_product_attention, ((rows,) * 3, {"enable_gqa": True}))
+    with pytest.raises(IndexError), nnprof.trace():
+        F.scaled_dot_product_attention(*[rows.to("meta")] * 3, enable_gqa=True)

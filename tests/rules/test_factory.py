@@ -130,3 +130,10 @@ def test_costs() -> None:
         cost = cost_of(function)
         assert cost.kinds == kinds, name
         assert (cost.bytes_read, cost.bytes_written) == (read, written), name
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.complex64], ids=str)
+def test_no_steps_of_truth_values_or_complex_numbers(dtype: torch.dtype) -> None:
+    assert not compare("arange", torch.arange, ((0, 3), {"dtype": dtype}))
+    with pytest.raises(NotImplementedError), nnprof.trace():
+        torch.arange(0, 3, dtype=dtype)

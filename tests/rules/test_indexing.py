@@ -124,3 +124,25 @@ def test_many_indices_are_not_recorded() -> None:
     first, second, third, fourth = running.profile().ops["signature"][indexed]
     assert third == fourth
     assert first != second
+
+
+OUTSIDE = torch.tensor([[7]])
+OUT_OF_BOUNDS: dict[str, Callable[[Tensor], Any]] = {
+    "gather": lambda x: x.gather(0, OUTSIDE),
+    "gather from the end": lambda x: x.gather(0, OUTSIDE - 8),
+    "scatter": lambda x: x.scatter(0, OUTSIDE, 1.0),
+    "scatter_add": lambda x: x.scatter_add(0, OUTSIDE, torch.ones(1, 1)),
+    "take": lambda x: x.take(OUTSIDE),
+    "index": lambda x: x[OUTSIDE],
+    "index_select": lambda x: x.index_select(0, OUTSIDE[0]),
+    "index_add": lambda x: x.index_add(0, OUTSIDE[0], torch.ones(1, 2)),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_BOUNDS)
+def test_known_indices_that_are_out_of_bounds(name: str) -> None:
+    call, x = OUT_OF_BOUNDS[name], torch.ones(3, 2)
+    with pytest.raises((RuntimeError, IndexError)) as really:
+        call(x)
+    with pytest.raises(type(really.value)), nnprof.trace():
+        call(x.to("meta"))  # nothing but the rule can tell
