@@ -180,7 +180,7 @@ def explanation(result: Result) -> str | None:
 
 def refused_by_itself(result: Result) -> bool:
     """Whether the oracle could not run the model either, and for the same reason."""
-    # Sizes, in brackets, are told in one's own way: of the model's input or of the matrix made of it.
+    # Sizes, in brackets, are told each in its own way: of the input, or of the matrix made of it.
     message = result["failed"].partition(": ")[2].partition(" (")[0][:60]
     return bool(message) and message in result.get("oracle_note", "")
 
