@@ -1,0 +1,243 @@
+"""A ladder of what-ifs, against real GPUs: `python benchmarks/what_ifs.py`.
+
+torchtune publishes what Llama-3.2-3B holds of an A100 while it is fine-tuned (batch 2, 4,096 packed
+tokens, bfloat16), each row with one more thing that people turn to make it fit (README of torchtune
+0.5, "Memory and training speed"; GiB of `active_bytes`). Here torchtune's own modules, losses and
+quantized weights, and bitsandbytes' optimizer, run shape-only; three steps are simulated.
+
+Not modelled: torch.compile. Its row is left out, and cross entropy is taken as Inductor fuses it in
+the rows behind it: it holds no tensor as wide as the vocabulary but the gradient. So the rows from
+the second to activation checkpointing are one change here. "Fused optimizer" is torchtune's
+"optimizer step fused into the backward", for a fused kernel alone would save nothing that lasts.
+Activations are offloaded as torchtune does without streams: all but those of the output head.
+
+Needs torchtune 0.6, torchao 0.17 and bitsandbytes on PYTHONPATH; what else torchtune imports, for
+data sets, is replaced.
+"""
+
+from __future__ import annotations
+
+import sys
+import types
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest.mock import MagicMock
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+import nnprof
+from benchmarks import conditions
+from benchmarks.bars import bar, missed, show_bars
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+GIB = 2**30
+GPU = "a100"
+BATCH, TOKENS, STEPS, CHUNKS = 2, 4096, 3, 8
+LORA = {
+    "lora_attn_modules": ["q_proj", "v_proj", "output_proj"],
+    "apply_lora_to_mlp": True,
+    "lora_rank": 64,
+    "lora_alpha": 128,
+    "lora_dropout": 0.0,
+}
+
+
+@dataclass(frozen=True)
+class Rung:
+    name: str
+    published: float  #: GiB
+    model: str = "llama3_2_3b"
+    fused_loss: bool = True
+    checkpoints: bool = True
+    in_backward: bool = False
+    offloads: bool = False
+    eight_bits: bool = False
+
+
+RUNGS = (
+    Rung("packed", 60.0, fused_loss=False, checkpoints=False),
+    Rung("+ compiled chunked cross entropy, checkpoints", 24.9),
+    Rung("+ optimizer in backward", 23.1, in_backward=True),
+    Rung("+ activation offload", 21.8, in_backward=True, offloads=True),
+    Rung("+ 8-bit AdamW", 17.6, in_backward=True, offloads=True, eight_bits=True),
+    Rung("LoRA", 8.5, model="lora_llama3_2_3b", offloads=True),
+    Rung("QLoRA", 4.6, model="qlora_llama3_2_3b", offloads=True),
+)
+
+
+def import_torchtune() -> None:
+    """Without the packages that it takes data from, and names that torchao has dropped."""
+    for name in ("datasets", "datasets.distributed", "omegaconf", "tiktoken", "tiktoken.load"):
+        stand_in(name)
+    for name in ("sentencepiece", "blobfile", "torchdata", "torchdata.nodes", "kagglehub"):
+        stand_in(name)
+    import torchao.quantization as quantization
+
+    for name in ("int4_weight_only", "int8_dynamic_activation_int4_weight"):
+        if not hasattr(quantization, name):
+            setattr(quantization, name, MagicMock())
+
+
+def stand_in(name: str) -> None:
+    try:
+        __import__(name)
+    except ImportError:
+        spec = types.SimpleNamespace(name=name)
+        sys.modules[name] = MagicMock(__spec__=spec, __version__="3.0.0", __path__=[])
+
+
+class FusedCrossEntropy(torch.autograd.Function):
+    """What one compiled kernel each way reads, keeps and writes; shapes alone."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        sums = torch.empty(logits.shape[0], dtype=torch.float32, device=logits.device)
+        ctx.save_for_backward(logits, labels, sums)
+        return torch.empty((), dtype=torch.float32, device=logits.device)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        return torch.empty_like(ctx.saved_tensors[0]), None
+
+
+def loss_of(rung: Rung, model: Any) -> nn.Module:
+    if not rung.fused_loss:
+        return nn.CrossEntropyLoss(ignore_index=-100)
+    from torchtune.modules.loss import CEWithChunkedOutputLoss
+
+    model.set_num_output_chunks(CHUNKS)
+    loss: nn.Module = CEWithChunkedOutputLoss(CHUNKS)
+    loss.compute_cross_entropy = FusedCrossEntropy.apply  # type: ignore[assignment]
+    return loss
+
+
+def built(rung: Rung) -> Any:
+    from torchtune.models import llama3_2
+    from torchtune.modules.peft import get_adapter_params, set_trainable_params
+
+    adapters = rung.model != "llama3_2_3b"
+    torch.set_default_dtype(torch.bfloat16)
+    try:
+        with torch.device("meta"):
+            model = getattr(llama3_2, rung.model)(**(LORA if adapters else {}))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    if adapters:
+        set_trainable_params(model, get_adapter_params(model))
+    for module in model.modules():  # their tables are computed
+        if hasattr(module, "rope_init") and not module.is_cache_built:
+            module.rope_init()
+            module.to("meta")
+    return model.train()
+
+
+def offloading(model: Any) -> Callable[[], Any]:
+    """As torchtune's manager, which leaves out the output head, without its streams."""
+    from torchtune.training._activation_offloading import NoOpManager
+
+    as_they_are = NoOpManager()
+    head = model.output.linear if hasattr(model.output, "linear") else model.output
+    head.register_forward_pre_hook(lambda *_: as_they_are.__enter__())
+    head.register_forward_hook(lambda *_: as_they_are.__exit__(), always_call=True)
+    return torch.autograd.graph.save_on_cpu
+
+
+def optimizer_of(rung: Rung, parameters: list[Any]) -> torch.optim.Optimizer:
+    if not rung.eight_bits:
+        return torch.optim.AdamW(parameters, lr=2e-5, fused=True)
+    import bitsandbytes
+
+    made: torch.optim.Optimizer = bitsandbytes.optim.AdamW8bit(parameters, lr=2e-5)
+    return made
+
+
+@contextmanager
+def stepping(rung: Rung, model: nn.Module) -> Iterator[Callable[[], None]]:
+    """What is to be done after a backward; nothing where hooks do it in it."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if rung.in_backward:
+        steps = {parameter: optimizer_of(rung, [parameter]) for parameter in trained}
+
+        def step_one(parameter: Any) -> None:
+            steps[parameter].step()
+            steps[parameter].zero_grad()
+
+        for parameter in trained:
+            parameter.register_post_accumulate_grad_hook(step_one)
+        yield lambda: None
+        return
+    optimizer = optimizer_of(rung, trained)
+
+    def step_all() -> None:
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    yield step_all
+
+
+def held(rung: Rung) -> float:
+    """GiB allocated at the most in three steps, the first of which makes the optimizer's state."""
+    from torchtune.modules import TransformerSelfAttentionLayer
+    from torchtune.training.memory import set_activation_checkpointing
+
+    model = built(rung)
+    loss_function = loss_of(rung, model)
+    if rung.checkpoints:
+        set_activation_checkpointing(model, auto_wrap_policy={TransformerSelfAttentionLayer})
+    activations = offloading(model) if rung.offloads else nullcontext
+    tokens, labels = (torch.zeros(BATCH, TOKENS, dtype=torch.int64, device="meta") for _ in "12")
+    ignored = torch.full((BATCH, 1), -100, device="meta")
+    with (
+        stepping(rung, model) as step,
+        nnprof.trace(model, backward=True, target="cuda") as running,
+    ):
+        running.mark_inputs([tokens, labels])
+        for _ in range(STEPS):
+            with activations():
+                logits = model(tokens=tokens)
+            shifted = torch.hstack((labels[..., 1:], ignored))
+            if not isinstance(logits, list):
+                shifted, logits = shifted.reshape(-1), logits.reshape(-1, logits.size(-1))
+            loss = loss_function(logits, shifted)
+            del logits
+            loss.backward()
+            del loss
+            step()
+    return running.profile().memory.on(GPU).allocated / GIB
+
+
+def main() -> int:
+    import_torchtune()
+    console = Console(width=110)
+    table = Table("what is turned on", "published", "nnprof", "change", "really", title="GiB")
+    found, bars = [], []
+    before: tuple[float, float] | None = None
+    for rung in RUNGS:
+        own = held(rung)
+        found.append({"name": rung.name, "published_gib": rung.published, "nnprof_gib": own})
+        cells = [f"{rung.published:.1f}", f"{own:.2f}"]
+        if before is not None:
+            change, really = own - before[1], rung.published - before[0]
+            cells += [f"{change:+.2f}", f"{really:+.1f}"]
+            allowed = max(0.5, 0.2 * abs(really))
+            bars.append(bar(rung.name, abs(change - really), "<=", round(allowed, 2), " GiB"))
+        table.add_row(rung.name, *cells)
+        before = rung.published, own
+    console.print(table)
+    show_bars(console, bars)
+    result = conditions.conditions("torchtune", "torchao", "bitsandbytes")
+    conditions.write("what_ifs", result | {"rungs": found, "bars": bars})
+    return int(missed(bars))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
