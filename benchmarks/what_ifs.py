@@ -105,7 +105,7 @@ class FusedCrossEntropy(torch.autograd.Function):
         return torch.empty((), dtype=torch.float32, device=logits.device)
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, None]:
         return torch.empty_like(ctx.saved_tensors[0]), None
 
 
