@@ -30,6 +30,7 @@ BATCH_SIZES = (
 )
 
 CUDNN = ({"strides"}, "laid out as its input suggests; the reference, the CPU's kernel, as it is")
+SCALES = ({"accepts"}, "torch 2.14 wants the scales of a row side by side, 2.13 takes any")
 INDICES = ({"accepts"}, "its kernel reads the indices as contiguous, whatever their strides")
 
 #: Beside those of the plain calls.
@@ -76,6 +77,9 @@ LAYOUT_EXCEPTIONS: dict[str, tuple[set[str], str]] = {
         {"strides"},
         "CUDA's kernel makes it contiguous; the meta kernel is made of pointwise operators",
     ),
+    "torchvision::nms": ({"shape"}, "which boxes overlap is a question of values"),
+    "aten::_scaled_grouped_mm_v2": SCALES,
+    "aten::_scaled_grouped_mm_v2.out": SCALES,
     "aten::cudnn_batch_norm": CUDNN,
     "aten::cudnn_batch_norm_backward": CUDNN,
     "nnprof::flex_attention": ({"strides"}, "PyTorch copies an expanded query before it looks"),
