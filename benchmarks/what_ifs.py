@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 import types
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,7 +37,7 @@ from benchmarks import conditions
 from benchmarks.bars import bar, missed, show_bars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 GIB = 2**30
 GPU = "a100"
@@ -74,11 +74,24 @@ RUNGS = (
 )
 
 
+#: What torchtune imports to read data and checkpoints.
+NOT_NEEDED = (
+    "datasets",
+    "datasets.distributed",
+    "omegaconf",
+    "tiktoken",
+    "tiktoken.load",
+    "sentencepiece",
+    "blobfile",
+    "torchdata",
+    "torchdata.nodes",
+    "kagglehub",
+)
+
+
 def import_torchtune() -> None:
     """Without the packages that it takes data from, and names that torchao has dropped."""
-    for name in ("datasets", "datasets.distributed", "omegaconf", "tiktoken", "tiktoken.load"):
-        stand_in(name)
-    for name in ("sentencepiece", "blobfile", "torchdata", "torchdata.nodes", "kagglehub"):
+    for name in NOT_NEEDED:
         stand_in(name)
     import torchao.quantization as quantization
 
@@ -160,28 +173,26 @@ def optimizer_of(rung: Rung, parameters: list[Any]) -> torch.optim.Optimizer:
     return made
 
 
-@contextmanager
-def stepping(rung: Rung, model: nn.Module) -> Iterator[Callable[[], None]]:
-    """What is to be done after a backward; nothing where hooks do it in it."""
+def after_backward(rung: Rung, model: nn.Module) -> Callable[[], None]:
+    """What is to be done then: nothing where hooks do it in the backward."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if rung.in_backward:
-        steps = {parameter: optimizer_of(rung, [parameter]) for parameter in trained}
+    if not rung.in_backward:
+        optimizer = optimizer_of(rung, trained)
 
-        def step_one(parameter: Any) -> None:
-            steps[parameter].step()
-            steps[parameter].zero_grad()
+        def step_all() -> None:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
 
-        for parameter in trained:
-            parameter.register_post_accumulate_grad_hook(step_one)
-        yield lambda: None
-        return
-    optimizer = optimizer_of(rung, trained)
+        return step_all
+    steps = {parameter: optimizer_of(rung, [parameter]) for parameter in trained}
 
-    def step_all() -> None:
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+    def step_one(parameter: Any) -> None:
+        steps[parameter].step()
+        steps[parameter].zero_grad()
 
-    yield step_all
+    for parameter in trained:
+        parameter.register_post_accumulate_grad_hook(step_one)
+    return lambda: None
 
 
 def held(rung: Rung) -> float:
@@ -194,12 +205,11 @@ def held(rung: Rung) -> float:
     if rung.checkpoints:
         set_activation_checkpointing(model, auto_wrap_policy={TransformerSelfAttentionLayer})
     activations = offloading(model) if rung.offloads else nullcontext
-    tokens, labels = (torch.zeros(BATCH, TOKENS, dtype=torch.int64, device="meta") for _ in "12")
+    tokens = torch.zeros(BATCH, TOKENS, dtype=torch.int64, device="meta")
+    labels = torch.zeros_like(tokens)
     ignored = torch.full((BATCH, 1), -100, device="meta")
-    with (
-        stepping(rung, model) as step,
-        nnprof.trace(model, backward=True, target="cuda") as running,
-    ):
+    step = after_backward(rung, model)
+    with nnprof.trace(model, backward=True, target="cuda") as running:
         running.mark_inputs([tokens, labels])
         for _ in range(STEPS):
             with activations():

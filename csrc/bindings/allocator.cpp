@@ -191,10 +191,10 @@ py::dict simulate(const Program& program, const AllocatorOptions& options,
   return made;
 }
 
-const char* name_of(AllocatorEvent::Action action) {
-  constexpr const char* kNames[] = {"alloc",        "free",        "segment_alloc",
-                                    "segment_free", "segment_map", "segment_unmap"};
-  return kNames[static_cast<size_t>(action)];
+const char* name_of(const AllocatorEvent& event) {
+  using Action = AllocatorEvent::Action;
+  if (event.action == Action::driver) return name_of(event.call);
+  return event.action == Action::alloc ? "alloc" : "free";
 }
 
 py::tuple history_of(const Program& program, const AllocatorOptions& options,
@@ -202,8 +202,8 @@ py::tuple history_of(const Program& program, const AllocatorOptions& options,
   DeviceHistory history;
   device_use(program, beside, blas_workspace, options, &history);
   py::list events, layout;
-  for (const auto& [action, record, address, size] : history.events) {
-    events.append(py::make_tuple(name_of(action), record, address, size));
+  for (const AllocatorEvent& event : history.events) {
+    events.append(py::make_tuple(name_of(event), event.record, event.address, event.size));
   }
   for (const auto& [block, used] : history.layout) {
     layout.append(py::make_tuple(block.address, block.size, used));

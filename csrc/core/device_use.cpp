@@ -75,30 +75,15 @@ class Simulation {
  private:
   void note(Action action, int32_t record, const InUse& held) {
     const int64_t address = CachingAllocator::address_of(held.block);
-    history_->events.push_back({action, record, address, held.bytes});
+    history_->events.push_back({action, {}, record, address, held.bytes});
   }
 
   void note_driver_calls(int32_t record) {
     const auto& asked = allocator_.asked();
     for (; noted_ < asked.size(); ++noted_) {
       const auto& [call, size, address, stream] = asked[noted_];
-      history_->events.push_back({action_of(call), record, address, size});
+      history_->events.push_back({Action::driver, call, record, address, size});
     }
-  }
-
-  static Action action_of(CachingAllocator::DriverCall call) {
-    using Call = CachingAllocator::DriverCall;
-    switch (call) {
-      case Call::segment_alloc:
-        return Action::segment_alloc;
-      case Call::segment_free:
-        return Action::segment_free;
-      case Call::segment_map:
-        return Action::segment_map;
-      case Call::segment_unmap:
-        return Action::segment_unmap;
-    }
-    __builtin_unreachable();
   }
 
   CachingAllocator allocator_;

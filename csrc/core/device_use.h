@@ -32,16 +32,10 @@ struct DeviceUse {
 
 // What the allocator did, in order: as PyTorch's snapshots of memory have it.
 struct AllocatorEvent {
-  enum class Action : uint8_t {
-    alloc,
-    free,
-    segment_alloc,
-    segment_free,
-    segment_map,
-    segment_unmap
-  };
+  enum class Action : uint8_t { alloc, free, driver };
   Action action;
-  int32_t record;  // -1: before any call
+  CachingAllocator::DriverCall call;  // of the driver's
+  int32_t record;                     // -1: before any call
   int64_t address;
   int64_t size;  // as it was asked for
 };

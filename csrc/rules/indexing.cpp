@@ -188,20 +188,6 @@ void gather_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_read += gathered * self.element_size() - self.distinct_bytes();
 }
 
-// How many elements x[indices] has: the broadcast indices times the dimensions they leave alone. A
-// mask is taken as all true.
-Count indexed_numel(const OpSignature& op) {
-  Count chosen = 1;
-  c10::DimVector broadcast;
-  for (const TensorSpec& index : op.tensors(1)) {
-    if (!index.defined) continue;
-    const c10::DimVector count{static_cast<int64_t>(index.numel())};
-    broadcast = at::infer_size_dimvector(broadcast, is_mask(index.dtype) ? count : index.sizes);
-  }
-  for (const Count size : broadcast) chosen *= size;
-  return left_alone(op) * chosen;
-}
-
 void index_cost(const OpSignature& op, Cost& cost) {
   gather_cost(op, cost);
   cost.temporary_bytes += converted_indices(op);
@@ -211,7 +197,7 @@ void index_cost(const OpSignature& op, Cost& cost) {
 void index_put_cost(const OpSignature& op, Cost& cost) {
   const TensorSpec& self = op.tensor(0);
   const bool accumulate = op.boolean(3);
-  const Count written = indexed_numel(op);
+  const Count written = left_alone(op) * indexed_places(op);
   const Count touched = std::min(written, self.numel()) * self.element_size();
   if (in_place(op)) {
     cost.bytes_read += (accumulate ? touched : 0) - self.distinct_bytes();

@@ -2,7 +2,6 @@
 
 #include <ATen/ExpandUtils.h>
 #include <c10/core/ScalarType.h>
-#include <c10/util/accumulate.h>
 
 namespace nnprof {
 namespace {
@@ -43,6 +42,18 @@ Count left_alone(const OpSignature& op) {
   return elements;
 }
 
+Count indexed_places(const OpSignature& op) {
+  Count places = 1;
+  c10::DimVector broadcast;
+  for (const TensorSpec& index : op.tensors(1)) {
+    if (!index.defined) continue;
+    const c10::DimVector count{static_cast<int64_t>(index.numel())};
+    broadcast = at::infer_size_dimvector(broadcast, is_mask(index.dtype) ? count : index.sizes);
+  }
+  for (const Count size : broadcast) places *= size;
+  return places;
+}
+
 // aten/src/ATen/native/TensorAdvancedIndexingUtils.h, make_info: indices are broadcast first. How
 // many places a mask has, what is read or written there tells.
 Count converted_indices(const OpSignature& op) {
@@ -51,22 +62,15 @@ Count converted_indices(const OpSignature& op) {
   // One number for all places is written by masked_fill, which takes the mask as it is.
   const Count others = left_alone(op);
   if (others == 0 || (puts && chosen == 1)) return 0;
-  int64_t tensors = 0;
-  bool has_mask = false;
-  c10::DimVector broadcast;
+  int64_t in_masks = 0, narrow = 0;
   for (const TensorSpec& index : op.tensors(1)) {
     if (!index.defined) continue;
-    if (is_mask(index.dtype)) {
-      has_mask = true;
-      tensors += index.dim();
-      continue;
-    }
-    broadcast = at::infer_size_dimvector(broadcast, index.sizes);
-    if (index.dtype == c10::ScalarType::Int) tensors += 1;
+    if (is_mask(index.dtype)) in_masks += index.dim();
+    if (index.dtype == c10::ScalarType::Int) narrow += 1;
   }
-  Count places = chosen / others;
-  if (!has_mask) places = c10::multiply_integers(broadcast);
-  return tensors * places * kNumber;
+  if (in_masks + narrow == 0) return 0;
+  const Count places = in_masks != 0 ? chosen / others : indexed_places(op);
+  return (in_masks + narrow) * places * kNumber;
 }
 
 }  // namespace nnprof

@@ -21,8 +21,10 @@ Count copied_sequences(const OpSignature& op);
 // and 32-bit indices 64-bit ones.
 Count converted_indices(const OpSignature& op);
 
-// Of an indexed tensor: elements of the dimensions that its indices leave alone.
+// Of an indexed tensor: elements of the dimensions that its indices leave alone, and how many
+// places there are in the others: the broadcast indices, a mask taken as all true.
 Count left_alone(const OpSignature& op);
+Count indexed_places(const OpSignature& op);
 
 inline bool is_mask(c10::ScalarType dtype) {
   return dtype == c10::ScalarType::Bool || dtype == c10::ScalarType::Byte;

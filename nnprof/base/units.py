@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Unit",
+    "format_bytes",
     "format_exact",
     "format_interval",
     "format_percent",
@@ -59,6 +60,11 @@ def _format_seconds(seconds: float) -> str:
         if abs(seconds) * factor >= 0.9995:
             return f"{_three_digits(seconds * factor)} {prefix}s"
     return f"{_three_digits(seconds * 1e9)} ns" if seconds else "0 s"
+
+
+def format_bytes(size: float) -> str:
+    """12.34 GB."""
+    return format_value(size, Unit.BYTES)
 
 
 def format_interval(low: float | None, high: float | None) -> str:

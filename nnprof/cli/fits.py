@@ -13,7 +13,7 @@ from nnprof.cli.model import MODEL_HELP, Asked, checkpoint, context, model_optio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["fits", "max_"]
+__all__ = ["check_optimizer", "fits", "loaded", "max_"]
 
 _OPTIONS = (
     click.option(
@@ -70,14 +70,27 @@ def _run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(command)
     def with_run(asked: Asked, gpu: str, **values: Any) -> Any:
         run = {name: values.pop(name) for name in _RUN}
-        if run["optimizer"] and not run["train"]:
-            raise click.UsageError("--optimizer is for --train")
+        check_optimizer(run)
         return command(asked, gpu, run, **values)
 
     decorated: Callable[..., Any] = with_run
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     return decorated
+
+
+def check_optimizer(run: dict[str, Any]) -> None:
+    """Raises `click.UsageError` for an optimizer of what does not train."""
+    if run["optimizer"] and not run["train"]:
+        raise click.UsageError("--optimizer is for --train")
+
+
+def loaded(asked: Asked, run: dict[str, Any]) -> tuple[Any, Any]:
+    """The model, in the mode that it is to run in, and the dtype of its inputs."""
+    model, dtype = asked.load()
+    if run["train"] and hasattr(model, "train"):
+        model.train()
+    return model, dtype
 
 
 def _model_and_run(asked: Asked, run: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
@@ -87,9 +100,7 @@ def _model_and_run(asked: Asked, run: dict[str, Any]) -> tuple[Any, dict[str, An
     run = dict(run)
     lora, quantize = run.pop("lora"), run.pop("quantize")
     with options.progress(f"building {asked.model}", quiet=False):
-        model, dtype = asked.load()
-    if run["train"] and hasattr(model, "train"):
-        model.train()
+        model, dtype = loaded(asked, run)
     model, beside = adapted(model, lora, quantize)
     run["checkpoint"] = list(run["checkpoint"]) or None
     sizes = asked.sizes()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from nnprof.cli import options
-from nnprof.cli.fits import fits
+from nnprof.cli.fits import check_optimizer, fits, loaded
 from nnprof.cli.model import Asked
 
 if TYPE_CHECKING:
@@ -92,9 +92,7 @@ def grid(
 
     def build() -> tuple[Any, dict[str, Any]]:
         """The model, and the dtype of its inputs."""
-        built, of_inputs = asked.load()
-        if run["train"] and hasattr(built, "train"):
-            built.train()
+        built, of_inputs = loaded(asked, run)
         return built, {"dtype": of_inputs}
 
     named = methods_of(build, methods, lora=lora)
@@ -108,8 +106,7 @@ def grid(
 def _check(methods: tuple[str, ...], lora: str | None, run: dict[str, Any]) -> None:
     """Raises `click.UsageError` for options that do not go together."""
     checkpointed = [method for method in methods if method.endswith("+checkpoint")]
-    if run["optimizer"] and not run["train"]:
-        raise click.UsageError("--optimizer is for --train")
+    check_optimizer(run)
     if checkpointed and not run["train"]:
         raise click.UsageError(f"--method {checkpointed[0]} is for --train")
     if checkpointed and run["checkpoint"]:

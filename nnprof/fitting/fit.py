@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnprof.base.modules import looked_through
-from nnprof.base.units import Unit, format_value
+from nnprof.base.units import format_bytes
 from nnprof.calls.examples import Sizes
 from nnprof.errors import InputError, only_nnprof_errors
 from nnprof.fitting.changes import Change, changes_for
@@ -103,11 +103,13 @@ class Fit:
         raise TypeError("a Fit is yes, no, or too close to tell: ask for its verdict")
 
     def __str__(self) -> str:
-        lines = [*str(self.memory).split("\n"), f"held: {self._held()}"]
-        lines[1:] = [f"  {line}" for line in lines[1:]]
+        verdict, sizes = self.memory.lines
+        lines = [verdict, f"  {sizes}", f"  held: {self._held()}"]
         out = self.memory.out_of_memory
         if out is not None:
-            lines.append(f"  runs out at {self._where(out.call)}, asking for {_size(out.asked)}")
+            lines.append(
+                f"  runs out at {self._where(out.call)}, asking for {format_bytes(out.asked)}"
+            )
         elif self.memory.retries:
             lines.append(
                 f"  only as what is cached goes back to the device ({self.memory.retries} times), "
@@ -120,7 +122,7 @@ class Fit:
 
     def _held(self) -> str:
         names = {kind: kind.replace("_", " ") for kind in self.holds}
-        return ", ".join(f"{_size(size)} {names[kind]}" for kind, size in self.holds.items())
+        return ", ".join(f"{format_bytes(size)} {names[kind]}" for kind, size in self.holds.items())
 
     def _where(self, call: int) -> str:
         if call < 0:
@@ -129,10 +131,6 @@ class Fit:
         op = data.signatures()["op"][index["signature"][call]]
         path = data.layers()[index["scope"][call]]["path"]
         return f"{op} in {path}" if path else str(op)
-
-
-def _size(size: int) -> str:
-    return format_value(size, Unit.BYTES)
 
 
 @only_nnprof_errors

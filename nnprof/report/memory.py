@@ -21,7 +21,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nnprof.base.units import Unit, format_exact, format_percent, format_value
+from nnprof.base.units import Unit, format_bytes, format_exact, format_percent
 from nnprof.report.options import TableOptions
 from nnprof.report.paper import NO_LIMIT, Column, fitting_table, text_of, width_of
 from nnprof.results.memory import KINDS
@@ -65,7 +65,7 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
         ("By phase, after its last operator", _by_phase(memory, width)),
         ("By module, at the peak", _by_module(profile, width)),
         (
-            f"Over time, beyond the model itself, up to {_size(_beyond(memory))}",
+            f"Over time, beyond the model itself, up to {format_bytes(_beyond(memory))}",
             _curve(memory, width),
         ),
     ]
@@ -74,7 +74,7 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
         taken = memory.on(hardware)
         sections.insert(1, (f"On {hardware.title}", Text(str(taken))))
         reserved, phase = taken.timeline["reserved"], memory.timeline["phase"]
-        title = f"Reserved over time, up to {_size(taken.reserved)}"
+        title = f"Reserved over time, up to {format_bytes(taken.reserved)}"
         sections.append((title, _bars(reserved, taken.reserved, phase, width)))
     parts: list[RenderableType] = []
     for title, content in sections:
@@ -85,14 +85,14 @@ def document(profile: Profile, options: TableOptions, width: int = NO_LIMIT) -> 
 def peak_line(profile: Profile) -> str:
     """The peak, where it is and what it is made of, in a line."""
     memory = profile.memory
-    text = f"{format_exact(memory.peak, Unit.BYTES)} ({_size(memory.peak)}) {_where(memory)}"
+    text = f"{format_exact(memory.peak, Unit.BYTES)} ({format_bytes(memory.peak)}) {_where(memory)}"
     held = sorted(memory.at_peak.items(), key=lambda item: -item[1])
-    parts = ", ".join(f"{_size(bytes_)} {_name(kind)}" for kind, bytes_ in held if bytes_)
+    parts = ", ".join(f"{format_bytes(bytes_)} {_name(kind)}" for kind, bytes_ in held if bytes_)
     text = f"{text}: {parts}" if parts else text
     if profile.hardware is None:
         return text
     there = profile.hardware.memory_bytes
-    return f"{text}; {format_percent(memory.peak, there)} of the device's {_size(there)}"
+    return f"{text}; {format_percent(memory.peak, there)} of the device's {format_bytes(there)}"
 
 
 def verdict_line(profile: Profile) -> str | None:
@@ -100,7 +100,7 @@ def verdict_line(profile: Profile) -> str | None:
     hardware = profile.hardware
     if hardware is None or not profile.memory.can_be_on(hardware):
         return None
-    return str(profile.memory.on(hardware)).replace("\n", "; ")
+    return "; ".join(profile.memory.on(hardware).lines)
 
 
 def _where(memory: Memory) -> str:
@@ -111,10 +111,6 @@ def _where(memory: Memory) -> str:
 
 def _name(kind: str) -> str:
     return "KV cache" if kind == "kv_cache" else kind
-
-
-def _size(held: int) -> str:
-    return format_value(held, Unit.BYTES)
 
 
 # The tables.
@@ -136,7 +132,7 @@ class _Held:
 def _kind_columns() -> list[Column[_Held]]:
     def column(kind: str, spare: int) -> Column[_Held]:
         def cell(line: _Held) -> str:
-            return _size(line.kinds[kind]) if line.kinds.get(kind) else ""
+            return format_bytes(line.kinds[kind]) if line.kinds.get(kind) else ""
 
         name = _name(kind)
         return Column(name[0].upper() + name[1:], cell, spare=spare)
@@ -149,7 +145,7 @@ def _at_peak(memory: Memory, width: int) -> RenderableType:
     lines.sort(key=lambda line: -line.total)
     columns = [
         Column[_Held]("Held for", lambda line: line.name, left=True),
-        Column[_Held]("Bytes", lambda line: _size(line.total)),
+        Column[_Held]("Bytes", lambda line: format_bytes(line.total)),
         Column[_Held]("%", lambda line: format_percent(line.total, memory.peak)),
     ]
     return fitting_table(columns, [*lines, _Held("all", memory.at_peak)], width)
@@ -159,8 +155,8 @@ def _by_phase(memory: Memory, width: int) -> RenderableType:
     lines = [_Held(phase, memory.after(phase), memory.peak_of(phase)) for phase in memory.phases]
     columns = [
         Column[_Held]("Phase", lambda line: line.name, left=True),
-        Column[_Held]("Peak in it", lambda line: _size(line.peak)),
-        Column[_Held]("After it", lambda line: _size(line.total)),
+        Column[_Held]("Peak in it", lambda line: format_bytes(line.peak)),
+        Column[_Held]("After it", lambda line: format_bytes(line.total)),
     ]
     return fitting_table([*columns, *_kind_columns()], lines, width)
 
@@ -172,7 +168,7 @@ def _by_module(profile: Profile, width: int) -> RenderableType:
     lines = _folded(profile)
     columns = [
         Column[_Held]("Module", lambda line: line.name, left=True, least=24),
-        Column[_Held]("Bytes", lambda line: _size(line.total)),
+        Column[_Held]("Bytes", lambda line: format_bytes(line.total)),
         Column[_Held]("%", lambda line: format_percent(line.total, profile.memory.peak)),
     ]
     shown = fitting_table([*columns, *_kind_columns()], lines[:_MODULES_SHOWN], width)
@@ -202,7 +198,7 @@ def _rest(lines: Sequence[_Held], peak: int) -> list[str]:
     if not lines:
         return []
     held = sum(line.total for line in lines)
-    return [f"and {len(lines)} more: {_size(held)}, {format_percent(held, peak)}"]
+    return [f"and {len(lines)} more: {format_bytes(held)}, {format_percent(held, peak)}"]
 
 
 # Over time.

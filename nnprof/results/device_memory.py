@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from nnprof import _core
-from nnprof.base.units import Unit, format_value
+from nnprof.base.units import format_bytes
 from nnprof.errors import InputError
 from nnprof.hardware.alloc_conf import parse, text_of
 from nnprof.hardware.process_memory import process_memory
@@ -227,20 +227,24 @@ class DeviceMemory:
 
         write(self.snapshot(), path)
 
-    def __str__(self) -> str:
-        spare = f"{_size(abs(self.spare))} {'to spare' if self.spare >= 0 else 'missing'}"
+    @property
+    def lines(self) -> tuple[str, str]:
+        """The verdict and by how much; what the process and the allocator hold."""
+        spare = f"{format_bytes(abs(self.spare))} {'to spare' if self.spare >= 0 else 'missing'}"
         return (
-            f"{self.verdict}: {spare} on {self.hardware.title}, within {_size(self.margin)}\n"
-            f"process {_size(self.process)} of {_size(self.total)}: reserved "
-            f"{_size(self.reserved)}, allocated {_size(self.allocated)}"
+            f"{self.verdict}: {spare} on {self.hardware.title}, within {format_bytes(self.margin)}",
+            (
+                f"process {format_bytes(self.process)} of {format_bytes(self.total)}: reserved "
+                f"{format_bytes(self.reserved)}, allocated {format_bytes(self.allocated)}"
+            ),
         )
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
 
     def __repr__(self) -> str:
         sizes = ", ".join(
-            f"{name} {_size(getattr(self, name))}" for name in ("allocated", "reserved", "process")
+            f"{name} {format_bytes(getattr(self, name))}"
+            for name in ("allocated", "reserved", "process")
         )
         return f"<DeviceMemory on {self.hardware.name}: {sizes}; fits: {self.verdict}>"
-
-
-def _size(size: int) -> str:
-    return format_value(size, Unit.BYTES)
