@@ -12,6 +12,7 @@ check_build(torch.__version__)
 
 from nnprof import _core, errors  # noqa: E402
 from nnprof.errors import NnprofError  # noqa: E402
+from nnprof.distributed import world  # noqa: E402
 from nnprof.fitting import Fit, fits, fits_grid, plan_memory  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402
@@ -45,4 +46,5 @@ __all__ = [
     "plan_memory",
     "register_rule",
     "trace",
+    "world",
 ]

@@ -24,7 +24,7 @@ ORDER = (
     {"results"},
     {"calls"},
     {"tracing"},
-    {"timing"},
+    {"timing", "distributed"},
     {"conventions"},
     {"report"},
     {"measure", "models", "rules"},

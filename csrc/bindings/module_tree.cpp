@@ -178,7 +178,7 @@ uint32_t ModuleTree::parameter_number(PyObject* object, PyObject* module) {
       return *stored;
     }
     const Count bytes = note_storages(object, Role::parameter, parameter_storage_bytes_);
-    return StoredForm{parameter.numel(), bytes};
+    return StoredForm{elements_here(object), bytes};
   });
 }
 
@@ -193,6 +193,7 @@ uint32_t ModuleTree::enter_parameter(const at::Tensor& parameter, Stored stored)
   session.parameters.push_back({elements, bytes, parameter.requires_grad()});
   parameters_.push_back(parameter);
   totals_.parameters += elements;
+  totals_.global_parameters += std::max(Count(elements), Count(parameter.numel()));
   totals_.parameter_bytes += bytes;
   if (parameter.requires_grad()) totals_.trainable += elements;
   return number;

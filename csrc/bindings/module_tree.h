@@ -40,6 +40,8 @@ class ModuleTree {
   std::vector<std::string> types_derived_from(const pybind11::args& bases) const;
 
   Count parameter_elements() const { return totals_.parameters; }
+  // Of the whole model, where ranks share its tensors out.
+  Count global_parameter_elements() const { return totals_.global_parameters; }
   Count trainable_elements() const { return totals_.trainable; }
   Count buffer_elements() const { return totals_.buffers; }
   Count parameter_bytes() const { return totals_.parameter_bytes; }
@@ -59,7 +61,7 @@ class ModuleTree {
 
  private:
   struct Totals {
-    Count parameters, trainable, buffers, parameter_bytes, buffer_bytes;
+    Count parameters, global_parameters, trainable, buffers, parameter_bytes, buffer_bytes;
   };
 
   int32_t add(pybind11::handle root, std::string_view name, int32_t parent);

@@ -8,6 +8,7 @@
 #include "bindings/bindings.h"
 #include "bindings/count_caster.h"
 #include "bindings/trace_result.h"
+#include "core/collectives.h"
 #include "core/count.h"
 #include "core/layers.h"
 #include "core/memory.h"
@@ -234,6 +235,45 @@ py::list TraceResult::calls_of(const py::args& operators) const {
   return calls;
 }
 
+py::dict TraceResult::collectives() const {
+  const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
+  py::list call, op, group, layer, phase, dtype, inputs, outputs;
+  for (size_t i = 0; i < session_->records().size(); ++i) {
+    const OpRecord& record = session_->records()[i];
+    const OpSignature& signature = aggregate_.signatures[record.signature].signature;
+    if (!is_collective(signature.op)) continue;
+    call.append(i);
+    op.append(signature.op);
+    group.append(group_of(signature));
+    layer.append(row_of[record.scope]);
+    phase.append(kPhaseNames[static_cast<size_t>(record.phase)]);
+    py::list each;
+    c10::ScalarType type = c10::ScalarType::Undefined;
+    for (const Argument& argument : signature.arguments) {
+      for (const TensorSpec& tensor : argument.tensors) {
+        if (!tensor.defined) continue;
+        each.append(tensor.distinct_bytes());
+        if (type == c10::ScalarType::Undefined) type = tensor.dtype;
+      }
+    }
+    inputs.append(each);
+    Count made;
+    for (const TensorSpec& output : signature.outputs) made += output.distinct_bytes();
+    outputs.append(made);
+    dtype.append(std::string(c10::getDtypeNames(type).first));
+  }
+  py::dict columns;
+  columns["call"] = call;
+  columns["op"] = op;
+  columns["group"] = group;
+  columns["layer"] = layer;
+  columns["phase"] = phase;
+  columns["dtype"] = dtype;
+  columns["argument_bytes"] = inputs;
+  columns["output_bytes"] = outputs;
+  return columns;
+}
+
 py::dict TraceResult::module_calls() const {
   const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
   py::list layer, shapes;
@@ -380,6 +420,7 @@ void bind_results(py::module_& m) {
       .def("call_index", &TraceResult::call_index)
       .def("signatures", &TraceResult::signatures)
       .def("calls_of", &TraceResult::calls_of)
+      .def("collectives", &TraceResult::collectives)
       .def("module_calls", &TraceResult::module_calls)
       .def("coverage", &TraceResult::coverage)
       .def("memory", &TraceResult::memory)

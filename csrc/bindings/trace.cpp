@@ -1,6 +1,7 @@
 // The tracer: one trace's life, from the walk over the modules to what is put back at the end.
 #include <ATen/ops/zeros.h>
 #include <pybind11/stl.h>
+#include <torch/csrc/DynamicTypes.h>
 #include <torch/csrc/Exceptions.h>
 #include <torch/csrc/autograd/python_variable.h>
 #include <torch/csrc/utils/device_lazy_init.h>
@@ -18,6 +19,7 @@
 #include "dispatch/key.h"
 #include "dispatch/optimizer_step.h"
 #include "dispatch/values.h"
+#include "dispatch/world.h"
 #include "dispatch/wrapped.h"
 
 namespace py = pybind11;
@@ -270,6 +272,7 @@ void bind_trace(py::module_& m) {
         const ModuleTree& tree = self.modules();
         py::dict facts;
         facts["params"] = tree.parameter_elements();
+        facts["global_params"] = tree.global_parameter_elements();
         facts["trainable_params"] = tree.trainable_elements();
         facts["buffers"] = tree.buffer_elements();
         facts["parameter_bytes"] = tree.parameter_bytes();
@@ -309,6 +312,15 @@ void bind_trace(py::module_& m) {
     const c10::impl::ExcludeDispatchKeyGuard guard(kInterceptKey);
     lazy.set_data(at::zeros(sizes, lazy.options().dtype(dtype.value_or(lazy.scalar_type()))));
   });
+  m.def("resize_storage", [](py::handle storage, int64_t bytes) {
+    InTrace()->resize(torch::createStorage(storage.ptr()), bytes);
+  });
+  m.def("record_count", [] {
+    Trace* trace = current_trace();
+    return trace == nullptr ? size_t{0} : trace->session()->records().size();
+  });
+  m.def("enter_world", &enter_world);
+  m.def("leave_world", &leave_world);
   m.def("share_storage", &share_storage, py::arg("view"), py::arg("viewed"));
   m.def("shadow_for_transform",
         [](const at::Tensor& tensor) { return InTrace()->shadow_for_transform(tensor); });

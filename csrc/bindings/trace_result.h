@@ -37,6 +37,7 @@ class TraceResult {
   // The calls of some operators, one tuple each: path and number of calls of the module, operator,
   // sizes of its first input and of its first output.
   pybind11::list calls_of(const pybind11::args& operators) const;
+  pybind11::dict collectives() const;
   pybind11::dict module_calls() const;
   pybind11::dict coverage() const;
   // See nnprof.results.records.TraceData.

@@ -68,6 +68,13 @@ bool holds_others(const at::Tensor& tensor) {
   return has_python_key(tensor) && !is_fake_tensor(tensor);
 }
 
+int64_t elements_here(py::handle tensor) {
+  const at::Tensor& whole = THPVariable_Unpack(tensor.ptr());
+  if (!holds_others(whole) || !py::hasattr(tensor, "_local_tensor")) return whole.numel();
+  const py::object local = tensor.attr("_local_tensor");
+  return THPVariable_Check(local.ptr()) ? THPVariable_Unpack(local.ptr()).numel() : whole.numel();
+}
+
 std::vector<at::Tensor> held_tensors(py::handle tensor) {
   Tensors held;
   std::vector<PyObject*> seen;

@@ -15,4 +15,7 @@ bool holds_others(const at::Tensor& tensor);
 // a tensor that holds none, itself.
 std::vector<at::Tensor> held_tensors(pybind11::handle tensor);
 
+// How many elements of it are here: of a DTensor this rank's, of any other tensor all.
+int64_t elements_here(pybind11::handle tensor);
+
 }  // namespace nnprof

@@ -47,6 +47,8 @@ void note_unknown_mask(const Operator& op, Values values, Trace& trace) {
 
 void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs, Count saved_bytes,
                  Trace& trace) {
+  const bool in_backward = trace.session()->in_backward();
+  if (in_backward && op.returns == 1) trace.note_gradient(outputs[0]);
   if (!trace.options().recording) return;
   if (trace.silent != 0) {
     trace.silently_saved += saved_bytes;
@@ -54,9 +56,7 @@ void record_call(const Operator& op, CallWalk& walk, const c10::IValue* outputs,
   }
   walk.outputs(outputs);
   if (walk.mask_values() != Values::known) note_unknown_mask(op, walk.mask_values(), trace);
-  const Place place = trace.place();
-  trace.session()->record(walk.words(), walk.storages(), call_state(), place, saved_bytes);
-  if (place.phase == Phase::backward && op.returns == 1) trace.note_gradient(outputs[0]);
+  trace.session()->record(walk.words(), walk.storages(), call_state(), trace.place(), saved_bytes);
 }
 
 namespace {

@@ -18,6 +18,7 @@
 #include "dispatch/sparse.h"
 #include "dispatch/stack_walk.h"
 #include "dispatch/values.h"
+#include "dispatch/world.h"
 #include "dispatch/wrapped.h"
 
 namespace nnprof {
@@ -211,6 +212,7 @@ namespace {
 
 void intercept(const c10::OperatorHandle& handle, c10::DispatchKeySet keys, Stack* stack) {
   Trace* trace = current_trace();
+  if (trace == nullptr && in_world()) return run_in_world(operator_of(handle), keys, *stack);
   if (trace == nullptr) return handle.redispatchBoxed(keys_after(keys), stack);
   const Turn turn(*trace);
   if (trace->turns().ended()) return handle.redispatchBoxed(keys_after(keys), stack);

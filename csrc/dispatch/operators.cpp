@@ -183,7 +183,10 @@ void describe_arguments(Operator& op) {
       op.devices.push_back(static_cast<int>(i));
     }
     if (text.find("Generator") != std::string::npos) op.generators.push_back(static_cast<int>(i));
-    if (text.find("torch.classes.") != std::string::npos) op.objects.push_back(static_cast<int>(i));
+    const bool object = text.find("torch.classes.") != std::string::npos;
+    // Not a process group, nor how it reduces.
+    const bool packed = object && text.find("torch.classes.c10d.") == std::string::npos;
+    if (packed) op.objects.push_back(static_cast<int>(i));
     note_scale(op, static_cast<int>(i), argument.name(), text);
     if (argument.name() == "copy" && text == "bool") op.copy = static_cast<int>(i);
   }

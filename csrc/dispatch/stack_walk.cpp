@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "dispatch/groups.h"
+
 namespace nnprof {
 namespace {
 
@@ -97,6 +99,8 @@ void CallWalk::argument(const c10::IValue& value) {
     }
   } else if (value.isList() && all_real_numbers(value.toListRef())) {
     numbers(value.toListRef());
+  } else if (const std::optional<std::string> group = group_name(value)) {
+    writer_.string(*group);
   } else if (op_.rule != nullptr && !op_.objects.empty() && is_packed(value)) {
     packed(value);
   } else {

@@ -23,6 +23,7 @@
 #include "dispatch/elsewhere.h"
 #include "dispatch/key.h"
 #include "dispatch/quantized_tensors.h"
+#include "dispatch/world.h"
 
 namespace nnprof {
 namespace {
@@ -98,8 +99,11 @@ Trace::Trace(TraceOptions options) : session_(std::make_shared<Session>()), opti
 }
 
 StorageTag* Trace::tag_of(const at::Tensor& tensor) const {
-  const c10::DataPtr& pointer =
-      tensor.storage().unsafeGetStorageImpl()->_mutable_data_ptr_no_checks();
+  return tag_of(*tensor.storage().unsafeGetStorageImpl());
+}
+
+StorageTag* Trace::tag_of(c10::StorageImpl& storage) const {
+  const c10::DataPtr& pointer = storage._mutable_data_ptr_no_checks();
   if (pointer.get_deleter() != &release_tag) return nullptr;
   auto* tag = static_cast<StorageTag*>(pointer.get_context());
   return tag->session == session_ ? tag : nullptr;
@@ -119,6 +123,22 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
     if (entry->role == Role::constant && tensor.is_cpu()) session_->mark_host(entry->id);
   }
   return *entry;
+}
+
+void Trace::resize(const c10::Storage& storage, int64_t bytes) {
+  c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
+  const StorageTag* tag = tag_of(*impl);
+  const auto found = externals_.find(impl);
+  if (tag == nullptr && !storage.device().is_meta()) {
+    raise(ErrorKind::unsupported,
+          "the forward resizes memory of the model's own, whose values would be lost: build a model "
+          "that does so (FSDP) inside of nnprof.world()");
+  }
+  impl->set_nbytes(static_cast<size_t>(bytes));
+  if (tag != nullptr) session_->storage_resized(tag->id, bytes);
+  if (found == externals_.end()) return;
+  if (found->second->shadow) found->second->shadow.set_nbytes(static_cast<size_t>(bytes));
+  session_->storage_resized(found->second->id, bytes);
 }
 
 void Trace::set_role(const at::Tensor& tensor, Role role) {
@@ -807,7 +827,7 @@ void stop_trace() {
   }
   c10::ThreadLocalDebugInfo::_pop(kTraceInfo);
   // A thread that works for another trace may have made one of its own.
-  c10::impl::tls_set_dispatch_key_included(kInterceptKey, current_trace() != nullptr);
+  c10::impl::tls_set_dispatch_key_included(kInterceptKey, current_trace() != nullptr || in_world());
 }
 
 }  // namespace nnprof

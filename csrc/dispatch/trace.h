@@ -239,6 +239,9 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   // Of what a backward makes: PyTorch's views keep alive what they are views of, in a backward too,
   // where ours do not.
   void note_base(const at::Tensor& output);
+  // The program takes and gives back the memory of a tensor that stays, as FSDP does. Raises for
+  // real memory that was there before: its data would be lost.
+  void resize(const c10::Storage& storage, int64_t bytes);
   bool is_base(const at::Tensor& tensor) const;
   // The last zeros that a backward made.
   void note_fresh_zeros(const at::Tensor& zeros);
@@ -290,6 +293,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   void restore_metadata();
   ExternalStorage& external(const at::Tensor& tensor);
   StorageTag* tag_of(const at::Tensor& tensor) const;
+  StorageTag* tag_of(c10::StorageImpl& storage) const;
   void adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values);
 
   std::shared_ptr<Session> session_;

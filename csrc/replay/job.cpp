@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/collectives.h"
 #include "replay/materialize.h"
 
 namespace nnprof {
@@ -13,11 +14,6 @@ bool returns_what_it_got(const ReplayJob& job) {
   return std::all_of(outputs.begin(), outputs.end(), [&](const TensorSpec& output) {
     return !output.defined || aliases_argument(job.signature, output);
   });
-}
-
-bool is_collective(std::string_view op) {
-  return op.rfind("c10d::", 0) == 0 || op.rfind("_c10d_functional::", 0) == 0 ||
-         op.rfind("c10d_functional::", 0) == 0 || op.rfind("_c10d_functional_autograd::", 0) == 0;
 }
 
 }  // namespace

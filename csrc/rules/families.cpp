@@ -13,6 +13,7 @@ std::span<const RuleFamily> rule_families() {
       kAttentionBackwardRules,
       kAttentionKernelRules,
       kBitsandbytesRules,
+      kCollectiveRules,
       kComparisonRules,
       kConvolutionBackwardRules,
       kConvolutionKernelRules,

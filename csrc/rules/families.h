@@ -10,6 +10,7 @@ extern const RuleFamily kAttentionRules;
 extern const RuleFamily kAttentionBackwardRules;
 extern const RuleFamily kAttentionKernelRules;
 extern const RuleFamily kBitsandbytesRules;
+extern const RuleFamily kCollectiveRules;
 extern const RuleFamily kComparisonRules;
 extern const RuleFamily kConvolutionRules;
 extern const RuleFamily kConvolutionBackwardRules;

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from nnprof.errors import InputError, UnknownLayerError
 from nnprof.results import registry
+from nnprof.results.collectives import Collective, make_collectives
 from nnprof.results.layers import Layer, combine, is_shell, make_layers, no_such_layer, outermost
 from nnprof.results.memory import Memory
 from nnprof.results.op_table import OpTable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from nnprof.report.compare import Comparison
     from nnprof.results.times import Times
 
-__all__ = ["Coverage", "Layer", "Memory", "OpTable", "PhaseCosts", "Profile"]
+__all__ = ["Collective", "Coverage", "Layer", "Memory", "OpTable", "PhaseCosts", "Profile"]
 
 
 class PhaseCosts:
@@ -156,6 +157,12 @@ class Profile(PhaseCosts):
     def params(self) -> int:
         """Parameter elements; a tensor that several modules share counts once."""
         return self.facts.params
+
+    @property
+    def global_params(self) -> int:
+        """Parameters of the whole model, where ranks share them out (DTensor)."""
+        whole = self._facts.global_params
+        return whole if whole is not None else self._facts.params
 
     @property
     def trainable_params(self) -> int:
@@ -313,6 +320,11 @@ class Profile(PhaseCosts):
     def ops(self) -> OpTable:
         """One row a recorded operator call."""
         return OpTable(self._data, self.times)
+
+    @cached_property
+    def collectives(self) -> tuple[Collective, ...]:
+        """The calls that talk to other ranks, in their order; see `nnprof.world`."""
+        return make_collectives(self._data, self._facts, self._layers_by_row)
 
     @cached_property
     def coverage(self) -> Coverage:

@@ -8,12 +8,12 @@ its tests need neither the core nor a model.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Protocol
 
 from nnprof._core import Requests
 
-__all__ = ["PHASES", "ModelFacts", "StoredTrace", "TraceData", "plain"]
+__all__ = ["PHASES", "Group", "ModelFacts", "StoredTrace", "TraceData", "plain"]
 
 #: The phases that a call can belong to, in the order of a training step.
 PHASES = ("forward", "backward", "optimizer")
@@ -83,6 +83,14 @@ class TraceData(Protocol):
         """
         ...
 
+    def collectives(self) -> dict[str, list[Any]]:
+        """Columns, one entry a call that talks to other ranks, in call order.
+
+        call (in `ops()`), op, group (its name), layer (row in `layers()`), phase, dtype,
+        argument_bytes (of each tensor among the arguments), output_bytes.
+        """
+        ...
+
     def requests(self) -> Requests | None:
         """What the calls ask of their GPU's allocator; None on a CPU, and where not recorded.
 
@@ -99,6 +107,15 @@ class TraceData(Protocol):
     def assumptions(self) -> list[str]:
         """Every guess the trace made, a sentence each."""
         ...
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of ranks that collectives run on."""
+
+    dimension: str | None  #: of a device mesh
+    ranks: int
+    nodes: int
 
 
 @dataclass(frozen=True)
@@ -127,14 +144,19 @@ class ModelFacts:
     #: Names of the module types that are, or derive from, nn.Sequential or nn.ModuleList: they do
     #: nothing but hold others, and torchsummary leaves them out.
     container_types: tuple[str, ...] = ("Sequential", "ModuleList")
+    #: Of a model whose parameters are shared out among ranks: elements of the whole. None: `params`.
+    global_params: int | None = None
+    #: By name, the groups of ranks that collectives run on.
+    groups: dict[str, Group] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelFacts:
         """Facts from `asdict` of others; names that this version does not know are dropped."""
-        known = {field.name for field in fields(cls)}
+        known = {each.name for each in fields(cls)}
         facts: dict[str, Any] = {n: value for n, value in values.items() if n in known}
         # JSON has lists only.
         facts = {n: tuple(v) if isinstance(v, list) else v for n, v in facts.items()}
+        facts["groups"] = {n: Group(**group) for n, group in facts.get("groups", {}).items()}
         return cls(**facts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -160,6 +182,7 @@ class StoredTrace:
             "ops": data.ops(),
             "signatures": data.signatures(),
             "module_calls": data.module_calls(),
+            "collectives": data.collectives(),
             "memory": data.memory(),
             "requests": requests.columns() if requests is not None else None,
             "coverage": data.coverage(),
@@ -196,6 +219,9 @@ class StoredTrace:
 
     def module_calls(self) -> dict[str, Any]:
         return dict(self._stored["module_calls"])
+
+    def collectives(self) -> dict[str, list[Any]]:
+        return dict(self._stored.get("collectives", {}))
 
     def memory(self) -> dict[str, Any] | None:
         return self._stored.get("memory")

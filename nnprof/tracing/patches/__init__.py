@@ -32,6 +32,7 @@ _PATCHES = [
         "numbers",
         "optimizer_phase",
         "scopes",
+        "storages",
         "threads",
         "wrappers",
         "other_code",  # last, and so undone first: what undoes the others are no changes

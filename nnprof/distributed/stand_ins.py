@@ -1,0 +1,77 @@
+"""What stands in for others while a world is on, and goes when it ends."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import distributed as dist
+
+from nnprof import _core
+from nnprof.tracing.groups import forget_meshes, note_mesh
+
+if TYPE_CHECKING:
+    from nnprof.base.process import Undo
+    from nnprof.distributed.cuda import Device
+
+__all__ = ["make_group", "put_in_place"]
+
+
+def make_group(rank: int, size: int) -> list[Undo]:
+    """A process group of `size` ranks on which nothing is sent; returns what destroys it."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    # Point-to-point calls ask a group for its backend of a tensor's device.
+    devices = dist.Backend.backend_capability["fake"]
+    undo: list[Undo] = []
+    if "meta" not in devices:
+        devices.append("meta")
+        undo.append(lambda: devices.remove("meta"))
+    dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())
+    undo.append(_destroy)
+    return undo
+
+
+def _destroy() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def put_in_place(device: Device) -> list[Undo]:
+    """Puts all in place; returns what undoes it, the last one to be called first."""
+    # It notes for good what torch.cuda's functions are, when it is first imported. FSDP does.
+    importlib.import_module("torch._dynamo")
+    undo = [
+        _replaced(torch.cuda, name, function) for name, function in device.functions().items()
+    ]
+    from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
+
+    # Parameters on meta are what a world's are.
+    undo.append(_replaced(FSDPParamGroup, "_validate_no_meta_params", lambda self: None))
+    undo += [forget_meshes, _noting_meshes()]
+    _core.set_device_needs_no_init(True)
+    undo.append(lambda: _core.set_device_needs_no_init(False))
+    return undo
+
+
+def _noting_meshes() -> Undo:
+    """Groups are told by the dimension of the mesh that they belong to."""
+    from torch.distributed.device_mesh import DeviceMesh
+
+    own = DeviceMesh.__init__
+
+    @functools.wraps(own)
+    def made(self: Any, *args: Any, **kwargs: Any) -> None:
+        own(self, *args, **kwargs)
+        note_mesh(self)
+
+    return _replaced(DeviceMesh, "__init__", made)
+
+
+def _replaced(owner: Any, name: str, value: Any) -> Undo:
+    """Sets an attribute; returns what puts back what was there."""
+    own = vars(owner)[name]
+    setattr(owner, name, value)
+    return functools.partial(setattr, owner, name, own)

@@ -1,0 +1,196 @@
+"""Parallel programs that run as they are on real ranks and in a world: model, and one step of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.tensor import Replicate, Shard
+from torch.distributed.tensor.parallel import (
+    ColwiseParallel,
+    PrepareModuleInput,
+    RowwiseParallel,
+    SequenceParallel,
+    loss_parallel,
+    parallelize_module,
+)
+from torch.nn import functional as F  # noqa: N812
+
+from tests.distributed.model import Decoder, Sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+    from torch.distributed.device_mesh import DeviceMesh
+
+BATCH = 2
+BF16 = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
+
+
+@dataclass
+class Program:
+    """A model of this rank, and what runs one training step of it."""
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    inputs: Tensor
+    step: Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """Its name, how many ranks, and how to lay the model over them."""
+
+    ranks: int
+    lay_out: Callable[..., None]
+    sizes: Sizes = field(default_factory=Sizes)
+    around_loss: Callable[[], Any] | None = None
+    accumulate: int = 1
+    clip: bool = False
+    foreach: bool = True
+    #: Are its weights real in a world, too? To be offloaded they have to be.
+    real: bool = False
+
+    def build(self, device: str) -> Program:
+        with torch.device("meta"):
+            model = Decoder(self.sizes)
+        self.lay_out(model, device)
+        if self.real or torch.distributed.get_backend() == "gloo":
+            _fill(model)
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=self.foreach)
+        inputs = torch.ones(BATCH, self.sizes.tokens, dtype=torch.int64)
+        return Program(model, optimizer, inputs, partial(_step, self, model, inputs, optimizer))
+
+
+def _fill(model: nn.Module) -> None:
+    model.to_empty(device="cpu")
+    with torch.no_grad():
+        for tensor in (*model.parameters(), *model.buffers()):
+            getattr(tensor, "_local_tensor", tensor).fill_(0.02)
+
+
+def _loss(model: nn.Module, x: Tensor, around: Callable[[], Any] | None) -> None:
+    out = model(x)
+    if around is None:
+        loss = F.cross_entropy(out.flatten(0, 1).float(), x.flatten(0, 1))
+        del out
+        loss.backward()
+        return
+    with around():
+        loss = F.cross_entropy(out.flatten(0, 1), x.flatten(0, 1))
+        del out
+        loss.backward()
+
+
+def _step(case: Case, model: Any, x: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    for number in range(case.accumulate):
+        if case.accumulate > 1 and hasattr(model, "set_requires_gradient_sync"):
+            model.set_requires_gradient_sync(number == case.accumulate - 1)
+        _loss(model, x, case.around_loss)
+    if case.clip:
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def _fsdp(model: Decoder, device: str, shape: tuple[int, ...], **options: Any) -> None:
+    names = ("shard",) if len(shape) == 1 else ("replicate", "shard")
+    _shard(model, init_device_mesh(device, shape, mesh_dim_names=names), **options)
+
+
+def _shard(model: Decoder, mesh: DeviceMesh, **options: Any) -> None:
+    options = {"mp_policy": BF16, **options}
+    for block in model.layers.values():
+        fully_shard(block, mesh=mesh, **options)
+    fully_shard(model, mesh=mesh, **options)
+
+
+def _plan(sequence: bool, loss: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """For the model around the blocks, and for each block."""
+    inside: Any = Shard(1) if sequence else Replicate()
+    around: dict[str, Any] = {
+        "tok_embeddings": RowwiseParallel(input_layouts=Replicate(), output_layouts=inside),
+        "output": ColwiseParallel(
+            input_layouts=inside,
+            output_layouts=Shard(-1) if loss else Replicate(),
+            use_local_output=not loss,
+        ),
+    }
+    block: dict[str, Any] = {
+        "attention.wq": ColwiseParallel(),
+        "attention.wk": ColwiseParallel(),
+        "attention.wv": ColwiseParallel(),
+        "attention.wo": RowwiseParallel(output_layouts=inside),
+        "feed_forward.w1": ColwiseParallel(),
+        "feed_forward.w3": ColwiseParallel(),
+        "feed_forward.w2": RowwiseParallel(output_layouts=inside),
+    }
+    if sequence:
+        around["norm"] = SequenceParallel()
+        block |= {
+            "attention_norm": SequenceParallel(),
+            "ffn_norm": SequenceParallel(),
+            "attention": PrepareModuleInput(
+                input_layouts=(Shard(1), None, None),
+                desired_input_layouts=(Replicate(), None, None),
+            ),
+            "feed_forward": PrepareModuleInput(
+                input_layouts=(Shard(1),), desired_input_layouts=(Replicate(),)
+            ),
+        }
+    return around, block
+
+
+def _tensor_parallel(
+    model: Decoder,
+    device: str,
+    ranks: int,
+    *,
+    mesh: DeviceMesh | None = None,
+    sequence: bool = False,
+    loss: bool = False,
+) -> None:
+    mesh = mesh or init_device_mesh(device, (ranks,), mesh_dim_names=("tp",))
+    around, block = _plan(sequence, loss)
+    parallelize_module(model, mesh, around)
+    for layer in model.layers.values():
+        parallelize_module(layer, mesh, block)
+
+
+def _two_dimensions(model: Decoder, device: str) -> None:
+    mesh = init_device_mesh(device, (2, 2), mesh_dim_names=("shard", "tp"))
+    _tensor_parallel(model, device, 2, mesh=mesh["tp"], sequence=True)
+    _shard(model, mesh["shard"])
+
+
+_SIZES = Sizes()
+_UNEVEN = replace(_SIZES, hidden=161, vocabulary=257)
+_OFFLOAD = CPUOffloadPolicy(pin_memory=False)
+
+CASES = {
+    "fsdp": Case(2, partial(_fsdp, shape=(2,))),
+    "fsdp float32": Case(2, partial(_fsdp, shape=(2,), mp_policy=MixedPrecisionPolicy())),
+    "fsdp no reshard": Case(2, partial(_fsdp, shape=(2,), reshard_after_forward=False)),
+    "fsdp offload": Case(2, partial(_fsdp, shape=(2,), offload_policy=_OFFLOAD), real=True),
+    "fsdp accumulate": Case(2, partial(_fsdp, shape=(2,)), accumulate=2),
+    "fsdp clip": Case(2, partial(_fsdp, shape=(2,)), clip=True),
+    # Its norms are plain tensors, which torch's foreach refuses beside DTensors.
+    "tp": Case(2, partial(_tensor_parallel, ranks=2), foreach=False),
+    "tp sequence": Case(2, partial(_tensor_parallel, ranks=2, sequence=True)),
+    "tp loss": Case(
+        2,
+        partial(_tensor_parallel, ranks=2, sequence=True, loss=True),
+        around_loss=loss_parallel,
+    ),
+    "tp clip": Case(2, partial(_tensor_parallel, ranks=2, sequence=True), clip=True),
+    "fsdp uneven": Case(4, partial(_fsdp, shape=(4,)), sizes=_UNEVEN),
+    "fsdp reshard to 2": Case(4, partial(_fsdp, shape=(4,), reshard_after_forward=2)),
+    "hsdp": Case(4, partial(_fsdp, shape=(2, 2))),
+    "fsdp tp": Case(4, _two_dimensions),
+}
