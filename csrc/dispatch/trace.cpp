@@ -606,7 +606,7 @@ void Trace::bump_version(const at::Tensor& tensor) {
 
 void Trace::keep_version(const at::Tensor& tensor) {
   if (is_own(tensor) || tensor.is_inference()) return;
-  versions_.emplace(tensor.unsafeGetTensorImpl(), std::pair(tensor, tensor._version()));
+  versions_.emplace(tensor.unsafeGetTensorImpl(), std::pair(WeakTensor(tensor.getIntrusivePtr()), tensor._version()));
 }
 
 void Trace::keep_metadata(const at::Tensor& tensor) {

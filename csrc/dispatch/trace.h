@@ -52,6 +52,8 @@ inline bool is_wrapper(const at::Tensor& tensor) {
 
 struct ExternalStorage;
 
+using WeakTensor = c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>;
+
 // Hangs on every storage that the trace makes, through its DataPtr's context.
 struct StorageTag {
   std::shared_ptr<Session> session = {};
@@ -79,7 +81,7 @@ struct StorageTag {
   c10::Storage other = {};
   std::optional<MaskCount> mask = {};  // of all its elements, where they mask attention
   // In a backward: the tensor that is no view of another one.
-  std::optional<c10::weak_intrusive_ptr<c10::TensorImpl, c10::UndefinedTensorImpl>> base = {};
+  std::optional<WeakTensor> base = {};
 };
 
 // A storage that existed before the trace: the user's. Never written.
@@ -334,7 +336,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   at::Generator generator_;
   GraphRoots graph_roots_;
   AssignedData assigned_data_;
-  ska::flat_hash_map<c10::TensorImpl*, std::pair<at::Tensor, int64_t>> versions_;
+  ska::flat_hash_map<c10::TensorImpl*, std::pair<WeakTensor, int64_t>> versions_;
 };
 
 // The mask that an operator makes out of booleans and a number that hides: `where` with three

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from nnprof.distributed.cuda import Device
 
 __all__ = ["make_group", "put_in_place"]
+
+
+_worlds = itertools.count(1)
 
 
 def make_group(rank: int, size: int) -> list[Undo]:
@@ -57,14 +61,19 @@ def put_in_place(device: Device) -> list[Undo]:
 
 
 def _noting_meshes() -> Undo:
-    """Groups are told by the dimension of the mesh that they belong to."""
+    """Groups are told by the dimension of the mesh that they belong to.
+
+    Meshes of two worlds, and of two ranks, are never equal: DTensor keeps what it once worked out
+    by mesh, groups of ranks and all. What tells them apart is there for ranks that are threads.
+    """
     from torch.distributed.device_mesh import DeviceMesh
 
-    own = DeviceMesh.__init__
+    own, world = DeviceMesh.__init__, -next(_worlds)
 
     @functools.wraps(own)
     def made(self: Any, *args: Any, **kwargs: Any) -> None:
         own(self, *args, **kwargs)
+        self._thread_id, self._hash = world, None
         note_mesh(self)
 
     return _replaced(DeviceMesh, "__init__", made)
