@@ -315,6 +315,14 @@ void bind_trace(py::module_& m) {
   m.def("resize_storage", [](py::handle storage, int64_t bytes) {
     InTrace()->resize(torch::createStorage(storage.ptr()), bytes);
   });
+  m.def("free_what_nobody_holds", [] { InTrace()->free_what_nobody_holds(); });
+  // A tensor that the program has made by other means than an operator.
+  m.def("adopt", [](const at::Tensor& tensor) {
+    const InTrace trace;
+    const size_t first = trace->session()->storages().size();
+    trace->adopt(tensor, Values::known);
+    trace->mark_host(tensor, first);
+  });
   m.def("record_count", [] {
     Trace* trace = current_trace();
     return trace == nullptr ? size_t{0} : trace->session()->records().size();

@@ -101,16 +101,15 @@ class Ledger {
     // What was there before is there from the start.
     for (uint32_t i = 0; i < session.storages().size(); ++i) {
       const StorageInfo& info = session.storages()[i];
-      const bool of_model = info.role == Role::parameter || info.role == Role::buffer;
-      const bool is_there = info.external && !of_model && session.takes_memory(info);
-      if (is_there) hold(i, rounded(info.bytes));
+      const bool is_there = info.external && !is_of_model(info) && session.takes_memory(info);
+      if (is_there) hold(i, rounded(info.first_bytes));
     }
     live_ = total(by_kind_);
   }
 
   void take(const StorageEvent& event) {
     const StorageInfo& info = session_.storages()[event.storage];
-    if (info.external || !session_.takes_memory(info)) return;
+    if (is_of_model(info) || !session_.takes_memory(info)) return;
     hold(event.storage, rounded(event.bytes));
   }
 
@@ -127,6 +126,10 @@ class Ledger {
   }
 
  private:
+  // It is counted by its tensors.
+  static bool is_of_model(const StorageInfo& info) {
+    return info.external && (info.role == Role::parameter || info.role == Role::buffer);
+  }
   static size_t index(MemoryKind kind) { return static_cast<size_t>(kind); }
   Count rounded(int64_t bytes) const { return round_up<Count>(bytes, granule_); }
 

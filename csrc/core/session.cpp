@@ -161,7 +161,8 @@ std::string Session::describe_scope() const {
 uint32_t Session::new_storage(int64_t bytes, Role role, const Place& place, bool external) {
   const std::lock_guard<std::mutex> lock(events_mutex_);
   const auto storage = static_cast<uint32_t>(storages_.size());
-  storages_.push_back({bytes, role, place.scope, external, place.phase, place.recomputed, false});
+  storages_.push_back(
+      {bytes, bytes, role, place.scope, external, place.phase, place.recomputed, false});
   events_.push_back({storage, static_cast<uint32_t>(records_.size()), bytes, recording});
   return storage;
 }

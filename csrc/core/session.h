@@ -54,7 +54,8 @@ struct StorageEvent {
 };
 
 struct StorageInfo {
-  int64_t bytes = 0;
+  int64_t bytes = 0;        // now
+  int64_t first_bytes = 0;  // when it was made, or first seen
   Role role = Role::activation;
   uint32_t scope = 0;  // in which it was made, or first seen
   bool external = false;

@@ -109,18 +109,19 @@ StorageTag* Trace::tag_of(c10::StorageImpl& storage) const {
   return tag->session == session_ ? tag : nullptr;
 }
 
-ExternalStorage& Trace::external(const at::Tensor& tensor) {
-  c10::StorageImpl* storage = tensor.storage().unsafeGetStorageImpl();
-  auto& entry = externals_[storage];
+ExternalStorage& Trace::external(const c10::Storage& storage) {
+  c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
+  auto& entry = externals_[impl];
   if (!entry) {
     entry = std::make_unique<ExternalStorage>();
-    entry->keep_alive = tensor.storage();
-    const auto role = roles_.find(storage);
+    entry->keep_alive = storage;
+    const auto role = roles_.find(impl);
     if (role != roles_.end()) entry->role = role->second;
-    entry->id = session_->new_storage(static_cast<int64_t>(storage->nbytes()), entry->role, place(),
+    entry->id = session_->new_storage(static_cast<int64_t>(impl->nbytes()), entry->role, place(),
                                       /*external=*/true);
     // A constant of the program's that it has left on the CPU.
-    if (entry->role == Role::constant && tensor.is_cpu()) session_->mark_host(entry->id);
+    const bool on_cpu = storage.device_type() == at::kCPU;
+    if (entry->role == Role::constant && on_cpu) session_->mark_host(entry->id);
   }
   return *entry;
 }
@@ -128,17 +129,33 @@ ExternalStorage& Trace::external(const at::Tensor& tensor) {
 void Trace::resize(const c10::Storage& storage, int64_t bytes) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   const StorageTag* tag = tag_of(*impl);
-  const auto found = externals_.find(impl);
   if (tag == nullptr && !storage.device().is_meta()) {
     raise(ErrorKind::unsupported,
           "the forward resizes memory of the model's own, whose values would be lost: build a model "
           "that does so (FSDP) inside of nnprof.world()");
   }
+  const ExternalStorage* before = tag == nullptr ? &external(storage) : tag->external;
+  const uint32_t id = before != nullptr ? before->id : tag->id;
   impl->set_nbytes(static_cast<size_t>(bytes));
-  if (tag != nullptr) session_->storage_resized(tag->id, bytes);
-  if (found == externals_.end()) return;
-  if (found->second->shadow) found->second->shadow.set_nbytes(static_cast<size_t>(bytes));
-  session_->storage_resized(found->second->id, bytes);
+  if (before != nullptr && before->shadow) before->shadow.set_nbytes(static_cast<size_t>(bytes));
+  session_->storage_resized(id, bytes);
+}
+
+void Trace::free_what_nobody_holds() {
+  // What was changed of a tensor that is gone need not be put back.
+  ska::flat_hash_map<c10::TensorImpl*, size_t> held_here;
+  for (const Metadata& changed : changed_metadata_) ++held_here[changed.tensor.unsafeGetTensorImpl()];
+  std::erase_if(changed_metadata_, [&](const Metadata& changed) {
+    size_t& here = held_here[changed.tensor.unsafeGetTensorImpl()];
+    if (changed.tensor.use_count() != here) return false;
+    --here;
+    return true;
+  });
+  for (const auto& [impl, storage] : externals_) {
+    if (storage->is_freed || storage->keep_alive.use_count() != 1) continue;
+    storage->is_freed = true;
+    session_->storage_freed(storage->id);
+  }
 }
 
 void Trace::set_role(const at::Tensor& tensor, Role role) {
@@ -221,7 +238,7 @@ Identity Trace::identify(const at::Tensor& tensor) {
     }
     return {tag->id, tag->role, tag->values, tag->guessed};
   }
-  return identify_external(tensor, external(tensor));
+  return identify_external(tensor, external(tensor.storage()));
 }
 
 // Also of a view of its shadow: what a part of it holds is known where the whole would be.
@@ -261,7 +278,7 @@ at::Tensor Trace::shadow(const at::Tensor& tensor) {
     if (options_.backward) graph_roots_.join(tensor, found->second.meta);
     return found->second.meta;
   }
-  ExternalStorage& entry = external(tensor);
+  ExternalStorage& entry = external(tensor.storage());
   const c10::InferenceMode normal(false);  // it may be used in a graph later
   if (!entry.shadow) {
     auto* tag = new StorageTag{.session = session_,
@@ -368,7 +385,7 @@ at::Tensor Trace::value(const at::Tensor& tensor) {
   const bool number = tensor.unsafeGetTensorImpl()->is_wrapped_number();
   if (number || !tensor.has_storage()) return tensor;
   StorageTag* tag = tag_of(tensor);
-  if (tag == nullptr) return value_of_external(tensor, external(tensor));
+  if (tag == nullptr) return value_of_external(tensor, external(tensor.storage()));
   if (tag->external != nullptr) return value_of_external(tensor, *tag->external);
   if (tag->original) return alias_on(tensor, tag->original, cpu_keys());
   if (const auto compute = std::exchange(tag->compute_later, nullptr)) tag->computed = (*compute)();
@@ -388,7 +405,7 @@ at::Tensor Trace::readable_value(const at::Tensor& tensor) {
   if (!tensor.has_storage()) return {};
   const StorageTag* tag = tag_of(tensor);
   if (tag == nullptr || tag->external != nullptr) {
-    ExternalStorage& storage = tag == nullptr ? external(tensor) : *tag->external;
+    ExternalStorage& storage = tag == nullptr ? external(tensor.storage()) : *tag->external;
     const bool there =
         storage.keep_alive.device_type() != at::kMeta && storage.written == Values::known;
     return there ? value_of_external(tensor, storage) : at::Tensor();
@@ -399,7 +416,7 @@ at::Tensor Trace::readable_value(const at::Tensor& tensor) {
 at::Tensor Trace::writable_value(const at::Tensor& tensor) {
   if (!tensor.has_storage()) return tensor;
   StorageTag* tag = tag_of(tensor);
-  ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;
+  ExternalStorage* of_user = tag == nullptr ? &external(tensor.storage()) : tag->external;
   at::Tensor written = of_user != nullptr ? private_copy(tensor, *of_user) : value(tensor);
   masks_.forget(written);
   return written;
@@ -486,7 +503,7 @@ bool Trace::is_written(const at::Tensor& tensor) {
 void Trace::renew(const at::Tensor& tensor) {
   StorageTag* tag = tag_of(tensor);
   if (tag == nullptr || tag->external != nullptr) {
-    ExternalStorage& storage = tag == nullptr ? external(tensor) : *tag->external;
+    ExternalStorage& storage = tag == nullptr ? external(tensor.storage()) : *tag->external;
     private_copy(tensor, storage);
     storage.written = Values::known;
     return;
@@ -557,7 +574,7 @@ void Trace::masks_like(const at::Tensor& mask, const MaskCount& count) {
 void Trace::lose_values(const at::Tensor& tensor, Values values) {
   if (!tensor.has_storage() || is_wrapper(tensor)) return;
   StorageTag* tag = tag_of(tensor);
-  ExternalStorage* of_user = tag == nullptr ? &external(tensor) : tag->external;
+  ExternalStorage* of_user = tag == nullptr ? &external(tensor.storage()) : tag->external;
   Values& known = of_user == nullptr ? tag->values : of_user->written;
   known = std::max(known, values);
   if (of_user != nullptr) of_user->reads.reset();

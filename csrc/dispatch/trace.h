@@ -93,6 +93,7 @@ struct ExternalStorage {
   c10::Storage private_copy;       // real, made at the first in-place write
   Values written = Values::known;  // what was written to it in place, at the worst
   std::optional<Reads> reads;
+  bool is_freed = false;  // the program holds it no longer
 };
 
 // A tensor inside of a script object: what stands for it, and the bytes it takes with its scales.
@@ -244,6 +245,8 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   // The program takes and gives back the memory of a tensor that stays, as FSDP does. Raises for
   // real memory that was there before: its data would be lost.
   void resize(const c10::Storage& storage, int64_t bytes);
+  // Of what was there before, and nobody but the trace holds any longer, the memory is free.
+  void free_what_nobody_holds();
   bool is_base(const at::Tensor& tensor) const;
   // The last zeros that a backward made.
   void note_fresh_zeros(const at::Tensor& zeros);
@@ -293,7 +296,7 @@ class Trace final : public c10::DebugInfoBase, public std::enable_shared_from_th
   int64_t float_limit(Role role) const;
   void remember_metadata(const at::Tensor& tensor);
   void restore_metadata();
-  ExternalStorage& external(const at::Tensor& tensor);
+  ExternalStorage& external(const c10::Storage& storage);
   StorageTag* tag_of(const at::Tensor& tensor) const;
   StorageTag* tag_of(c10::StorageImpl& storage) const;
   void adopt_storage(const c10::Storage& storage, uint32_t id, Role role, Values values);

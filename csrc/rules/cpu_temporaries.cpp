@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <string_view>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/count.h"
 #include "rules/kernel_copies.h"
@@ -260,6 +261,13 @@ Count places_of_mask(const OpSignature& op) {
   return 2 * elements * int64_t{sizeof(int64_t)};
 }
 
+// Each tensor is padded for itself.
+Count padded_chunks(const OpSignature& op) {
+  Count most;
+  for (const TensorSpec& tensor : op.tensors(0)) most = std::max(most, tensor.distinct_bytes());
+  return most;
+}
+
 using Temporaries = Count (*)(const OpSignature&);
 
 const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
@@ -302,13 +310,47 @@ const std::unordered_map<std::string_view, Temporaries> kTemporaries = {
     {"aten::scatter_reduce.two", wider_index},
     {"aten::scatter_reduce_.two", wider_index},
     {"aten::searchsorted.Tensor", copied_sequences},
+    {"fsdp::chunk_cat", padded_chunks},
 };
+
+// A number of Python's is a tensor of its own while a kernel of two tensors runs, and once more in
+// their dtype where that is another.
+const std::unordered_set<std::string_view> kTakeNumbers = {"aten::add", "aten::div", "aten::mul",
+                                                           "aten::sub"};
+
+// "aten::_foreach_mul_.ScalarList" -> "aten::mul"
+std::string without_variant(std::string_view op) {
+  std::string name(op.substr(0, op.find('.')));
+  if (name.ends_with('_')) name.pop_back();
+  constexpr std::string_view kForeach = "aten::_foreach_";
+  if (name.starts_with(kForeach)) name = "aten::" + name.substr(kForeach.size());
+  return name;
+}
+
+bool is_number(const Argument& argument) {
+  using Kind = Argument::Kind;
+  const Kind kind = argument.kind;
+  if (kind == Kind::tensor) return argument.tensors[0].wrapped_number;
+  return kind == Kind::integer || kind == Kind::floating || kind == Kind::integers ||
+         kind == Kind::floatings;
+}
+
+Count number_bytes(const OpSignature& op) {
+  if (op.arguments.size() < 2 || kTakeNumbers.count(without_variant(op.op)) == 0) return 0;
+  if (!is_number(op.arguments[1])) return 0;
+  const TensorSpec& other = op.tensor(0);
+  const bool whole = op.arguments[1].kind == Argument::Kind::integer;
+  const auto own = whole ? c10::ScalarType::Long : c10::ScalarType::Double;
+  const Count cast = other.defined && other.dtype != own ? other.element_size() : 0;
+  return Count(int64_t{sizeof(double)}) + cast;
+}
 
 }  // namespace
 
 Count cpu_temporary_bytes(const OpSignature& op) {
   const auto found = kTemporaries.find(op.op);
-  return found == kTemporaries.end() ? 0 : found->second(op);
+  const Count own = found == kTemporaries.end() ? Count() : found->second(op);
+  return own + number_bytes(op);
 }
 
 }  // namespace nnprof

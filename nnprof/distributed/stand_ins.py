@@ -54,10 +54,31 @@ def put_in_place(device: Device) -> list[Undo]:
 
     # Parameters on meta are what a world's are.
     undo.append(_replaced(FSDPParamGroup, "_validate_no_meta_params", lambda self: None))
+    # Those of the other ranks are what they are here.
+    parallel = importlib.import_module("torch.nn.parallel.distributed")
+    undo.append(_replaced(parallel, "_verify_param_shape_across_processes", _agree))
+    undo.append(_replaced(dist.Reducer, "_rebuild_buckets", _rebuilding(dist.Reducer)))
     undo += [forget_meshes, _noting_meshes()]
     _core.set_device_needs_no_init(True)
     undo.append(lambda: _core.set_device_needs_no_init(False))
     return undo
+
+
+def _agree(*_: object, **__: object) -> None:
+    """What asks whether all ranks have the same shapes."""
+
+
+def _rebuilding(reducer: Any) -> Any:
+    """Buckets that were made before the trace are let go of when others take their place."""
+    own = reducer._rebuild_buckets
+
+    def rebuild(self: Any) -> bool:
+        rebuilt: bool = own(self)
+        if rebuilt and _core.tracing():
+            _core.free_what_nobody_holds()
+        return rebuilt
+
+    return rebuild
 
 
 def _noting_meshes() -> Undo:

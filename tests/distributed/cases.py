@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.fsdp import (
+    CPUOffloadPolicy,
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+)
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -20,6 +28,8 @@ from torch.distributed.tensor.parallel import (
     parallelize_module,
 )
 from torch.nn import functional as F  # noqa: N812
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from tests.distributed.model import Decoder, Sizes
 
@@ -48,22 +58,25 @@ class Case:
     """Its name, how many ranks, and how to lay the model over them."""
 
     ranks: int
-    lay_out: Callable[..., None]
+    lay_out: Callable[..., nn.Module | None]
     sizes: Sizes = field(default_factory=Sizes)
     around_loss: Callable[[], Any] | None = None
     accumulate: int = 1
     clip: bool = False
     foreach: bool = True
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW
+    #: Steps before the one that is looked at.
+    steps_before: int = 1
     #: Are its weights real in a world, too? To be offloaded they have to be.
     real: bool = False
 
     def build(self, device: str) -> Program:
         with torch.device("meta"):
             model = Decoder(self.sizes)
-        self.lay_out(model, device)
+        model = self.lay_out(model, device) or model
         if self.real or torch.distributed.get_backend() == "gloo":
             _fill(model)
-        optimizer = torch.optim.AdamW(model.parameters(), foreach=self.foreach)
+        optimizer = self.optimizer(model.parameters(), foreach=self.foreach)
         inputs = torch.ones(BATCH, self.sizes.tokens, dtype=torch.int64)
         return Program(model, optimizer, inputs, partial(_step, self, model, inputs, optimizer))
 
@@ -90,9 +103,12 @@ def _loss(model: nn.Module, x: Tensor, around: Callable[[], Any] | None) -> None
 
 def _step(case: Case, model: Any, x: Tensor, optimizer: torch.optim.Optimizer) -> None:
     for number in range(case.accumulate):
-        if case.accumulate > 1 and hasattr(model, "set_requires_gradient_sync"):
-            model.set_requires_gradient_sync(number == case.accumulate - 1)
-        _loss(model, x, case.around_loss)
+        last = number == case.accumulate - 1
+        if case.accumulate > 1 and isinstance(model, FSDPModule):
+            model.set_requires_gradient_sync(last)
+        quiet = isinstance(model, DistributedDataParallel) and not last
+        with model.no_sync() if quiet else contextlib.nullcontext():
+            _loss(model, x, case.around_loss)
     if case.clip:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     optimizer.step()
@@ -109,6 +125,38 @@ def _shard(model: Decoder, mesh: DeviceMesh, **options: Any) -> None:
     for block in model.layers.values():
         fully_shard(block, mesh=mesh, **options)
     fully_shard(model, mesh=mesh, **options)
+
+
+def _checkpointed(model: Decoder, device: str, *, selective: bool = False) -> None:
+    context = partial(create_selective_checkpoint_contexts, _saves_products)
+    options: dict[str, Any] = {"context_fn": context} if selective else {}
+    for name, block in list(model.layers.items()):
+        model.layers[name] = checkpoint_wrapper(block, **options)
+    _fsdp(model, device, (2,))
+
+
+def _saves_products(context: Any, op: Any, *_: Any, **__: Any) -> CheckpointPolicy:
+    saved = op in (torch.ops.aten.mm.default, torch.ops.aten.addmm.default)
+    return CheckpointPolicy.MUST_SAVE if saved else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+def _prefetching(model: Decoder, device: str) -> None:
+    _fsdp(model, device, (2,))
+    blocks: list[Any] = list(model.layers.values())
+    for number, block in enumerate(blocks):
+        block.set_modules_to_forward_prefetch(blocks[number + 1 : number + 3])
+        block.set_modules_to_backward_prefetch(blocks[max(0, number - 2) : number][::-1])
+
+
+def _ignoring(model: Decoder, device: str) -> None:
+    assert model.tok_embeddings is not None
+    _fsdp(model, device, (2,), ignored_params=set(model.tok_embeddings.parameters()))
+
+
+def _data_parallel(model: Decoder, device: str, **options: Any) -> nn.Module:
+    if torch.distributed.get_backend() == "gloo":
+        _fill(model)
+    return DistributedDataParallel(model, bucket_cap_mb=0.1, **options)
 
 
 def _plan(sequence: bool, loss: bool) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,6 +237,24 @@ CASES = {
         around_loss=loss_parallel,
     ),
     "tp clip": Case(2, partial(_tensor_parallel, ranks=2, sequence=True), clip=True),
+    "fsdp checkpoint": Case(2, _checkpointed),
+    "fsdp selective checkpoint": Case(2, partial(_checkpointed, selective=True)),
+    "fsdp prefetch": Case(2, _prefetching),
+    "fsdp ignored": Case(2, _ignoring, foreach=False),
+    # In the second step buckets take the place of those that were made before any step.
+    "ddp first step": Case(2, _data_parallel, steps_before=0),
+    "ddp": Case(2, _data_parallel, steps_before=2),
+    "ddp static graph": Case(2, partial(_data_parallel, static_graph=True), steps_before=2),
+    "ddp bucket views": Case(
+        2, partial(_data_parallel, gradient_as_bucket_view=True), steps_before=2
+    ),
+    "ddp no_sync": Case(2, _data_parallel, accumulate=2, steps_before=2),
+    "ddp zero redundancy": Case(
+        2,
+        _data_parallel,
+        steps_before=2,
+        optimizer=partial(ZeroRedundancyOptimizer, optimizer_class=torch.optim.AdamW),
+    ),
     "fsdp uneven": Case(4, partial(_fsdp, shape=(4,)), sizes=_UNEVEN),
     "fsdp reshard to 2": Case(4, partial(_fsdp, shape=(4,), reshard_after_forward=2)),
     "hsdp": Case(4, partial(_fsdp, shape=(2, 2))),

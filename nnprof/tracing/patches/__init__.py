@@ -28,6 +28,7 @@ _PATCHES = [
         "devices",
         "flex_attention",
         "functional",
+        "generators",
         "lazy_parameters",
         "numbers",
         "optimizer_phase",
