@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("tests.helpers", "tests.tracing.training.autograd.stories")
 
+# Workers share the cores: would each compute with all of them, they spent more on waiting for one
+# another at the end of each parallel region than on what is in it. Processes that tests start
+# inherit it.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    torch.set_num_threads(max(1, torch.get_num_threads() // workers))
+    os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
+
 # The same examples at every run: a red build has a cause in the commit.
 hypothesis.settings.register_profile("nnprof", derandomize=True, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("nnprof")

@@ -30,6 +30,15 @@ def traced_memory(step: Step, before: Iterable[Tensor]) -> Memory:
     return Memory(memory["peak"] - there, int(memory["live"][-1]) - there)
 
 
+@pytest.fixture(autouse=True)
+def _several_threads() -> Iterator[None]:
+    """However many the run has: kernels take memory for each of them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
+
+
 # Whole models -------------------------------------------------------------------------------------
 
 SLOW = {"vit_b_16", "bert", "gpt2"}
