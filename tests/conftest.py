@@ -17,6 +17,8 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.helpers.alone import Starter
+
 # Tests import what they share (`tests.helpers`) and the models of the benchmarks.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 pytest.register_assert_rewrite("tests.helpers", "tests.tracing.training.autograd.stories")
@@ -46,6 +48,16 @@ def _modes_as_before() -> Iterator[None]:
     yield
     torch.set_default_dtype(torch.float32)
     torch.set_grad_enabled(True)
+
+
+@pytest.fixture(scope="session")
+def run_alone() -> Iterator[Starter]:
+    """Runs a program in a process of its own, in which nothing but torch and nnprof is imported."""
+    from tests.helpers.alone import Starter  # not before asserts in it are rewritten
+
+    starter = Starter()
+    yield starter
+    starter.end()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,8 +6,6 @@ import contextlib
 import io
 import re
 import shlex
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +17,8 @@ from nnprof.cli import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.helpers.alone import Starter
 
 #: A block of Python, and the block of text right behind it where it prints something.
 BLOCKS = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```)?", re.DOTALL)
@@ -68,22 +68,23 @@ COMMANDS = re.findall(
 )
 
 
-def printed_by(command: str) -> str:
+def printed_by(command: str, run_alone: Starter) -> str:
     """What it prints here; in a process of its own where what is loaded here would be listed."""
     if not command.startswith("rules"):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             assert main(shlex.split(command)) == 0
         return printed.getvalue()
-    line = [sys.executable, "-m", "nnprof", *shlex.split(command)]
-    return subprocess.run(line, capture_output=True, text=True, check=True).stdout
+    run = run_alone("import sys, nnprof.cli; sys.exit(nnprof.cli.main())", *shlex.split(command))
+    run.check_returncode()
+    return run.stdout
 
 
 @pytest.mark.parametrize(("command", "shown"), COMMANDS, ids=[line for line, _ in COMMANDS])
-def test_commands_print_what_is_shown(command: str, shown: str) -> None:
+def test_commands_print_what_is_shown(command: str, shown: str, run_alone: Starter) -> None:
     import_torchvision()
     if "transformers:" in command:
         pytest.importorskip("transformers")
-    printed = printed_by(command)
+    printed = printed_by(command, run_alone)
     if not torch.__version__.startswith("2.13."):  # that the README was written with
         shown, printed = (re.sub(r"\d+ operators ruled.*", "", text) for text in (shown, printed))
     assert unchanging(printed) == unchanging(shown)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from tests.helpers.alone import Starter
+
 SHAPE = (4, 3, 16, 16)
 
 
@@ -202,16 +204,13 @@ def test_the_stance_of_dynamo_is_put_back() -> None:
     assert eval_frame._stance == before
 
 
-def test_dynamo_is_not_loaded_for_a_model_that_needs_none() -> None:
-    import subprocess
-    import sys
-
+def test_dynamo_is_not_loaded_for_a_model_that_needs_none(run_alone: Starter) -> None:
     code = (
         "import sys, torch, nnprof;"
         "nnprof.measure(torch.nn.Linear(20, 2), (4, 20)).macs;"
         "sys.exit('torch._dynamo' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_alone(code).returncode == 0
 
 
 @pytest.mark.parametrize("train", [True, False])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from itertools import product as combinations
 from typing import TYPE_CHECKING
 
@@ -17,6 +15,8 @@ from tests.cost.calls import HALF, linear, meta, product, seconds, time, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.helpers.alone import Starter
 
 FP16, FP32 = torch.float16, torch.float32
 
@@ -147,14 +147,9 @@ peaks()
 """
 
 
-def test_tf32_by_its_newer_names() -> None:
+def test_tf32_by_its_newer_names(run_alone: Starter) -> None:
     """In a process of its own: they cannot be put back to where they were."""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", NAMES_OF_TF32],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    run = run_alone(NAMES_OF_TF32)
     assert run.stderr == ""
     default, both, none, product, convolution, high = run.stdout.splitlines()
     assert default == "19.5 156"

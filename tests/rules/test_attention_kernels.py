@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -28,6 +26,9 @@ from tests.rules.attention_kernels import (
     windowed,
 )
 from tests.rules.costs import meta
+
+if TYPE_CHECKING:
+    from tests.helpers.alone import Starter
 
 VALUE_WIDTH = WIDTH
 
@@ -246,7 +247,7 @@ def test_outputs_are_as_of_the_meta_kernels(case: int) -> None:
         assert outputs(kernel, *args) == expected
 
 
-def test_nothing_depends_on_what_is_imported() -> None:
+def test_nothing_depends_on_what_is_imported(run_alone: Starter) -> None:
     program = """
 import sys, torch, nnprof
 q = torch.empty(2, 128, 4, 64, dtype=torch.bfloat16, device="meta")
@@ -258,6 +259,6 @@ assert "torch.utils.flop_counter" not in sys.modules
 import torch.utils.flop_counter
 print(before, [nnprof.measure(kernel, inputs=q).macs for kernel in (flash, efficient)])
 """
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    ran = run_alone(program)
     macs = [2 * 2 * 4 * 128 * 128 * 64] * 2
     assert ran.stdout.strip() == f"{macs} {macs}", ran.stderr

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.helpers.alone import Starter
 
 #: Defines an operator for which there is a rule, with `schema`, and another one that has none.
 SCRIPT = """
@@ -40,15 +42,15 @@ print(json.dumps({
 """
 
 
-def outcome(schema: str) -> dict[str, object]:
-    run = [sys.executable, "-c", SCRIPT, schema]
-    printed = subprocess.run(run, check=True, capture_output=True, text=True).stdout
-    result: dict[str, object] = json.loads(printed)
+def outcome(run_alone: Starter, schema: str) -> dict[str, object]:
+    run = run_alone(SCRIPT, schema)
+    run.check_returncode()
+    result: dict[str, object] = json.loads(run.stdout)
     return result
 
 
-def test_the_rule_of_the_schema_that_is_known() -> None:
-    found = outcome("(Tensor A, Tensor B) -> Tensor")
+def test_the_rule_of_the_schema_that_is_known(run_alone: Starter) -> None:
+    found = outcome(run_alone, "(Tensor A, Tensor B) -> Tensor")
     costs = found["costs"]
     assert isinstance(costs, list)
     assert found["generic"] == []
@@ -66,8 +68,10 @@ def test_the_rule_of_the_schema_that_is_known() -> None:
         "(Tensor A, Tensor? B) -> Tensor",
     ],
 )
-def test_another_schema_is_priced_as_any_operator_without_a_rule(schema: str) -> None:
-    found = outcome(schema)
+def test_another_schema_is_priced_as_any_operator_without_a_rule(
+    run_alone: Starter, schema: str
+) -> None:
+    found = outcome(run_alone, schema)
     costs = found["costs"]
     assert isinstance(costs, list)
     assert found["generic"] == ["bitsandbytes::int8_linear_matmul"]

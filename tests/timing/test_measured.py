@@ -6,8 +6,6 @@ How long anything takes is never tested: machines that run tests are shared.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from nnprof.results.profile import Profile
+    from tests.helpers.alone import Starter
 
 UNMEASURED = {"not replayable", "failed", "no memory", "no time", "interrupted"}
 
@@ -403,11 +402,10 @@ assert profile.measured_s is not None
 """
 
 
-def test_tf32_by_its_newer_names_is_no_obstacle() -> None:
+def test_tf32_by_its_newer_names_is_no_obstacle(run_alone: Starter) -> None:
     """torch raises where it is then asked by the older ones; in a process of its own, for they
     cannot be put back."""
-    command = [sys.executable, "-c", TF32_BY_ITS_NEWER_NAMES]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = run_alone(TF32_BY_ITS_NEWER_NAMES)
     assert (run.returncode, run.stderr) == (0, "")
 
 

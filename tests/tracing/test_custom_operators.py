@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +16,8 @@ from tests.rules.costs import meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.helpers.alone import Starter
 
 NAMESPACE = "nnprof_tests"
 _numbers = itertools.count()
@@ -224,7 +224,7 @@ def test_a_rule_is_for_a_full_name(name: str) -> None:
         nnprof.register_rule(name)
 
 
-def test_the_flop_counter_is_not_loaded_for_this() -> None:
+def test_the_flop_counter_is_not_loaded_for_this(run_alone: Starter) -> None:
     code = (
         "import sys, torch, nnprof\n"
         "library = torch.library.Library('nnprof_tests', 'DEF')\n"
@@ -235,7 +235,7 @@ def test_the_flop_counter_is_not_loaded_for_this() -> None:
         "assert running.profile().coverage.generic == {'nnprof_tests::copy': 1}\n"
         "sys.exit('torch.utils.flop_counter' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert run_alone(code).returncode == 0
 
 
 def define(schema: str, meta_kernel: Any) -> Any:
