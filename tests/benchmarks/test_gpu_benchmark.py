@@ -47,7 +47,7 @@ def run(environment: dict[str, str], *arguments: str | Path) -> subprocess.Compl
 
 def test_whole_program_on_the_cpu(environment: dict[str, str], tmp_path: Path) -> None:
     done = run(
-        environment, "--device", "cpu", "--quick", "--budget", "5", "--output", tmp_path / "out/cpu"
+        environment, "--device", "cpu", "--quick", "--budget", "2", "--output", tmp_path / "out/cpu"
     )
     assert done.returncode == 0, done.stderr
     result = json.loads((tmp_path / "out/cpu.json").read_text())

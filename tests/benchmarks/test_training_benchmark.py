@@ -31,8 +31,11 @@ def run(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 def measured(part: str, model: str) -> dict[str, Any]:
     done = run("training.py", "--child", part, model)
     assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return {model: result}
+    return result_of(done.stdout, model)
+
+
+def result_of(printed: str, model: str) -> dict[str, Any]:
+    return {model: json.loads(printed.splitlines()[-1])}
 
 
 def missed(bars: list[dict[str, Any]]) -> list[str]:
@@ -49,8 +52,11 @@ def test_checkpointing() -> None:
     assert not missed(training.bars_of_checkpointing(measured("checkpointing", "llama-2-layers")))
 
 
-def test_step_on_meta() -> None:
-    results = measured("full_size", "small Llama")
+def test_step_on_meta(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(training, "ROUNDS", 1)
+    monkeypatch.setattr(training, "TURNS", 1)
+    training.run_as_child("full_size", "small Llama")
+    results = result_of(capsys.readouterr().out, "small Llama")
     assert not missed(training.bars_of_macs(results))
     assert all(bar["met"] is not None for bar in training.bars_of_times(results))
 
@@ -70,16 +76,23 @@ def test_model_that_failed_meets_no_bar() -> None:
 # --- the GPU's ------------------------------------------------------------------------------------
 
 
-def test_gpu_program_on_the_cpu() -> None:
-    done = run("gpu_training.py", "--device", "cpu", "--models", "lstm")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_gpu_program_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Here but for the model, which it measures in a process of its own."""
+    arguments = ["gpu_training.py", "--device", "cpu", "--models", "lstm"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    assert gpu_training.main() == 0, capsys.readouterr()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_device_that_is_not_there() -> None:
-    done = run("gpu_training.py")
-    assert done.returncode == 2
-    assert "cannot measure on 'cuda'" in done.stderr
+def test_device_that_is_not_there(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpu_training.py"])
+    assert gpu_training.main() == 2
+    assert "cannot measure on 'cuda'" in capsys.readouterr().err
 
 
 def test_workspace_is_what_a_call_of_a_library_gives_back() -> None:
