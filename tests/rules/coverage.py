@@ -236,7 +236,10 @@ def _sibling_call(name: str, calls: dict[str, Call]) -> Call | None:
     """A call of the in-place or out= operator ``name``, from one of its functional sibling."""
     operator = operator_named(name)
     outs = [argument for argument in operator._schema.arguments if argument.is_out]
-    base = next((call for call in calls.values() if _is_functional(call.operator, operator)), None)
+    function = name.partition(".")[0]
+    siblings = (function, function.removesuffix("_"))
+    of_that_name = (call for other, call in calls.items() if other.partition(".")[0] in siblings)
+    base = next((call for call in of_that_name if _is_functional(call.operator, operator)), None)
     if base is None:
         return None
     results = _results(base)
