@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
+from nnprof.base.packages import import_torchvision
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,6 +69,7 @@ def test_data_parallel() -> None:
 @pytest.mark.parametrize("wrapper", ["PeftModel", "LoraModel"])
 def test_a_peft_model_takes_what_the_model_inside_takes(wrapper: str) -> None:
     """Shown on a stand-in for its classes: all is measured, the added layers too."""
+    import_torchvision()
     transformers = pytest.importorskip("transformers")
     sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "vocab_size": 90}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 2}
