@@ -9,8 +9,6 @@ asked for more.
 from __future__ import annotations
 
 import importlib
-import math
-import re
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,6 +18,7 @@ from torch import nn
 
 from nnprof.base.modules import looked_through, named_children, named_modules, outwards
 from nnprof.base.packages import require
+from nnprof.base.quantities import bytes_of
 from nnprof.base.units import Unit, format_value
 from nnprof.errors import InputError, UnknownLayerError, only_nnprof_errors
 from nnprof.measure import measure
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryPlan", "plan_memory"]
 
-_SIZE = re.compile(r"\s*(-?\d+(?:\.\d+)?(?:e\d+)?)\s*([kmgt]i?b|b)?\s*", re.IGNORECASE)
-_UNITS = {"b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 #: How often the program is asked again.
 _ATTEMPTS = 6
 
@@ -97,7 +94,7 @@ def plan_memory(
             that can. MissingExtraError: scipy, whose solver does it, is not installed.
     """
     require("scipy")
-    wanted = _bytes(budget)
+    wanted = bytes_of("budget", budget)
     if not isinstance(looked_through(model), nn.Module):
         raise InputError("plan_memory is for an nn.Module: a function has no modules to checkpoint")
     if training.get("checkpoint"):
@@ -303,24 +300,3 @@ def _paths(model: nn.Module) -> list[str]:
 
 def _is_inside_another(one: _Candidate, candidates: list[_Candidate]) -> bool:
     return any(one.path.startswith(f"{other.path}.") for other in candidates)
-
-
-def _bytes(budget: str | float) -> int:
-    """Raises InputError for what is no size."""
-    value: float
-    if isinstance(budget, str):
-        size = _SIZE.fullmatch(budget)
-        if size is None or size[2] is None:
-            raise InputError(f"budget={budget!r} is no size with a unit: write '24GB'")
-        unit = size[2].lower()
-        value = float(size[1]) * float((1024 if "i" in unit else 1000) ** _UNITS[unit[0]])
-    else:
-        try:
-            value = float(budget)
-        except (TypeError, ValueError):
-            raise InputError(
-                f"budget={budget!r} must be a size such as '24GB', or a number of bytes"
-            ) from None
-    if not math.isfinite(value) or value <= 0:
-        raise InputError(f"budget={budget!r} must be more than 0 bytes")
-    return round(value)

@@ -14,7 +14,7 @@ from nnprof.hardware.spec import Hardware, load
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["DEVICES", "by_driver_name", "named", "names"]
+__all__ = ["DEVICES", "by_driver_name", "is_alias", "named", "names"]
 
 DEVICES = Path(__file__).with_name("devices")
 
@@ -26,6 +26,11 @@ _HARMLESS = frozenset({"nvidia", "amd", "tesla", "geforce", "instinct", "corpora
 def names() -> list[str]:
     """The devices that have a data file."""
     return sorted(_files())
+
+
+def is_alias(name: str) -> bool:
+    """Is a data file called so, for short or in full?"""
+    return _key(name) in _by_alias()
 
 
 def named(name: str) -> Hardware:

@@ -146,6 +146,10 @@ def test_leaves_model_and_optimizer_as_they_were() -> None:
         assert torch.equal(value, before[name])
 
 
+def test_a_number_may_be_the_name_of_a_gpu() -> None:
+    assert nnprof.fits(on_meta(), "4090", (16, 1024)).hardware.name == "rtx-4090"
+
+
 def test_a_size_stands_for_a_gpu_that_nobody_names() -> None:
     found = nnprof.fits(on_meta(), "24GB", (16, 1024))
     assert 0.97 * 24 * GIB < found.memory.total <= 24 * GIB
@@ -156,7 +160,9 @@ def test_a_size_stands_for_a_gpu_that_nobody_names() -> None:
     ("hardware", "message"),
     [
         ("80", "without a unit: write '80GB'"),
-        ("0GB", "so little memory"),
+        ("0GB", "more than 0"),
+        ("-80GB", "more than 0"),
+        ("80GX", "'GX' is none of the units"),
         ("x86", "is no GPU"),
         ("h1000", "no hardware is called"),
     ],
