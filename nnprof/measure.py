@@ -48,7 +48,7 @@ def measure(
     backward: bool = False,
     loss: Callable[[Any], torch.Tensor] | None = None,
     optimizer: torch.optim.Optimizer | str | None = None,
-    checkpoint: Sequence[str] | str | None = None,
+    checkpoint: Sequence[str] | Mapping[str, str] | str | None = None,
     autocast: torch.dtype | str | None = None,
     phase: str | None = None,
     batch: int | None = None,
@@ -89,7 +89,8 @@ def measure(
             name chooses. Its state is that after earlier steps. One that asks for a closure gets
             one that runs forward and backward again; where its `step` has no default for it, as
             LBFGS's, that is the whole step.
-        checkpoint: paths of modules, or globs ("layers.*"), to run under torch.utils.checkpoint.
+        checkpoint: paths of modules, or globs ("layers.*"), to run under torch.utils.checkpoint;
+            or how for each of them: "whole", or "selective", which keeps products and attention.
         autocast: run under autocast with this dtype, as on the model's own device (CUDA for meta).
         phase: of a language model of transformers: "prefill", the whole prompt in one call, or
             "decode", one token of each sequence with the cache that the model's own prefill of

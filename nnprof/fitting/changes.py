@@ -15,6 +15,7 @@ from nnprof.base.modules import named_modules, parameters_of
 from nnprof.base.units import Unit, format_value
 from nnprof.errors import NnprofError
 from nnprof.hardware.alloc_conf import text_of
+from nnprof.tracing.checkpointing import WHOLE
 from nnprof.tracing.optimizers import NamedOptimizer
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ def _with_fused(plan: Plan) -> Plan:
 
 
 def _checkpointing(plan: Plan, blocks: str) -> Plan:
-    return _with_training(plan, checkpoint=[blocks])
+    return _with_training(plan, checkpoint={blocks: WHOLE})
 
 
 def blocks_of(model: Any) -> str | None:

@@ -145,7 +145,7 @@ def fits(
     train: bool = False,
     loss: Callable[[Any], torch.Tensor] | None = None,
     optimizer: torch.optim.Optimizer | str | None = None,
-    checkpoint: Sequence[str] | str | None = None,
+    checkpoint: Sequence[str] | Mapping[str, str] | str | None = None,
     autocast: torch.dtype | str | None = None,
     phase: str | None = None,
     batch: int | None = None,

@@ -2,8 +2,8 @@
 
 An integer program over what one trace tells: each module that could be checkpointed saves what it
 leaves to the backward, from the end of its forward to the start of its backward, and costs its
-forward once more. The plan is traced; where it holds more than the program thought, the program is
-asked for more.
+forward once more. Selectively, it saves less and costs less: a trace of it says how much. The plan
+is traced; where it holds more than the program thought, the program is asked for more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -20,12 +20,12 @@ from nnprof.base.modules import looked_through, named_children, named_modules, o
 from nnprof.base.packages import require
 from nnprof.base.quantities import bytes_of
 from nnprof.base.units import Unit, format_value
-from nnprof.errors import InputError, UnknownLayerError, only_nnprof_errors
+from nnprof.errors import InputError, NnprofError, UnknownLayerError, only_nnprof_errors
 from nnprof.measure import measure
-from nnprof.tracing.training import checkpointed
+from nnprof.tracing.checkpointing import SELECTIVE, WHOLE, checkpointed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from nnprof.results.profile import Profile
 
@@ -40,11 +40,17 @@ class MemoryPlan:
     """Modules to checkpoint, and what a step then holds and costs."""
 
     modules: tuple[str, ...]  #: paths; none where the budget is met without
+    selective: tuple[str, ...]  #: those of them that keep the results of products and attention
     budget: int  #: bytes
     peak: int  #: bytes of a step as planned, traced: `profile.memory.peak`
     peak_before: int  #: bytes without a checkpoint
     recompute_flops: int  #: of a step, more than without
     recompute_share: float  #: of what a step had
+
+    @property
+    def checkpoint(self) -> dict[str, str]:
+        """How each module is checkpointed, as `measure(checkpoint=)` takes it."""
+        return {path: SELECTIVE if path in self.selective else WHOLE for path in self.modules}
 
     def apply(self, model: nn.Module) -> Callable[[], None]:
         """Runs the modules under torch.utils.checkpoint from now on; returns what undoes that.
@@ -52,7 +58,7 @@ class MemoryPlan:
         Raises InputError where `model` has no such modules.
         """
         stack = ExitStack()
-        stack.enter_context(checkpointed(looked_through(model), self.modules))
+        stack.enter_context(checkpointed(looked_through(model), self.checkpoint))
         return stack.close
 
     def __str__(self) -> str:
@@ -61,15 +67,19 @@ class MemoryPlan:
 
         if not self.modules:
             return f"{size(self.peak)} of {size(self.budget)}: no checkpoint is needed"
+        named = [
+            f"{path} (selectively)" if path in self.selective else path for path in self.modules
+        ]
         return (
             f"{size(self.peak)} of {size(self.budget)} (without: {size(self.peak_before)}), "
-            f"{self.recompute_share:+.1%} FLOPs: checkpoint {', '.join(self.modules)}"
+            f"{self.recompute_share:+.1%} FLOPs: checkpoint {', '.join(named)}"
         )
 
 
 @dataclass(frozen=True)
 class _Candidate:
     path: str
+    way: str
     saved: int  #: bytes
     flops: int
     last_forward: int  #: numbers of calls
@@ -78,7 +88,12 @@ class _Candidate:
 
 @only_nnprof_errors
 def plan_memory(
-    model: nn.Module, budget: str | float, shape: Any = None, **training: Any
+    model: nn.Module,
+    budget: str | float,
+    shape: Any = None,
+    *,
+    selective: bool = False,
+    **training: Any,
 ) -> MemoryPlan:
     """The modules to checkpoint so that a training step's tensors stay within `budget`.
 
@@ -86,6 +101,8 @@ def plan_memory(
         model: in train mode, as it is trained. It is left as it is: see `MemoryPlan.apply`.
         budget: "24GB" (10^9 bytes), "24GiB", or a number of bytes: at most so much is to be
             `profile.memory.peak` of a step. What an allocator holds besides: see `nnprof.fits`.
+        selective: a module may also keep what its products and attention make, and compute only
+            the rest again: `torch.utils.checkpoint.create_selective_checkpoint_contexts`.
         shape: as for `measure`, and so are the keywords in `training`: inputs=, loss=,
             optimizer= (default: none), batch=, sequence=, autocast=, ...
 
@@ -100,11 +117,16 @@ def plan_memory(
     if training.get("checkpoint"):
         raise InputError("checkpoint= is what is looked for: leave it out")
     run = _Runs(model, shape, training | {"backward": True})
-    before = run.traced(())
+    before = run.traced({})
     if before.memory.peak <= wanted:
-        return run.plan((), wanted)
-    candidates = _with_real_savings(_candidates(looked_through(model), before), run)
-    outer = tuple(c.path for c in candidates if not _is_inside_another(c, candidates))
+        return run.plan({}, wanted)
+    ways = (WHOLE, SELECTIVE) if selective else (WHOLE,)
+    candidates = _with_real_savings(_candidates(looked_through(model), before), ways, run)
+    outer = {
+        one.path: WHOLE
+        for one in candidates
+        if one.way == WHOLE and not _is_inside_another(one, candidates)
+    }
     if not outer or run.traced(outer).memory.peak > wanted:
         smallest = run.traced(outer).memory.peak if outer else before.memory.peak
         raise InputError(
@@ -115,24 +137,25 @@ def plan_memory(
 
 
 class _Runs:
-    """Traces a step with some modules checkpointed, each choice once."""
+    """Traces a step with some modules checkpointed in their ways, each choice once."""
 
     def __init__(self, model: nn.Module, shape: Any, options: dict[str, Any]) -> None:
         self._model, self._shape, self._options = model, shape, options
-        self._known: dict[tuple[str, ...], Profile] = {}
+        self._known: dict[frozenset[tuple[str, str]], Profile] = {}
 
-    def traced(self, modules: Sequence[str]) -> Profile:
-        chosen = tuple(sorted(modules))
+    def traced(self, ways: Mapping[str, str]) -> Profile:
+        chosen = frozenset(ways.items())
         if chosen not in self._known:
-            options = self._options | ({"checkpoint": list(chosen)} if chosen else {})
+            options = self._options | ({"checkpoint": ways} if ways else {})
             self._known[chosen] = measure(self._model, self._shape, **options)
         return self._known[chosen]
 
-    def plan(self, modules: Sequence[str], budget: int) -> MemoryPlan:
-        before, after = self.traced(()), self.traced(modules)
+    def plan(self, ways: Mapping[str, str], budget: int) -> MemoryPlan:
+        before, after = self.traced({}), self.traced(ways)
         more = after.flops - before.flops
         return MemoryPlan(
-            modules=tuple(modules),
+            modules=tuple(ways),
+            selective=tuple(path for path, way in ways.items() if way == SELECTIVE),
             budget=budget,
             peak=after.memory.peak,
             peak_before=before.memory.peak,
@@ -142,10 +165,10 @@ class _Runs:
 
 
 def _within(
-    budget: int, run: _Runs, candidates: list[_Candidate], outer: tuple[str, ...]
-) -> tuple[str, ...]:
+    budget: int, run: _Runs, candidates: list[_Candidate], outer: dict[str, str]
+) -> dict[str, str]:
     """The cheapest choice that a trace finds within the budget."""
-    needs = _needs(run.traced(()), candidates)
+    needs = _needs(run.traced({}), candidates)
     best, target = outer, budget
     for _ in range(_ATTEMPTS):
         chosen = _solved(needs, candidates, target)
@@ -162,26 +185,26 @@ def _within(
 
 
 def _without_needless(
-    chosen: tuple[str, ...], budget: int, run: _Runs, candidates: list[_Candidate]
-) -> tuple[str, ...]:
+    chosen: dict[str, str], budget: int, run: _Runs, candidates: list[_Candidate]
+) -> dict[str, str]:
     """Less of them, the dearest first, as long as the budget is met."""
-    cost = {candidate.path: candidate.flops for candidate in candidates}
-    kept = list(chosen)
+    cost = {(candidate.path, candidate.way): candidate.flops for candidate in candidates}
+    kept = dict(chosen)
     tried_in_vain: set[int] = set()
-    for path in sorted(chosen, key=lambda path: -cost[path]):
-        if cost[path] in tried_in_vain:
+    for one in sorted(chosen.items(), key=lambda one: -cost[one]):
+        if cost[one] in tried_in_vain:
             continue  # an equal one was needed
-        fewer = [other for other in kept if other != path]
+        fewer = {path: way for path, way in kept.items() if path != one[0]}
         if run.traced(fewer).memory.peak <= budget:
             kept = fewer
         else:
-            tried_in_vain.add(cost[path])
-    return tuple(kept)
+            tried_in_vain.add(cost[one])
+    return kept
 
 
 def _solved(
     needs: list[tuple[int, list[int]]], candidates: list[_Candidate], budget: int
-) -> tuple[str, ...] | None:
+) -> dict[str, str] | None:
     """The cheapest that saves enough everywhere; None where all together do not."""
     import numpy as np
 
@@ -194,8 +217,10 @@ def _solved(
         row[alive] = [candidates[number].saved for number in alive]
         rows.append(row)
         least.append(peak - budget)
+    if not rows:
+        return {}
     limits = [optimize.LinearConstraint(np.array(rows), lb=np.array(least, dtype=float))]
-    limits += _one_of_nested(candidates, optimize, np)
+    limits += _one_of_each(candidates, optimize, np)
     found = optimize.milp(
         c=np.array([max(candidate.flops, 1) for candidate in candidates], dtype=float),
         constraints=limits,
@@ -205,16 +230,19 @@ def _solved(
     )
     if found.x is None:
         return None
-    return tuple(c.path for c, chosen in zip(candidates, found.x, strict=True) if chosen > 0.5)
+    taken = (one for one, chosen in zip(candidates, found.x, strict=True) if chosen > 0.5)
+    return {one.path: one.way for one in taken}
 
 
-def _one_of_nested(candidates: list[_Candidate], optimize: Any, np: Any) -> list[Any]:
+def _one_of_each(candidates: list[_Candidate], optimize: Any, np: Any) -> list[Any]:
+    """Not two ways of one module, and no module inside of another."""
     limits = []
-    for outer, one in enumerate(candidates):
-        for inner, other in enumerate(candidates):
-            if other.path.startswith(f"{one.path}."):
+    for first, one in enumerate(candidates):
+        for second, other in enumerate(candidates):
+            two_ways = first < second and one.path == other.path
+            if two_ways or other.path.startswith(f"{one.path}."):
                 row = np.zeros(len(candidates))
-                row[[outer, inner]] = 1
+                row[[first, second]] = 1
                 limits.append(optimize.LinearConstraint(row, ub=1))
     return limits
 
@@ -258,23 +286,37 @@ def _candidates(model: Any, profile: Profile) -> list[_Candidate]:
         except UnknownLayerError:
             continue
         if told.saved_bytes > 0:
-            one = _Candidate(
-                path, told.saved_bytes, told.recompute_flops, forward[path], backward[path]
-            )
-            found.append(one)
+            ends = forward[path], backward[path]
+            found.append(_Candidate(path, WHOLE, told.saved_bytes, told.recompute_flops, *ends))
     return found
 
 
-def _with_real_savings(candidates: list[_Candidate], run: _Runs) -> list[_Candidate]:
-    """What a checkpoint of each really leaves less to the backward; equal ones are traced once."""
-    kept = _kept(run.traced(()))
-    known: dict[tuple[int, int], int] = {}
-    for candidate in candidates:
-        alike = candidate.saved, candidate.flops
+def _with_real_savings(
+    candidates: list[_Candidate], ways: tuple[str, ...], run: _Runs
+) -> list[_Candidate]:
+    """What a checkpoint of each really leaves less to the backward, and costs, in each way.
+
+    Equal ones are traced once.
+    """
+    known: dict[tuple[int, int, str], tuple[int, int]] = {}
+    found = []
+    for one, way in product(candidates, ways):
+        alike = one.saved, one.flops, way
         if alike not in known:
-            known[alike] = kept - _kept(run.traced((candidate.path,)))
-    found = [replace(one, saved=known[one.saved, one.flops]) for one in candidates]
+            known[alike] = _effect(one.path, way, run)
+        saved, flops = known[alike]
+        found.append(replace(one, way=way, saved=saved, flops=flops))
     return [one for one in found if one.saved > 0]
+
+
+def _effect(path: str, way: str, run: _Runs) -> tuple[int, int]:
+    """Bytes less that the backward begins with, and FLOPs more; nothing where it cannot be."""
+    before = run.traced({})
+    try:
+        after = run.traced({path: way})
+    except NnprofError:  # such as by a cache inside, which a second run finds filled
+        return 0, 0
+    return _kept(before) - _kept(after), after.flops - before.flops
 
 
 def _kept(profile: Profile) -> int:

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import fnmatch
 import warnings
 from collections.abc import Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import checkpoint as checkpointing
 
-from nnprof.base.modules import named_modules, parameters_of
+from nnprof.base.modules import parameters_of
 from nnprof.calls.outputs import tensors_in
 from nnprof.errors import InputError
 from nnprof.tracing import stepping
+from nnprof.tracing.checkpointing import checkpointed, ways_of
 from nnprof.tracing.lazy import consumed
 from nnprof.tracing.optimizers import NamedOptimizer, OptimizerState, named_optimizer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from nnprof.tracing.trace import trace
 
-__all__ = ["Training", "checkpointed", "default_loss", "training_of"]
+__all__ = ["Training", "default_loss", "training_of"]
 
 _NO_GRADIENT = (
     "the {what} needs no gradient: no parameter of the model has requires_grad, or the forward "
@@ -39,7 +37,7 @@ class Training:
 
     loss: Callable[[Any], Tensor] | None = None
     optimizer: NamedOptimizer | torch.optim.Optimizer | None = None
-    checkpoint: Sequence[str] = ()
+    checkpoint: Mapping[str, str] = field(default_factory=dict)  #: the way by path or glob
     #: Gradients are differentiated again: the backward makes their graph.
     gradient_graph: bool = False
     #: So many whole steps from scratch, of which the first makes the optimizer's state; 0: one
@@ -125,7 +123,7 @@ def training_of(
     backward: bool,
     loss: Callable[[Any], Tensor] | None,
     optimizer: torch.optim.Optimizer | str | None,
-    checkpoint: Sequence[str] | str | None,
+    checkpoint: Sequence[str] | Mapping[str, str] | str | None,
 ) -> Training | None:
     """What `measure` was asked for; None for a forward alone. Raises InputError as `measure`."""
     if not backward:
@@ -135,14 +133,13 @@ def training_of(
         return None
     if loss is not None and not callable(loss):
         raise InputError(f"loss= must be a function of the output, got {type(loss).__name__}")
-    patterns = [checkpoint] if isinstance(checkpoint, str) else list(checkpoint or ())
     chosen = named_optimizer(optimizer, model) if isinstance(optimizer, str) else optimizer
     if chosen is not None and not isinstance(chosen, (NamedOptimizer, torch.optim.Optimizer)):
         raise InputError(
             "optimizer= must be a name such as 'adamw' or a torch.optim.Optimizer, got "
             f"{type(chosen).__name__}"
         )
-    return Training(loss, chosen, patterns)
+    return Training(loss, chosen, ways_of(checkpoint))
 
 
 def default_loss(output: Any) -> Tensor:
@@ -168,49 +165,3 @@ def _check_loss(loss: Any) -> None:
         raise InputError(f"the loss must be a tensor of one element, got {what}: see loss=")
     if not loss.requires_grad:
         raise InputError(_NO_GRADIENT.format(what="loss"))
-
-
-@contextmanager
-def checkpointed(model: Callable[..., Any], patterns: Sequence[str]) -> Iterator[None]:
-    """Within it the modules whose paths match run under torch.utils.checkpoint.
-
-    Patterns are paths or globs ("layers.*"). Raises InputError for one that matches nothing.
-    """
-    if not patterns:
-        yield
-        return
-    chosen = _matching(model, patterns)
-    for module in chosen:
-        module.__dict__["forward"] = _checkpointing(module.forward)
-    try:
-        yield
-    finally:
-        for module in chosen:
-            module.__dict__.pop("forward", None)
-
-
-def _matching(model: Callable[..., Any], patterns: Sequence[str]) -> list[nn.Module]:
-    named = dict(named_modules(model)) if isinstance(model, nn.Module) else {}
-    chosen: dict[str, nn.Module] = {}
-    for pattern in patterns:
-        # `*` stands for one name: a block is checkpointed, not each module in it again.
-        depth = pattern.count(".")
-        found = {
-            path: module
-            for path, module in named.items()
-            if path.count(".") == depth and fnmatch.fnmatchcase(path, pattern)
-        }
-        if not found:
-            raise InputError(f"checkpoint={pattern!r} matches no module of the model")
-        chosen |= found
-    for path, module in chosen.items():
-        if "forward" in module.__dict__:
-            raise InputError(f"checkpoint: the forward of {path!r} is replaced already")
-    return list(chosen.values())
-
-
-def _checkpointing(forward: Callable[..., Any]) -> Callable[..., Any]:
-    def checkpointing_forward(*args: Any, **kwargs: Any) -> Any:
-        return checkpointing.checkpoint(forward, *args, use_reentrant=False, **kwargs)
-
-    return checkpointing_forward

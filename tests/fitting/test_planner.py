@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from itertools import chain, combinations
+from itertools import chain, combinations, product
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import nnprof
@@ -15,7 +16,7 @@ from nnprof.errors import InputError
 from tests.tracing.training.real import bytes_of, one_thread, real_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 pytest.importorskip("scipy")
 
@@ -36,6 +37,34 @@ class Uneven(nn.Module):
         for block in self.blocks:
             x = x + block(x)
         return x
+
+
+class Attending(nn.Module):
+    """Blocks of different widths, whose products and attention are dear, and the rest cheap."""
+
+    WIDTHS = (512, 256, 384, 64)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(AttendingBlock(width) for width in self.WIDTHS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class AttendingBlock(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.qkv = nn.LayerNorm(64), nn.Linear(64, 3 * 64)
+        self.up, self.down = nn.Linear(64, width), nn.Linear(width, 64)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.qkv(self.norm(x)).unflatten(-1, (3, 4, 16)).unbind(-3)
+        heads = (part.transpose(1, 2) for part in (query, key, value))
+        x = x + F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(-2)
+        return x + self.down(F.gelu(self.up(x)).square())
 
 
 ROWS = 4096
@@ -68,6 +97,98 @@ def test_recomputes_no_more_than_brute_force(share: float) -> None:
     best = min(one.flops for one in tried if one.memory.peak <= budget) - alone.flops
     # It may choose from more than blocks: what is inside of them.
     assert plan.recompute_flops <= 1.05 * best
+
+
+TOKENS = (4, 256, 64)
+
+
+def attending() -> Attending:
+    with torch.device("meta"):
+        return Attending().train()
+
+
+def step_in(ways: Mapping[str, str]) -> nnprof.Profile:
+    return nnprof.measure(attending(), TOKENS, backward=True, checkpoint=ways)
+
+
+@pytest.fixture(scope="module")
+def every_choice() -> list[nnprof.Profile]:
+    """Each block wholly, selectively, or not: 81 steps; the first without a checkpoint."""
+    names = [f"blocks.{number}" for number in range(len(Attending.WIDTHS))]
+    return [
+        step_in({name: way for name, way in zip(names, ways, strict=True) if way})
+        for ways in product(("", "whole", "selective"), repeat=len(names))
+    ]
+
+
+@pytest.mark.parametrize("share", [0.97, 0.9, 0.85, 0.8, 0.75, 0.7])
+def test_chooses_among_ways_as_well_as_brute_force(
+    share: float, every_choice: list[nnprof.Profile]
+) -> None:
+    alone = every_choice[0]
+    budget = int(share * alone.memory.peak)
+    best = min(one.flops for one in every_choice if one.memory.peak <= budget) - alone.flops
+    plan = nnprof.plan_memory(attending(), budget, TOKENS, selective=True)
+    traced = step_in(plan.checkpoint)
+    assert traced.memory.peak == plan.peak <= budget
+    assert traced.flops - alone.flops == plan.recompute_flops <= 1.05 * best
+
+
+def test_keeps_what_is_dear_where_that_is_enough() -> None:
+    budget = 0.85 * step_in({}).memory.peak
+    whole = nnprof.plan_memory(attending(), budget, TOKENS)
+    either = nnprof.plan_memory(attending(), budget, TOKENS, selective=True)
+    assert whole.selective == ()
+    assert either.selective
+    assert set(either.selective) <= set(either.modules)
+    assert either.recompute_flops < 0.5 * whole.recompute_flops
+    assert f"{either.selective[0]} (selectively)" in str(either)
+
+
+class Remembering(nn.Module):
+    """What it computes depends on how often it did."""
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.block, self.calls = block, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        for _ in range(self.calls - 1):
+            x = x.sin()
+        return self.block(x)
+
+
+def test_leaves_out_what_cannot_run_again() -> None:
+    model = attending()
+    model.blocks[1] = Remembering(model.blocks[1])
+    budget = 0.85 * nnprof.measure(model, TOKENS, backward=True).memory.peak
+    plan = nnprof.plan_memory(model, budget, TOKENS, selective=True)
+    assert plan.peak <= budget
+    assert "blocks.1" not in plan.modules
+
+
+def test_a_real_selective_step_holds_what_the_plan_says() -> None:
+    torch.manual_seed(0)
+    model, x = Attending().train(), torch.randn(*TOKENS)
+    alone = nnprof.measure(model, inputs=x, backward=True)
+    plan = nnprof.plan_memory(model, 0.8 * alone.memory.peak, inputs=x, selective=True)
+    assert plan.selective
+    before = model(x)
+
+    def real_step() -> None:
+        output = model(x)
+        output.sum().backward()
+
+    undo = plan.apply(model)
+    try:
+        assert torch.equal(model(x), before)
+        with one_thread():
+            real = sum(map(bytes_of, [*model.parameters(), x])) + real_memory(real_step).peak
+    finally:
+        undo()
+    assert all("forward" not in vars(module) for module in model.modules())
+    assert plan.peak == pytest.approx(real, rel=0.02)
 
 
 def test_no_checkpoint_where_none_is_needed() -> None:

@@ -425,6 +425,8 @@ def test_training_needs_backward(options: dict[str, Any]) -> None:
         ({"loss": lambda y: y.sum().detach()}, "requires_grad.*detaches"),
         ({"checkpoint": "layers.*"}, r"checkpoint='layers\.\*' matches no module"),
         ({"checkpoint": ["0", "nothing"]}, "checkpoint='nothing' matches no module"),
+        ({"checkpoint": {"0": "partly"}}, "no way is called 'partly': there are whole, selective"),
+        ({"checkpoint": {"nothing": "selective"}}, "checkpoint='nothing' matches no module"),
         ({"optimizer": "fused adadelta"}, "Adadelta.*fused"),
     ],
 )
@@ -494,6 +496,22 @@ class Blocks(nn.Module):
         for layer in self.layers:
             x = layer(x)
         return self.head(x)
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_selective_checkpoint_makes_no_product_again(device: str) -> None:
+    def measured(checkpoint: str | dict[str, str] | None) -> Profile:
+        model = Blocks().to(device)
+        return nnprof.measure(model, (64, 8), backward=True, checkpoint=checkpoint)
+
+    plain, whole = measured(None), measured("layers.*")
+    selective = measured({"layers.*": "selective"})
+    again = selective.ops["recomputed"].astype(bool)
+    assert again.any()
+    assert not selective.ops["macs"][again].any()
+    assert plain.macs == selective.macs < whole.macs
+    assert plain.flops < selective.flops < whole.flops
+    assert measured({"layers.*": "whole"}).flops == whole.flops
 
 
 @pytest.mark.parametrize("device", ["meta", "cpu"])
