@@ -283,7 +283,18 @@ def adapted(suite: Suite, experiment: Path) -> Any:
             model = peft.get_peft_model(suite.base(), settings, low_cpu_mem_usage=True)
     if suite.moved:
         model = model.to_empty(device="meta")
+    else:
+        leave_on_cpu(model)
     return model.train()
+
+
+def leave_on_cpu(model: nn.Module) -> None:
+    """What peft makes on the CPU and does not move beside a layer on the GPU: it is no adapter."""
+    for module in model.modules():
+        if "boft_P" in module._buffers:
+            shape = module.get_buffer("boft_P").shape
+            del module.boft_P
+            module.boft_P = torch.zeros(shape, device="cpu")
 
 
 def traced(suite: Suite, model: Any, tokens: int) -> Profile:
