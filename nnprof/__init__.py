@@ -11,8 +11,8 @@ from nnprof._build import check_build
 check_build(torch.__version__)
 
 from nnprof import _core, errors  # noqa: E402
-from nnprof.errors import NnprofError  # noqa: E402
 from nnprof.distributed import world  # noqa: E402
+from nnprof.errors import NnprofError  # noqa: E402
 from nnprof.fitting import Fit, fits, fits_grid, plan_memory  # noqa: E402
 from nnprof.hardware import Hardware  # noqa: E402
 from nnprof.measure import measure  # noqa: E402

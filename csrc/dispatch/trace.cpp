@@ -130,9 +130,10 @@ void Trace::resize(const c10::Storage& storage, int64_t bytes) {
   c10::StorageImpl* impl = storage.unsafeGetStorageImpl();
   const StorageTag* tag = tag_of(*impl);
   if (tag == nullptr && !storage.device().is_meta()) {
-    raise(ErrorKind::unsupported,
-          "the forward resizes memory of the model's own, whose values would be lost: build a model "
-          "that does so (FSDP) inside of nnprof.world()");
+    raise(
+        ErrorKind::unsupported,
+        "the forward resizes memory of the model's own, whose values would be lost: build a model "
+        "that does so (FSDP) inside of nnprof.world()");
   }
   const ExternalStorage* before = tag == nullptr ? &external(storage) : tag->external;
   const uint32_t id = before != nullptr ? before->id : tag->id;
@@ -144,7 +145,8 @@ void Trace::resize(const c10::Storage& storage, int64_t bytes) {
 void Trace::free_what_nobody_holds() {
   // What was changed of a tensor that is gone need not be put back.
   ska::flat_hash_map<c10::TensorImpl*, size_t> held_here;
-  for (const Metadata& changed : changed_metadata_) ++held_here[changed.tensor.unsafeGetTensorImpl()];
+  for (const Metadata& changed : changed_metadata_)
+    ++held_here[changed.tensor.unsafeGetTensorImpl()];
   std::erase_if(changed_metadata_, [&](const Metadata& changed) {
     size_t& here = held_here[changed.tensor.unsafeGetTensorImpl()];
     if (changed.tensor.use_count() != here) return false;
@@ -623,7 +625,8 @@ void Trace::bump_version(const at::Tensor& tensor) {
 
 void Trace::keep_version(const at::Tensor& tensor) {
   if (is_own(tensor) || tensor.is_inference()) return;
-  versions_.emplace(tensor.unsafeGetTensorImpl(), std::pair(WeakTensor(tensor.getIntrusivePtr()), tensor._version()));
+  versions_.emplace(tensor.unsafeGetTensorImpl(),
+                    std::pair(WeakTensor(tensor.getIntrusivePtr()), tensor._version()));
 }
 
 void Trace::keep_metadata(const at::Tensor& tensor) {

@@ -1,8 +1,9 @@
-// Collectives: what one rank sends and receives. Nothing is sent in a trace, on a real group either.
+// Collectives: what one rank sends and receives. Nothing is sent in a trace, on a real group
+// either.
 //
 // A call costs the traffic of its own tensors: what it gives is read once, what it gets is written
-// once. What a network adds up is no work of this rank's cores, and counts no FLOPs. Copies into and
-// out of a flat buffer (fsdp::) are traffic like any other.
+// once. What a network adds up is no work of this rank's cores, and counts no FLOPs. Copies into
+// and out of a flat buffer (fsdp::) are traffic like any other.
 #include <ATen/core/Tensor.h>
 #include <torch/csrc/distributed/c10d/Work.hpp>
 
@@ -21,17 +22,20 @@ using Tensors = std::vector<Tensor>;
 // A collective that has ended. Like a real one it holds its tensors as long as it is held itself.
 class Ended final : public c10d::Work {
  public:
-  Ended(Tensors results, Tensors others) : results_(std::move(results)), others_(std::move(others)) {}
+  Ended(Tensors results, Tensors others)
+      : results_(std::move(results)), others_(std::move(others)) {}
 
   bool isCompleted() override { return true; }
   bool isSuccess() const override { return true; }
   bool wait(std::chrono::milliseconds) override { return true; }
   void synchronize() override {}
   void blockCurrentStream() override {}
+  // Of what any rank may have sent: the first one's.
+  int sourceRank() const override { return 0; }
   Tensors result() override { return results_; }
   c10::intrusive_ptr<c10::ivalue::Future> getFuture() override {
-    auto future = c10::make_intrusive<c10::ivalue::Future>(
-        c10::ListType::create(c10::TensorType::get()));
+    auto future =
+        c10::make_intrusive<c10::ivalue::Future>(c10::ListType::create(c10::TensorType::get()));
     future->markCompleted(c10::IValue(results_));
     return future;
   }
@@ -70,7 +74,8 @@ void in_group(Stack& stack) {
 template <size_t results, size_t given>
 void exchange_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_read = cost.bytes_written = 0;
-  for (const TensorSpec& tensor : op.tensors(results)) cost.bytes_written += tensor.distinct_bytes();
+  for (const TensorSpec& tensor : op.tensors(results))
+    cost.bytes_written += tensor.distinct_bytes();
   for (const TensorSpec& tensor : op.tensors(given)) cost.bytes_read += tensor.distinct_bytes();
 }
 
@@ -172,82 +177,166 @@ void copied_cost(const OpSignature& op, Cost& cost) {
 constexpr Rule kCollectiveTable[] = {
     {"c10d::allreduce_(Tensor[] tensors, " GROUP ", " REDUCTION
      ", Tensor? sparse_indices, bool async_op=True, int timeout=-1) -> (Tensor[], " WORK ")",
-     &in_group<6, Returns::first_and_work>, exchange_cost<0, 0>, {}, kNeverReal},
+     &in_group<6, Returns::first_and_work>,
+     exchange_cost<0, 0>,
+     {},
+     kNeverReal},
     {"c10d::allreduce_coalesced_(Tensor[] tensors, " GROUP ", " REDUCTION
      ", bool async_op=True, int timeout=-1) -> " WORK,
-     &in_group<5, Returns::work>, exchange_cost<0, 0>, {}, kNeverReal},
+     &in_group<5, Returns::work>,
+     exchange_cost<0, 0>,
+     {},
+     kNeverReal},
     {"c10d::broadcast_(Tensor[] tensors, " GROUP
      ", int root_rank, int root_tensor, bool async_op=True, int timeout=-1) -> (Tensor[], " WORK
      ")",
-     &in_group<6, Returns::first_and_work>, exchange_cost<0, 0>, {}, kNeverReal},
+     &in_group<6, Returns::first_and_work>,
+     exchange_cost<0, 0>,
+     {},
+     kNeverReal},
     {"c10d::reduce_(Tensor[] tensors, " GROUP ", " REDUCTION
      ", int root_rank, int root_tensor, bool async_op=True, int timeout=-1) -> " WORK,
-     &in_group<7, Returns::work>, exchange_cost<0, 0>, {}, kNeverReal},
+     &in_group<7, Returns::work>,
+     exchange_cost<0, 0>,
+     {},
+     kNeverReal},
     {"c10d::_allgather_base_(Tensor output_tensor, Tensor input_tensor, " GROUP
      ", bool async_op=True, int timeout=-1) -> (Tensor, " WORK ")",
-     &in_group<5, Returns::first_and_work>, exchange_cost<0, 1>, {}, kNeverReal},
+     &in_group<5, Returns::first_and_work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::allgather_into_tensor_coalesced_(Tensor[] outputs, Tensor[] inputs, " GROUP
      ", bool async_op=True) -> " WORK,
-     &in_group<4, Returns::work>, exchange_cost<0, 1>, {}, kNeverReal},
+     &in_group<4, Returns::work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::_reduce_scatter_base_(Tensor output_tensor, Tensor input_tensor, " GROUP ", " REDUCTION
      ", bool async_op=True, int timeout=-1) -> (Tensor, " WORK ")",
-     &in_group<6, Returns::first_and_work>, exchange_cost<0, 1>, {}, kNeverReal},
+     &in_group<6, Returns::first_and_work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::reduce_scatter_tensor_coalesced_(Tensor[] outputs, Tensor[] inputs, " GROUP
      ", " REDUCTION ", bool async_op=True, int timeout=-1) -> " WORK,
-     &in_group<6, Returns::work>, exchange_cost<0, 1>, {}, kNeverReal},
+     &in_group<6, Returns::work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::alltoall_(Tensor[] output_tensors, Tensor[] input_tensors, " GROUP
      ", bool async_op=True, int timeout=-1) -> (Tensor[], " WORK ")",
-     &in_group<5, Returns::first_and_work>, exchange_cost<0, 1>, {}, kNeverReal},
+     &in_group<5, Returns::first_and_work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::alltoall_base_(Tensor output, Tensor input, " GROUP
-     ", int[] output_split_sizes, int[] input_split_sizes, bool async_op=True, int timeout=-1) -> "
-     WORK,
-     &in_group<7, Returns::work>, exchange_cost<0, 1>, {}, kNeverReal},
+     ", int[] output_split_sizes, int[] input_split_sizes, bool async_op=True, int timeout=-1) "
+     "-> " WORK,
+     &in_group<7, Returns::work>,
+     exchange_cost<0, 1>,
+     {},
+     kNeverReal},
     {"c10d::send(Tensor[] tensors, " GROUP ", int dst, int tag) -> " WORK,
-     &in_group<4, Returns::work>, nullptr, {}, kNeverReal},
+     &in_group<4, Returns::work>,
+     nullptr,
+     {},
+     kNeverReal},
     {"c10d::recv_(Tensor[] tensors, " GROUP ", int src, int tag) -> " WORK,
-     &in_group<4, Returns::work>, nullptr, {}, kNeverReal},
+     &in_group<4, Returns::work>,
+     nullptr,
+     {},
+     kNeverReal},
     {"c10d::recv_any_source_(Tensor[] tensors, " GROUP ", int tag) -> " WORK,
-     &in_group<3, Returns::work>, nullptr, {}, kNeverReal},
+     &in_group<3, Returns::work>,
+     nullptr,
+     {},
+     kNeverReal},
     {"c10d::barrier(Tensor tensor, " GROUP
      ", int[] device_ids, bool async_op=True, int timeout=-1) -> " WORK,
-     &in_group<5, Returns::work>, nullptr, {}, kNeverReal},
+     &in_group<5, Returns::work>,
+     nullptr,
+     {},
+     kNeverReal},
 
     {"_c10d_functional::all_reduce(Tensor input, str reduce_op, Any group_name) -> Tensor",
-     boxed<&all_reduce>, nullptr, {}, kNeverReal},
+     boxed<&all_reduce>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::all_reduce_coalesced(Tensor[] inputs, str reduce_op, Any group_name) -> "
      "Tensor[]",
-     boxed<&all_reduce_each>, nullptr, {}, kNeverReal},
+     boxed<&all_reduce_each>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::broadcast(Tensor input, int src, Any group_name) -> Tensor",
-     boxed<&broadcast>, nullptr, {}, kNeverReal},
+     boxed<&broadcast>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::all_gather_into_tensor(Tensor input, int group_size, Any group_name) -> "
      "Tensor",
-     boxed<&all_gather>, nullptr, {}, kNeverReal},
+     boxed<&all_gather>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::all_gather_into_tensor_coalesced(Tensor[] inputs, int group_size, Any "
      "group_name) -> Tensor[]",
-     boxed<&all_gather_each>, nullptr, {}, kNeverReal},
+     boxed<&all_gather_each>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::reduce_scatter_tensor(Tensor input, str reduce_op, int group_size, Any "
      "group_name) -> Tensor",
-     boxed<&reduce_scatter>, nullptr, {}, kNeverReal},
+     boxed<&reduce_scatter>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::reduce_scatter_tensor_coalesced(Tensor[] inputs, str reduce_op, int "
      "group_size, Any group_name) -> Tensor[]",
-     boxed<&reduce_scatter_each>, nullptr, {}, kNeverReal},
+     boxed<&reduce_scatter_each>,
+     nullptr,
+     {},
+     kNeverReal},
     {"_c10d_functional::all_to_all_single(Tensor input, SymInt[] output_split_sizes, SymInt[] "
      "input_split_sizes, Any group_name) -> Tensor",
-     boxed<&all_to_all>, nullptr, {}, kNeverReal},
-    {"_c10d_functional::wait_tensor(Tensor tensor) -> Tensor", boxed<&itself>, nullptr, {},
+     boxed<&all_to_all>,
+     nullptr,
+     {},
+     kNeverReal},
+    {"_c10d_functional::wait_tensor(Tensor tensor) -> Tensor",
+     boxed<&itself>,
+     nullptr,
+     {},
      kReturnsInput | kNeverReal},
-    {"_c10d_functional::_wrap_tensor_autograd(Tensor input) -> Tensor", boxed<&itself>, nullptr, {},
+    {"_c10d_functional::_wrap_tensor_autograd(Tensor input) -> Tensor",
+     boxed<&itself>,
+     nullptr,
+     {},
      kReturnsInput | kNeverReal},
 
     {"fsdp::all_gather_copy_in(Tensor[] all_gather_inputs, Tensor all_gather_output, SymInt[] "
      "inp_split_sizes, SymInt all_gather_input_numel, SymInt rank) -> (Tensor, Tensor)",
-     boxed<&copy_in>, copy_in_cost, {}, kNeverReal},
+     boxed<&copy_in>,
+     copy_in_cost,
+     {},
+     kNeverReal},
     {"fsdp::chunk_cat(Tensor[] tensors, int dim, int num_chunks, *, Tensor(a!) out) -> ()",
-     &writes_only<4>, copied_cost<0, 3>, {}, kNeverReal},
+     &writes_only<4>,
+     copied_cost<0, 3>,
+     {},
+     kNeverReal},
     {"fsdp::split_with_sizes_copy(Tensor all_gather_output, SymInt[] all_gather_input_split_sizes, "
      "int dim=0, *, Tensor(a!)[] out) -> ()",
-     &writes_only<4>, copied_cost<0, 3>, {}, kNeverReal},
-    {"fsdp::copy_(Tensor(a!) tensor, Tensor data) -> ()", &writes_only<2>, copied_cost<1, 0>, {},
+     &writes_only<4>,
+     copied_cost<0, 3>,
+     {},
+     kNeverReal},
+    {"fsdp::copy_(Tensor(a!) tensor, Tensor data) -> ()",
+     &writes_only<2>,
+     copied_cost<1, 0>,
+     {},
      kNeverReal},
 };
 

@@ -79,7 +79,7 @@ Count product_scratch(const TensorSpec& gradient, const TensorSpec& weight) {
   const Count threads = std::min<Count>(at::get_num_threads(), gradient.size(0));
   const Count patches =
       elements_after(weight, 1) * elements_after(gradient, 2) * weight.element_size();
-  const Count gradients = threads > 1 ? 4 * threads * weight.distinct_bytes() : 0;
+  const Count gradients = gradient.size(0) > 1 ? 4 * threads * weight.distinct_bytes() : 0;
   return threads * patches + gradients;
 }
 

@@ -47,9 +47,9 @@ def put_in_place(device: Device) -> list[Undo]:
     """Puts all in place; returns what undoes it, the last one to be called first."""
     # It notes for good what torch.cuda's functions are, when it is first imported. FSDP does.
     importlib.import_module("torch._dynamo")
-    undo = [
-        _replaced(torch.cuda, name, function) for name, function in device.functions().items()
-    ]
+    undo = [_replaced(torch.cuda, name, function) for name, function in device.functions().items()]
+    # Tensors say that they are on meta, and FSDP looks for the functions of that device.
+    undo.append(_replaced(torch, "meta", torch.cuda))
     from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
     # Parameters on meta are what a world's are.
@@ -57,7 +57,8 @@ def put_in_place(device: Device) -> list[Undo]:
     # Those of the other ranks are what they are here.
     parallel = importlib.import_module("torch.nn.parallel.distributed")
     undo.append(_replaced(parallel, "_verify_param_shape_across_processes", _agree))
-    undo.append(_replaced(dist.Reducer, "_rebuild_buckets", _rebuilding(dist.Reducer)))
+    reducer = vars(dist)["Reducer"]
+    undo.append(_replaced(reducer, "_rebuild_buckets", _rebuilding(reducer)))
     undo += [forget_meshes, _noting_meshes()]
     _core.set_device_needs_no_init(True)
     undo.append(lambda: _core.set_device_needs_no_init(False))
@@ -101,7 +102,9 @@ def _noting_meshes() -> Undo:
 
 
 def _replaced(owner: Any, name: str, value: Any) -> Undo:
-    """Sets an attribute; returns what puts back what was there."""
-    own = vars(owner)[name]
+    """Sets an attribute; returns what puts back what was there, or nothing."""
+    there, own = name in vars(owner), vars(owner).get(name)
     setattr(owner, name, value)
-    return functools.partial(setattr, owner, name, own)
+    if there:
+        return functools.partial(setattr, owner, name, own)
+    return functools.partial(delattr, owner, name)

@@ -109,15 +109,17 @@ _current: world | None = None
 
 
 def _check(size: int | None, rank: int, gpus_per_node: int) -> None:
-    for name, number in {"size": size, "gpus_per_node": gpus_per_node}.items():
-        if number is None and name == "size":
-            continue
-        if not isinstance(number, int) or isinstance(number, bool) or number < 1:
-            raise InputError(f"{name}= must be a positive whole number, not {number!r}")
-    if not isinstance(rank, int) or isinstance(rank, bool) or rank < 0:
-        raise InputError(f"rank= must be a whole number from 0 on, not {rank!r}")
+    if size is not None:
+        _check_number("size", size, 1)
+    _check_number("rank", rank, 0)
+    _check_number("gpus_per_node", gpus_per_node, 1)
     if size is not None and rank >= size:
         raise InputError(f"rank {rank} is none of a world of {size}: they go from 0 to {size - 1}")
+
+
+def _check_number(name: str, number: object, least: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool) or number < least:
+        raise InputError(f"{name}= must be a whole number from {least} on, not {number!r}")
 
 
 def _environment(rank: int, size: int, on_node: int) -> Undo:

@@ -144,7 +144,7 @@ class ModelFacts:
     #: Names of the module types that are, or derive from, nn.Sequential or nn.ModuleList: they do
     #: nothing but hold others, and torchsummary leaves them out.
     container_types: tuple[str, ...] = ("Sequential", "ModuleList")
-    #: Of a model whose parameters are shared out among ranks: elements of the whole. None: `params`.
+    #: Elements of the whole model, where ranks share its parameters out. None: `params`.
     global_params: int | None = None
     #: By name, the groups of ranks that collectives run on.
     groups: dict[str, Group] = field(default_factory=dict)

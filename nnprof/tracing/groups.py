@@ -44,7 +44,7 @@ def groups_named(names: Iterable[str]) -> dict[str, Group]:
     if not dist.is_available() or not dist.is_initialized():
         return {}
     dimensions = _dimensions()
-    found = {}
+    found: dict[str, Group] = {}
     for group in list(dist.distributed_c10d._world.pg_map):
         name = group.group_name
         if name not in wanted:

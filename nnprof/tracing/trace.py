@@ -26,8 +26,8 @@ from nnprof.results import registry
 from nnprof.results.records import ModelFacts, StoredTrace
 from nnprof.tracing.claims import claimed_tracer, release
 from nnprof.tracing.experts import idle_expert_params
-from nnprof.tracing.groups import groups_named
 from nnprof.tracing.failures import NO_DATA_NOTE, note_guesses, wants_data
+from nnprof.tracing.groups import groups_named
 from nnprof.tracing.optimizers import OptimizerState
 from nnprof.tracing.patches.autocast import switch_on_region
 from nnprof.tracing.quantization import notes_of, stored_form

@@ -9,7 +9,7 @@ from benchmarks.fits_public import RIGHT, UNDECIDED, WRONG, score, truth
 from benchmarks.peft_runs import GPU, Published
 from nnprof.fitting.gpu import gpu_of
 from nnprof.results.device_memory import NO, TOO_CLOSE, YES
-from tests.benchmarks.test_peft_memory import steps_of_training
+from tests.benchmarks.training_steps import steps_of_training
 
 GIB = 2**30
 

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
-import nnprof
 from benchmarks import peft_memory
 from benchmarks.peft_runs import GPU, SUITES, BlockDiagonal, Published, read, reserved, step_starts
-
-if TYPE_CHECKING:
-    from nnprof.results.profile import Profile
+from tests.benchmarks.training_steps import steps_of_training
 
 CALIBRATION = Published("suite", "a--calibration", 1000, 1)
-
-
-def steps_of_training(steps: int) -> Profile:
-    with torch.device("meta"):
-        model = nn.Sequential(nn.Linear(2048, 8192), nn.ReLU(), nn.Linear(8192, 2048))
-        batch = torch.zeros(512, 2048)
-    optimizer = torch.optim.AdamW(model.parameters())
-    with nnprof.trace(model, backward=True, optimizer=optimizer, target="cuda") as running:
-        for _ in range(steps):
-            optimizer.zero_grad()
-            model(batch).sum().backward()
-            optimizer.step()
-    return running.profile()
 
 
 def test_runs_of_a_table(tmp_path: Path) -> None:

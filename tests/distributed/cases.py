@@ -1,4 +1,4 @@
-"""Parallel programs that run as they are on real ranks and in a world: model, and one step of it."""
+"""Parallel programs that run as they are on real ranks and in a world."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import checkpoint_wrapper
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import (
     CPUOffloadPolicy,
     FSDPModule,
@@ -27,7 +27,7 @@ from torch.distributed.tensor.parallel import (
     loss_parallel,
     parallelize_module,
 )
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
@@ -72,8 +72,8 @@ class Case:
 
     def build(self, device: str) -> Program:
         with torch.device("meta"):
-            model = Decoder(self.sizes)
-        model = self.lay_out(model, device) or model
+            decoder = Decoder(self.sizes)
+        model = self.lay_out(decoder, device) or decoder
         if self.real or torch.distributed.get_backend() == "gloo":
             _fill(model)
         optimizer = self.optimizer(model.parameters(), foreach=self.foreach)

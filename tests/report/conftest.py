@@ -190,6 +190,9 @@ class FakeTrace:
     def requests(self) -> None:
         return None
 
+    def collectives(self) -> dict[str, list[Any]]:
+        return {}
+
     def assumptions(self) -> list[str]:
         return list(self._assumptions)
 

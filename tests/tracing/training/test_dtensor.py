@@ -64,7 +64,8 @@ def test_memory_is_the_ranks() -> None:
     local = 4 * (HIDDEN * IN // RANKS + HIDDEN // RANKS + IN * HIDDEN // RANKS + IN)
     assert profile.memory.parameters == local
     assert profile.memory.gradients == local
-    assert profile.params == 2 * HIDDEN * IN + HIDDEN + IN  # the model's
+    assert profile.params == local // 4
+    assert profile.global_params == 2 * HIDDEN * IN + HIDDEN + IN
 
 
 def test_the_model_is_as_before() -> None:

@@ -301,10 +301,7 @@ def _one_thread() -> Iterator[None]:
 
 BUGS = {
     "autocast": "the CPU's products of bfloat16 take scratch memory",
-    "number": "a number takes 12 bytes while a kernel of the CPU runs",
     "reentrant checkpoint": "gradients of leaves made in the trace are held to its end",
-    "adam": "a number takes 12 bytes while a kernel of the CPU runs",
-    "adam of lists": "a number takes 12 bytes while a kernel of the CPU runs",
 }
 
 
