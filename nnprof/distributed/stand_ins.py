@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import itertools
+import sys
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -33,6 +34,8 @@ def make_group(rank: int, size: int) -> list[Undo]:
     if "meta" not in devices:
         devices.append("meta")
         undo.append(lambda: devices.remove("meta"))
+    # torch has what is not caught tell of the rank, and leaves it so.
+    undo.append(functools.partial(setattr, sys, "excepthook", sys.excepthook))
     dist.init_process_group("fake", rank=rank, world_size=size, store=FakeStore())
     undo.append(_destroy)
     return undo
