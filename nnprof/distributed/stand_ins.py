@@ -62,6 +62,7 @@ def put_in_place(device: Device) -> list[Undo]:
     undo.append(_replaced(parallel, "_verify_param_shape_across_processes", _agree))
     reducer = vars(dist)["Reducer"]
     undo.append(_replaced(reducer, "_rebuild_buckets", _rebuilding(reducer)))
+    undo += _sizes_of_stages_are_known()
     undo += [forget_meshes, _noting_meshes()]
     _core.set_device_needs_no_init(True)
     undo.append(lambda: _core.set_device_needs_no_init(False))
@@ -70,6 +71,22 @@ def put_in_place(device: Device) -> list[Undo]:
 
 def _agree(*_: object, **__: object) -> None:
     """What asks whether all ranks have the same shapes."""
+
+
+def _sizes_of_stages_are_known() -> list[Undo]:
+    """Stages of a pipeline vote whether each was given its sizes: here each has to be."""
+    schedules = importlib.import_module("torch.distributed.pipelining.schedules")
+    if not hasattr(schedules, "InferenceMode"):
+        return []
+
+    def warm_up(self: Any, stages: list[Any], *_: object, **__: object) -> None:
+        for stage in stages:
+            stage._inference_mode = schedules.InferenceMode.STATIC
+
+    makers = [kind for kind in vars(schedules).values() if isinstance(kind, type)]
+    return [
+        _replaced(kind, "_warmup_p2p", warm_up) for kind in makers if "_warmup_p2p" in vars(kind)
+    ]
 
 
 def _rebuilding(reducer: Any) -> Any:

@@ -18,6 +18,17 @@ from torch.distributed.fsdp import (
     fully_shard,
 )
 from torch.distributed.optim import ZeroRedundancyOptimizer
+from torch.distributed.pipelining import (
+    PipelineStage,
+    Schedule1F1B,
+    ScheduleDualPipeV,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleLoopedBFS,
+    ScheduleZBVZeroBubble,
+)
+from torch.distributed.pipelining.schedules import PipelineScheduleMulti, PipelineScheduleSingle
 from torch.distributed.tensor import Replicate, Shard
 from torch.distributed.tensor.parallel import (
     ColwiseParallel,
@@ -217,11 +228,78 @@ def _two_dimensions(model: Decoder, device: str) -> None:
     _shard(model, mesh["shard"])
 
 
+@dataclass(frozen=True)
+class Pipeline:
+    """Stages in turn, from the first rank on, or there and back as a V."""
+
+    schedule: type[PipelineScheduleSingle] | type[PipelineScheduleMulti]
+    ranks: int = 2
+    stages_of_a_rank: int = 1
+    v: bool = False
+    microbatches: int = 4
+    sizes: Sizes = field(default_factory=lambda: replace(Sizes(), layers=4))
+    steps_before: int = 1
+
+    def build(self, device: str) -> Program:
+        count, rank = self.ranks * self.stages_of_a_rank, torch.distributed.get_rank()
+        numbers = [rank + self.ranks * turn for turn in range(self.stages_of_a_rank)]
+        if self.v:
+            numbers = [rank, count - 1 - rank]
+        parts = [self._part(number, count) for number in numbers]
+        model = nn.ModuleList(parts)
+        if torch.distributed.get_backend() == "gloo":
+            _fill(model)
+        stages = [
+            PipelineStage(part, number, count, torch.device(device), **self._ends(number, count))
+            for part, number in zip(parts, numbers, strict=True)
+        ]
+        schedule: Any = self.schedule
+        one = issubclass(self.schedule, PipelineScheduleSingle)
+        runs = schedule(stages[0] if one else stages, self.microbatches, loss_fn=_token_loss)
+        optimizer = torch.optim.AdamW(model.parameters(), foreach=True)
+        tokens = torch.ones(self.microbatches, self.sizes.tokens, dtype=torch.int64)
+        given: dict[str, Any] = {"target": tokens, "losses": []} if count - 1 in numbers else {}
+        arguments = (tokens,) if 0 in numbers else ()
+
+        def step() -> None:
+            runs.step(*arguments, **{k: [] if k == "losses" else v for k, v in given.items()})
+            optimizer.step()
+            optimizer.zero_grad()
+
+        return Program(model, optimizer, tokens, step)
+
+    def _part(self, number: int, count: int) -> Decoder:
+        with torch.device("meta"):
+            part = Decoder(self.sizes)
+        each = self.sizes.layers // count
+        for name in list(part.layers):
+            if int(name) // each != number:
+                del part.layers[name]
+        if number > 0:
+            part.tok_embeddings = None
+        if number < count - 1:
+            part.norm = part.output = None
+        return part
+
+    def _ends(self, number: int, count: int) -> dict[str, Any]:
+        """What a stage gets and gives: by these it knows sizes without asking its neighbours."""
+        sizes = self.sizes
+        tokens = torch.zeros(1, sizes.tokens, dtype=torch.int64, device="meta")
+        inside = torch.zeros(1, sizes.tokens, sizes.width, device="meta", requires_grad=True)
+        scores = torch.zeros(1, sizes.tokens, sizes.vocabulary, device="meta", requires_grad=True)
+        given = tokens if number == 0 else inside
+        return {"input_args": (given,), "output_args": scores if number == count - 1 else inside}
+
+
+def _token_loss(out: Tensor, target: Tensor) -> Tensor:
+    return F.cross_entropy(out.flatten(0, 1), target.flatten(0, 1))
+
+
 _SIZES = Sizes()
 _UNEVEN = replace(_SIZES, hidden=161, vocabulary=257)
 _OFFLOAD = CPUOffloadPolicy(pin_memory=False)
 
-CASES = {
+CASES: dict[str, Case | Pipeline] = {
     "fsdp": Case(2, partial(_fsdp, shape=(2,))),
     "fsdp float32": Case(2, partial(_fsdp, shape=(2,), mp_policy=MixedPrecisionPolicy())),
     "fsdp no reshard": Case(2, partial(_fsdp, shape=(2,), reshard_after_forward=False)),
@@ -259,4 +337,11 @@ CASES = {
     "fsdp reshard to 2": Case(4, partial(_fsdp, shape=(4,), reshard_after_forward=2)),
     "hsdp": Case(4, partial(_fsdp, shape=(2, 2))),
     "fsdp tp": Case(4, _two_dimensions),
+    "gpipe": Pipeline(ScheduleGPipe),
+    "1f1b": Pipeline(Schedule1F1B),
+    "interleaved": Pipeline(ScheduleInterleaved1F1B, stages_of_a_rank=2),
+    "looped bfs": Pipeline(ScheduleLoopedBFS, stages_of_a_rank=2),
+    "zero bubble": Pipeline(ScheduleInterleavedZeroBubble, stages_of_a_rank=2),
+    "zbv": Pipeline(ScheduleZBVZeroBubble, stages_of_a_rank=2, v=True),
+    "dual pipe": Pipeline(ScheduleDualPipeV, stages_of_a_rank=2, v=True),
 }

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import distributed as dist
@@ -30,27 +30,43 @@ _LIMIT_S = 300
 _STEPS = 3
 
 
-def seen_by_ranks(size: int, folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """By case, what each rank of a world of `size` saw in the step that is looked at."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    root = Path(__file__).parents[2]
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.distributed.real", str(size), str(rank), str(folder)],
-            cwd=root,
-            env={**os.environ, "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-    said = [rank.communicate(timeout=_LIMIT_S)[1] for rank in ranks]
-    for rank, errors in zip(ranks, said, strict=True):
-        assert rank.returncode == 0, errors
-    seen = [json.loads((folder / f"{rank}.json").read_text()) for rank in range(size)]
-    return {name: [rank[name] for rank in seen] for name in seen[0]}
+class Ranks:
+    """The processes of a world that run some cases, while others do something else."""
+
+    def __init__(self, size: int, names: list[str], folder: Path) -> None:
+        self._folder = folder
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        program = [sys.executable, "-m", "tests.distributed.real"]
+        addresses = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+        self._ranks = [
+            subprocess.Popen(
+                [*program, str(size), str(rank), str(folder), *names],
+                cwd=Path(__file__).parents[2],
+                env={**os.environ, **addresses},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(size)
+        ]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for rank in self._ranks:
+            rank.kill()
+            rank.wait()
+
+    def seen(self) -> dict[str, list[dict[str, Any]]]:
+        """By case, what each rank saw in the step that is looked at."""
+        said = [rank.communicate(timeout=_LIMIT_S)[1] for rank in self._ranks]
+        for rank, errors in zip(self._ranks, said, strict=True):
+            assert rank.returncode == 0, errors
+        numbers = range(len(self._ranks))
+        found = [json.loads((self._folder / f"{rank}.json").read_text()) for rank in numbers]
+        return {name: [rank[name] for rank in found] for name in found[0]}
 
 
 def _events(step: Callable[[], object]) -> list[Any]:
@@ -157,13 +173,12 @@ def _is_other(event: Any, frees: dict[int, list[int]]) -> bool:
     )
 
 
-def _main(size: int, rank: int, folder: Path) -> None:
+def _main(size: int, rank: int, folder: Path, names: list[str]) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=size)
     seen = {}
-    for name, case in CASES.items():
-        if case.ranks != size:
-            continue
+    for name in names:
+        case = CASES[name]
         program = case.build("cpu")
         for _ in range(case.steps_before):
             program.step()
@@ -177,4 +192,4 @@ def _main(size: int, rank: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    _main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), sys.argv[4:])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,24 +9,13 @@ import torch
 
 import nnprof
 from tests.distributed.cases import CASES
-from tests.distributed.real import seen_by_ranks
+from tests.distributed.real import Ranks
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-EVERY_RANK = [(name, rank) for name, case in CASES.items() for rank in range(case.ranks)]
-
-
-@pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder: Path = tmp_path_factory.mktemp("gloo")
-
-    @cache
-    def of_size(size: int) -> dict[str, list[dict[str, Any]]]:
-        (folder / str(size)).mkdir()
-        return seen_by_ranks(size, folder / str(size))
-
-    return of_size
+#: On four ranks, that every run takes; the others are the long check's.
+EVERY_DAY = ("fsdp uneven", "fsdp tp")
 
 
 def in_a_world(name: str, rank: int) -> nnprof.Profile:
@@ -50,10 +38,33 @@ def above_start(profile: nnprof.Profile) -> int:
     return int(memory["highest"].max() - memory["live"][0])
 
 
-@pytest.mark.parametrize(("name", "rank"), EVERY_RANK)
-def test_a_step_is_that_of_a_real_rank(name: str, rank: int, real: Any) -> None:
-    expected = real(CASES[name].ranks)[name][rank]
+def seen(name: str, rank: int) -> dict[str, Any]:
     profile = in_a_world(name, rank)
     sent = [[c.op, list(c.argument_bytes)] for c in profile.collectives]
-    assert sent == expected["collectives"]
-    assert above_start(profile) == expected["peak"]
+    return {"collectives": sent, "peak": above_start(profile)}
+
+
+def hold_against_real_ranks(size: int, names: list[str], folder: Path) -> None:
+    with Ranks(size, names, folder) as ranks:
+        made = {name: [seen(name, rank) for rank in range(size)] for name in names}
+        real = ranks.seen()
+    for name in names:
+        for rank in range(size):
+            assert made[name][rank] == real[name][rank], f"{name}, rank {rank}"
+
+
+def of_size(size: int) -> list[str]:
+    return [name for name, case in CASES.items() if case.ranks == size]
+
+
+def test_two_ranks(tmp_path: Path) -> None:
+    hold_against_real_ranks(2, of_size(2), tmp_path)
+
+
+def test_four_ranks(tmp_path: Path) -> None:
+    hold_against_real_ranks(4, list(EVERY_DAY), tmp_path)
+
+
+@pytest.mark.long
+def test_all_of_four_ranks(tmp_path: Path) -> None:
+    hold_against_real_ranks(4, of_size(4), tmp_path)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
 import os
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +41,15 @@ def _is_left_as_it_was() -> Any:
     before = state()
     yield
     assert state() == before
+
+
+def test_the_example_prints_what_is_shown() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "distributed.md").read_text(encoding="utf-8")
+    code = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    shown = re.findall(r"```text\n(.*?)```", page, re.DOTALL)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec("".join(code), {})
+    assert printed.getvalue() == "".join(shown)
 
 
 def test_ranks_and_groups() -> None:
@@ -93,7 +106,8 @@ def test_a_saved_profile_has_its_collectives(tmp_path: Any) -> None:
     assert loaded.collectives == profile.collectives != ()
 
 
-def test_a_group_that_exists_is_adopted() -> None:
+def test_a_group_that_exists_is_adopted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which torch changes
     dist.init_process_group("gloo", rank=0, world_size=1, store=vars(dist)["HashStore"]())
     try:
         with nnprof.world() as world:
