@@ -26,7 +26,7 @@ def in_a_world(name: str, rank: int) -> nnprof.Profile:
             with running.unrecorded():
                 for _ in range(case.steps_before):
                     program.step()
-            torch.empty(0)  # a call before the step: what is held after it was there before
+            torch.empty(0)  # a call before the step: what is held while it runs was there before
             program.step()
         return running.profile()
 
@@ -35,7 +35,7 @@ def above_start(profile: nnprof.Profile) -> int:
     """The most bytes held in the step, beyond those at its start."""
     memory = profile.data.memory()
     assert memory is not None
-    return int(memory["highest"].max() - memory["live"][0])
+    return int(memory["highest"].max() - memory["highest"][0])
 
 
 def seen(name: str, rank: int) -> dict[str, Any]:
