@@ -27,7 +27,6 @@ _COLLECTIVES = ("c10d::", "_c10d_functional::")
 _NOT_SENT = ("wait_tensor", "_wrap_tensor_autograd")
 _PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm")
 _LIMIT_S = 300
-_STEPS = 3
 
 
 class Ranks:
@@ -183,7 +182,7 @@ def _main(size: int, rank: int, folder: Path, names: list[str]) -> None:
         for _ in range(case.steps_before):
             program.step()
         gc.collect()
-        steps = [_events(program.step) for _ in range(1 if case.steps_before == 0 else _STEPS)]
+        steps = [_events(program.step) for _ in range(case.looks)]
         seen[name] = {"collectives": _collectives(steps[0]), "peak": min(map(_peak, steps))}
         del program, steps
     (folder / f"{rank}.json").write_text(json.dumps(seen))

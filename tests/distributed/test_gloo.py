@@ -14,8 +14,19 @@ from tests.distributed.real import Ranks
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: On four ranks, that every run takes; the others are the long check's.
-EVERY_DAY = ("fsdp uneven", "fsdp tp")
+#: What every run takes; the others are the long check's.
+EVERY_DAY = {
+    2: (
+        "fsdp offload",
+        "fsdp checkpoint",
+        "tp sequence",
+        "ddp",
+        "ddp zero redundancy",
+        "1f1b",
+        "zbv",
+    ),
+    4: ("fsdp uneven", "fsdp tp"),
+}
 
 
 def in_a_world(name: str, rank: int) -> nnprof.Profile:
@@ -53,18 +64,13 @@ def hold_against_real_ranks(size: int, names: list[str], folder: Path) -> None:
             assert made[name][rank] == real[name][rank], f"{name}, rank {rank}"
 
 
-def of_size(size: int) -> list[str]:
-    return [name for name, case in CASES.items() if case.ranks == size]
-
-
-def test_two_ranks(tmp_path: Path) -> None:
-    hold_against_real_ranks(2, of_size(2), tmp_path)
-
-
-def test_four_ranks(tmp_path: Path) -> None:
-    hold_against_real_ranks(4, list(EVERY_DAY), tmp_path)
+@pytest.mark.parametrize("size", [2, 4])
+def test_some_programs(size: int, tmp_path: Path) -> None:
+    hold_against_real_ranks(size, list(EVERY_DAY[size]), tmp_path)
 
 
 @pytest.mark.long
-def test_all_of_four_ranks(tmp_path: Path) -> None:
-    hold_against_real_ranks(4, of_size(4), tmp_path)
+@pytest.mark.parametrize("size", [2, 4])
+def test_all_programs(size: int, tmp_path: Path) -> None:
+    names = [name for name, case in CASES.items() if case.ranks == size]
+    hold_against_real_ranks(size, names, tmp_path)
