@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nnprof import _core
 from nnprof.base.modules import modules_of, parameters_of
 from nnprof.errors import InputError
+from nnprof.tracing.shards import is_placed_alike, is_shard, local, local_gradients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,17 +43,30 @@ class NamedOptimizer:
         self._implementation = implementation
         self._stepping: torch.optim.Optimizer | None = None
         self._in_core: _core.OptimizerStep | None = None
+        #: The implementation, where all parameters are DTensors.
+        self._shards: str | None = None
 
     def make_state(self, running: trace) -> None:
         """Makes the state that an earlier step would have left, unrecorded."""
         implementation = self._implementation
-        if self._class_name in _IN_CORE and not any(map(_wraps_others, self._parameters)):
+        if self._class_name in _IN_CORE:
             if implementation is None:
                 implementation = "foreach" if running.accelerator else "loop"
-            self._in_core = _core.OptimizerStep(
-                self._class_name, implementation, self._parameters, self._settings
-            )
-            return
+            if not any(map(_wraps_others, self._parameters)):
+                self._in_core = self._core_step(implementation, self._parameters)
+                return
+            if all(map(is_shard, self._parameters)):
+                self._shards = implementation
+                self._in_core = self._core_step(implementation, [*map(local, self._parameters)])
+                return
+        self._make_stepping(implementation, running)
+
+    def _core_step(self, implementation: str, parameters: Sequence[Tensor]) -> _core.OptimizerStep:
+        return _core.OptimizerStep(
+            self._class_name, implementation, list(parameters), self._settings
+        )
+
+    def _make_stepping(self, implementation: str | None, running: trace) -> None:
         with running.unrecorded(), _in_phase():  # some make their state when they are made
             self._stepping = self._make(implementation)
         with_state(self._stepping, running)
@@ -79,9 +93,38 @@ class NamedOptimizer:
 
     def step(self, running: trace) -> None:
         """Records one step."""
-        if self._in_core is not None:
+        if self._shards is not None:
+            self._step_shards(self._shards, running)
+        elif self._in_core is not None:
             self._in_core.step()
         elif self._stepping is not None:
+            self._stepping.step()
+
+    def _step_shards(self, implementation: str, running: trace) -> None:
+        """On this rank's parts: through DTensor each call would take a hundred times as long.
+
+        torch's own step for those whose gradients are placed otherwise than they are themselves,
+        as those of norms under sequence parallel: it brings them together, by collectives.
+        """
+        parameters = self._parameters
+        if all(p.grad is None for p in parameters):
+            raise InputError(
+                "no parameter has a gradient when the optimizer steps: FSDP keeps a state of its "
+                "own, which another measure has changed; build the model anew, in a world"
+            )
+        apart = [p for p in parameters if p.grad is not None and not is_placed_alike(p, p.grad)]
+        if apart:
+            self._parameters = apart
+            self._make_stepping(implementation, running)
+            self._parameters = parameters
+            alike = [p for p in parameters if not any(p is other for other in apart)]
+            self._in_core = self._core_step(implementation, [*map(local, alike)])
+            self._shards = None
+            parameters = alike
+        if parameters and self._in_core is not None:
+            with local_gradients(parameters):
+                self._in_core.step()
+        if self._stepping is not None:
             self._stepping.step()
 
     def _make(self, implementation: str | None) -> torch.optim.Optimizer:

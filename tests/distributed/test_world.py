@@ -20,6 +20,7 @@ from torch.distributed.fsdp import fully_shard
 
 import nnprof
 from nnprof.errors import InputError, UnsupportedError
+from tests.distributed.cases import CASES
 
 
 def state() -> list[Any]:
@@ -95,6 +96,25 @@ def test_a_model_sharded_on_its_device_is_measured() -> None:
     # The last layer stays gathered from its forward to its backward.
     assert scattered == 4 * whole
     assert 4 * whole <= gathered <= 2 * 4 * whole
+
+
+@pytest.mark.parametrize("name", ["fsdp", "tp sequence", "fsdp tp"])
+def test_a_named_optimizer_steps_as_torchs_own(name: str) -> None:
+    def measured(named: bool) -> nnprof.Profile:
+        with nnprof.world(CASES[name].ranks):
+            program = CASES[name].build("cpu")
+            optimizer = "foreach adamw" if named else program.optimizer
+            return nnprof.measure(
+                program.model, inputs=program.inputs, backward=True, optimizer=optimizer
+            )
+
+    ours, torchs = measured(named=True), measured(named=False)
+    assert [c.bytes for c in ours.collectives] == [c.bytes for c in torchs.collectives]
+    assert ours.phase("optimizer").flops == torchs.phase("optimizer").flops
+    # torch's counters of steps, one a parameter, are taken for the device's.
+    difference = torchs.memory.at_peak["optimizer"] - ours.memory.at_peak["optimizer"]
+    assert 0 <= difference <= 512 * 30
+    assert difference % 512 == 0
 
 
 def test_a_saved_profile_has_its_collectives(tmp_path: Any) -> None:
