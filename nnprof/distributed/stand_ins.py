@@ -15,6 +15,8 @@ from nnprof import _core
 from nnprof.tracing.groups import forget_meshes, note_mesh
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from nnprof.base.process import Undo
     from nnprof.distributed.cuda import Device
 
@@ -63,6 +65,7 @@ def put_in_place(device: Device) -> list[Undo]:
     reducer = vars(dist)["Reducer"]
     undo.append(_replaced(reducer, "_rebuild_buckets", _rebuilding(reducer)))
     undo += _sizes_of_stages_are_known()
+    undo += _one_chunk_at_a_time()
     undo += [forget_meshes, _noting_meshes()]
     _core.set_device_needs_no_init(True)
     undo.append(lambda: _core.set_device_needs_no_init(False))
@@ -87,6 +90,40 @@ def _sizes_of_stages_are_known() -> list[Undo]:
     return [
         _replaced(kind, "_warmup_p2p", warm_up) for kind in makers if "_warmup_p2p" in vars(kind)
     ]
+
+
+def _one_chunk_at_a_time() -> list[Undo]:
+    """Of each parameter FSDP makes as many views as there are ranks, and looks at two of them."""
+    params = importlib.import_module("torch.distributed.fsdp._fully_shard._fsdp_param")
+    name = "_chunk_with_empty"
+    if not hasattr(params, name):
+        return []
+    own = getattr(params, name)
+
+    def chunks(tensor: Tensor, num_chunks: int, dim: int) -> Any:
+        if tensor.size(dim) == 0:
+            return own(tensor, num_chunks, dim)
+        return _Chunks(tensor, num_chunks, dim)
+
+    return [_replaced(params, name, chunks)]
+
+
+class _Chunks:
+    """What `torch.chunk` returns, made when it is asked for; empty beyond the last one."""
+
+    def __init__(self, tensor: Tensor, count: int, dim: int) -> None:
+        self._tensor, self._count, self._dim = tensor, count, dim
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, number: int) -> Tensor:
+        size = self._tensor.size(self._dim)
+        each = -(-size // self._count)
+        start = number * each
+        if start >= size:
+            return self._tensor.new_empty(0)
+        return self._tensor.narrow(self._dim, start, min(each, size - start))
 
 
 def _rebuilding(reducer: Any) -> Any:
