@@ -79,7 +79,7 @@ class Case:
     #: Steps before the one that is looked at.
     steps_before: int = 1
     #: Of so many steps the one with the least memory counts: see real.py.
-    looks: int = 3
+    looks: int = 5
     #: Are its weights real in a world, too? To be offloaded they have to be.
     real: bool = False
 
@@ -241,7 +241,7 @@ class Pipeline:
     microbatches: int = 4
     sizes: Sizes = field(default_factory=lambda: replace(Sizes(), layers=4))
     steps_before: int = 1
-    looks: int = 3
+    looks: int = 5
 
     def build(self, device: str) -> Program:
         count, rank = self.ranks * self.stages_of_a_rank, torch.distributed.get_rank()
