@@ -237,11 +237,15 @@ py::list TraceResult::calls_of(const py::args& operators) const {
 
 py::dict TraceResult::collectives() const {
   const std::vector<int32_t> row_of = LayerOrder(*session_).row_of;
+  std::vector<bool> talks;
+  for (const PricedSignature& priced : aggregate_.signatures) {
+    talks.push_back(is_collective(priced.signature.op));
+  }
   py::list call, op, group, layer, phase, dtype, inputs, outputs;
   for (size_t i = 0; i < session_->records().size(); ++i) {
     const OpRecord& record = session_->records()[i];
+    if (!talks[record.signature]) continue;
     const OpSignature& signature = aggregate_.signatures[record.signature].signature;
-    if (!is_collective(signature.op)) continue;
     call.append(i);
     op.append(signature.op);
     group.append(group_of(signature));

@@ -323,10 +323,6 @@ void bind_trace(py::module_& m) {
     trace->adopt(tensor, Values::known);
     trace->mark_host(tensor, first);
   });
-  m.def("record_count", [] {
-    Trace* trace = current_trace();
-    return trace == nullptr ? size_t{0} : trace->session()->records().size();
-  });
   m.def("enter_world", &enter_world);
   m.def("leave_world", &leave_world);
   m.def("share_storage", &share_storage, py::arg("view"), py::arg("viewed"));

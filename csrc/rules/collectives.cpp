@@ -158,16 +158,9 @@ void copy_in_cost(const OpSignature& op, Cost& cost) {
   cost.bytes_written = op.output(0).distinct_bytes();
 }
 
-void nothing_back(Stack& stack, size_t arguments) { torch::jit::drop(stack, arguments); }
-
 template <size_t arguments>
-void writes_only(Stack& stack) {
-  nothing_back(stack, arguments);
-}
-
-template <size_t given, size_t target>
-void copied_cost(const OpSignature& op, Cost& cost) {
-  exchange_cost<target, given>(op, cost);
+void nothing_back(Stack& stack) {
+  torch::jit::drop(stack, arguments);
 }
 
 #define GROUP "__torch__.torch.classes.c10d.ProcessGroup process_group"
@@ -323,19 +316,19 @@ constexpr Rule kCollectiveTable[] = {
      {},
      kNeverReal},
     {"fsdp::chunk_cat(Tensor[] tensors, int dim, int num_chunks, *, Tensor(a!) out) -> ()",
-     &writes_only<4>,
-     copied_cost<0, 3>,
+     &nothing_back<4>,
+     exchange_cost<3, 0>,
      {},
      kNeverReal},
     {"fsdp::split_with_sizes_copy(Tensor all_gather_output, SymInt[] all_gather_input_split_sizes, "
      "int dim=0, *, Tensor(a!)[] out) -> ()",
-     &writes_only<4>,
-     copied_cost<0, 3>,
+     &nothing_back<4>,
+     exchange_cost<3, 0>,
      {},
      kNeverReal},
     {"fsdp::copy_(Tensor(a!) tensor, Tensor data) -> ()",
-     &writes_only<2>,
-     copied_cost<1, 0>,
+     &nothing_back<2>,
+     exchange_cost<0, 1>,
      {},
      kNeverReal},
 };

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import random
 import sys
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["GeneratorsState", "Undo", "keep_flags", "undo_all"]
+__all__ = ["GeneratorsState", "Undo", "keep_flags", "replaced", "undo_all"]
 
 Undo = Callable[[], object]
 
@@ -23,6 +24,15 @@ def undo_all(steps: list[Undo]) -> None:
         except BaseException:
             undo_all(steps)
             raise
+
+
+def replaced(owner: Any, name: str, value: Any) -> Undo:
+    """Sets an attribute of a class or module; returns what puts back what was there, or nothing."""
+    there, own = name in vars(owner), vars(owner).get(name)
+    setattr(owner, name, value)
+    if there:
+        return functools.partial(setattr, owner, name, own)
+    return functools.partial(delattr, owner, name)
 
 
 def keep_flags() -> Undo:

@@ -76,7 +76,6 @@ class Device:
 
     def functions(self) -> dict[str, Callable[..., Any]]:
         """What to put in the place of `torch.cuda`'s own."""
-        nothing = _nothing
         return {
             "Event": Event,
             "Stream": Stream,
@@ -84,25 +83,25 @@ class Device:
             "current_stream": self._current_stream,
             "default_stream": lambda device=None: self._streams[0],
             "device_count": lambda: self._on_node,
-            "empty_cache": nothing,
+            "empty_cache": _nothing,
             "get_rng_state": lambda device=None: torch.zeros(16, dtype=torch.uint8),
-            "init": nothing,
-            "ipc_collect": nothing,
+            "init": _nothing,
+            "ipc_collect": _nothing,
             "is_available": lambda: True,
             "is_initialized": lambda: True,
-            "manual_seed": nothing,
-            "manual_seed_all": nothing,
+            "manual_seed": _nothing,
+            "manual_seed_all": _nothing,
             "mem_get_info": lambda device=None: (0, 0),
             "memory_allocated": lambda device=None: 0,
             "memory_reserved": lambda device=None: 0,
             "max_memory_allocated": lambda device=None: 0,
             "max_memory_reserved": lambda device=None: 0,
-            "reset_peak_memory_stats": nothing,
-            "set_device": nothing,
-            "set_rng_state": nothing,
+            "reset_peak_memory_stats": _nothing,
+            "set_device": _nothing,
+            "set_rng_state": _nothing,
             "set_stream": self._set_stream,
             "stream": self._stream,
-            "synchronize": nothing,
+            "synchronize": _nothing,
         }
 
     def _current_stream(self, device: object = None) -> Stream:

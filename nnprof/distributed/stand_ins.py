@@ -12,6 +12,7 @@ import torch
 from torch import distributed as dist
 
 from nnprof import _core
+from nnprof.base.process import replaced
 from nnprof.tracing.groups import forget_meshes, note_mesh
 
 if TYPE_CHECKING:
@@ -52,18 +53,18 @@ def put_in_place(device: Device) -> list[Undo]:
     """Puts all in place; returns what undoes it, the last one to be called first."""
     # It notes for good what torch.cuda's functions are, when it is first imported. FSDP does.
     importlib.import_module("torch._dynamo")
-    undo = [_replaced(torch.cuda, name, function) for name, function in device.functions().items()]
+    undo = [replaced(torch.cuda, name, function) for name, function in device.functions().items()]
     # Tensors say that they are on meta, and FSDP looks for the functions of that device.
-    undo.append(_replaced(torch, "meta", torch.cuda))
+    undo.append(replaced(torch, "meta", torch.cuda))
     from torch.distributed.fsdp._fully_shard._fsdp_param_group import FSDPParamGroup
 
     # Parameters on meta are what a world's are.
-    undo.append(_replaced(FSDPParamGroup, "_validate_no_meta_params", lambda self: None))
+    undo.append(replaced(FSDPParamGroup, "_validate_no_meta_params", lambda self: None))
     # Those of the other ranks are what they are here.
     parallel = importlib.import_module("torch.nn.parallel.distributed")
-    undo.append(_replaced(parallel, "_verify_param_shape_across_processes", _agree))
+    undo.append(replaced(parallel, "_verify_param_shape_across_processes", _agree))
     reducer = vars(dist)["Reducer"]
-    undo.append(_replaced(reducer, "_rebuild_buckets", _rebuilding(reducer)))
+    undo.append(replaced(reducer, "_rebuild_buckets", _rebuilding(reducer)))
     undo += _sizes_of_stages_are_known()
     undo += _one_chunk_at_a_time()
     undo += [forget_meshes, _noting_meshes()]
@@ -88,7 +89,7 @@ def _sizes_of_stages_are_known() -> list[Undo]:
 
     makers = [kind for kind in vars(schedules).values() if isinstance(kind, type)]
     return [
-        _replaced(kind, "_warmup_p2p", warm_up) for kind in makers if "_warmup_p2p" in vars(kind)
+        replaced(kind, "_warmup_p2p", warm_up) for kind in makers if "_warmup_p2p" in vars(kind)
     ]
 
 
@@ -105,7 +106,7 @@ def _one_chunk_at_a_time() -> list[Undo]:
             return own(tensor, num_chunks, dim)
         return _Chunks(tensor, num_chunks, dim)
 
-    return [_replaced(params, name, chunks)]
+    return [replaced(params, name, chunks)]
 
 
 class _Chunks:
@@ -155,13 +156,4 @@ def _noting_meshes() -> Undo:
         self._thread_id, self._hash = world, None
         note_mesh(self)
 
-    return _replaced(DeviceMesh, "__init__", made)
-
-
-def _replaced(owner: Any, name: str, value: Any) -> Undo:
-    """Sets an attribute; returns what puts back what was there, or nothing."""
-    there, own = name in vars(owner), vars(owner).get(name)
-    setattr(owner, name, value)
-    if there:
-        return functools.partial(setattr, owner, name, own)
-    return functools.partial(delattr, owner, name)
+    return replaced(DeviceMesh, "__init__", made)

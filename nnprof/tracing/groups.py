@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 import weakref
 from typing import TYPE_CHECKING, Any
+
+from torch import distributed as dist
 
 from nnprof.results.records import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from nnprof.results.records import TraceData
 
-__all__ = ["forget_meshes", "groups_named", "note_mesh", "set_gpus_per_node"]
+__all__ = ["forget_meshes", "groups_of", "note_mesh", "set_gpus_per_node"]
 
 _meshes: weakref.WeakSet[Any] = weakref.WeakSet()
 _gpus_per_node = 8
@@ -34,15 +35,11 @@ def set_gpus_per_node(number: int) -> int:
     return before
 
 
-def groups_named(names: Iterable[str]) -> dict[str, Group]:
-    """What is known of each of these groups that there is."""
-    wanted = set(names)
-    if not wanted or "torch.distributed" not in sys.modules:
-        return {}
-    from torch import distributed as dist
-
+def groups_of(data: TraceData) -> dict[str, Group]:
+    """By name, what is known of the groups that a trace's collectives ran on."""
     if not dist.is_available() or not dist.is_initialized():
         return {}
+    wanted = set(data.collectives()["group"])
     dimensions = _dimensions()
     found: dict[str, Group] = {}
     for group in list(dist.distributed_c10d._world.pg_map):

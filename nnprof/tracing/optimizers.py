@@ -43,32 +43,29 @@ class NamedOptimizer:
         self._implementation = implementation
         self._stepping: torch.optim.Optimizer | None = None
         self._in_core: _core.OptimizerStep | None = None
-        #: The implementation, where all parameters are DTensors.
-        self._shards: str | None = None
+        #: All parameters are DTensors, and each step is on the parts that are here.
+        self._on_shards = False
 
     def make_state(self, running: trace) -> None:
         """Makes the state that an earlier step would have left, unrecorded."""
+        in_core = self._class_name in _IN_CORE
+        wrapped = any(map(_wraps_others, self._parameters))
+        self._on_shards = in_core and wrapped and all(map(is_shard, self._parameters))
+        if self._on_shards or (in_core and not wrapped):
+            self._in_core = self._core_step(self._parameters, running)
+        else:
+            self._make_stepping(self._parameters, running)
+
+    def _core_step(self, parameters: Sequence[Tensor], running: trace) -> _core.OptimizerStep:
         implementation = self._implementation
-        if self._class_name in _IN_CORE:
-            if implementation is None:
-                implementation = "foreach" if running.accelerator else "loop"
-            if not any(map(_wraps_others, self._parameters)):
-                self._in_core = self._core_step(implementation, self._parameters)
-                return
-            if all(map(is_shard, self._parameters)):
-                self._shards = implementation
-                self._in_core = self._core_step(implementation, [*map(local, self._parameters)])
-                return
-        self._make_stepping(implementation, running)
+        if implementation is None:
+            implementation = "foreach" if running.accelerator else "loop"
+        here = list(map(local, parameters)) if self._on_shards else list(parameters)
+        return _core.OptimizerStep(self._class_name, implementation, here, self._settings)
 
-    def _core_step(self, implementation: str, parameters: Sequence[Tensor]) -> _core.OptimizerStep:
-        return _core.OptimizerStep(
-            self._class_name, implementation, list(parameters), self._settings
-        )
-
-    def _make_stepping(self, implementation: str | None, running: trace) -> None:
+    def _make_stepping(self, parameters: Sequence[Tensor], running: trace) -> None:
         with running.unrecorded(), _in_phase():  # some make their state when they are made
-            self._stepping = self._make(implementation)
+            self._stepping = self._make(parameters)
         with_state(self._stepping, running)
 
     @property
@@ -89,45 +86,43 @@ class NamedOptimizer:
 
     def fresh(self) -> torch.optim.Optimizer:
         """torch's own, without state: its first step makes it."""
-        return self._make(self._implementation)
+        return self._make(self._parameters)
 
     def step(self, running: trace) -> None:
         """Records one step."""
-        if self._shards is not None:
-            self._step_shards(self._shards, running)
+        if self._on_shards:
+            self._step_shards(running)
         elif self._in_core is not None:
             self._in_core.step()
         elif self._stepping is not None:
             self._stepping.step()
 
-    def _step_shards(self, implementation: str, running: trace) -> None:
+    def _step_shards(self, running: trace) -> None:
         """On this rank's parts: through DTensor each call would take a hundred times as long.
 
         torch's own step for those whose gradients are placed otherwise than they are themselves,
         as those of norms under sequence parallel: it brings them together, by collectives.
         """
-        parameters = self._parameters
-        if all(p.grad is None for p in parameters):
+        stepped = [p for p in self._parameters if p.grad is not None]
+        if not stepped:
             raise InputError(
                 "no parameter has a gradient when the optimizer steps: FSDP keeps a state of its "
                 "own, which another measure has changed; build the model anew, in a world"
             )
-        apart = [p for p in parameters if p.grad is not None and not is_placed_alike(p, p.grad)]
-        if apart:
-            self._parameters = apart
-            self._make_stepping(implementation, running)
-            self._parameters = parameters
-            alike = [p for p in parameters if not any(p is other for other in apart)]
-            self._in_core = self._core_step(implementation, [*map(local, alike)])
-            self._shards = None
-            parameters = alike
-        if parameters and self._in_core is not None:
-            with local_gradients(parameters):
-                self._in_core.step()
+        apart = [p for p in stepped if not is_placed_alike(p, p.grad)]
+        others = {id(p) for p in apart}
+        if apart and self._stepping is None:
+            self._make_stepping(apart, running)
+            alike = [p for p in self._parameters if id(p) not in others]
+            self._in_core = self._core_step(alike, running)
+        assert self._in_core is not None  # make_state has made it
+        with local_gradients([p for p in stepped if id(p) not in others]):
+            self._in_core.step()
         if self._stepping is not None:
             self._stepping.step()
 
-    def _make(self, implementation: str | None) -> torch.optim.Optimizer:
+    def _make(self, parameters: Sequence[Tensor]) -> torch.optim.Optimizer:
+        implementation = self._implementation
         settings = dict(self._settings)
         if implementation is not None:
             settings |= {"foreach": implementation == "foreach"}
@@ -135,7 +130,7 @@ class NamedOptimizer:
                 settings |= {"fused": True}
         make = _Muon if self._class_name == "Muon" else getattr(torch.optim, self._class_name)
         try:
-            optimizer: torch.optim.Optimizer = make(self._parameters, **settings)
+            optimizer: torch.optim.Optimizer = make(parameters, **settings)
         except (TypeError, ValueError) as error:
             raise InputError(f"optimizer: {self._class_name} does not take that: {error}") from None
         return optimizer

@@ -27,7 +27,7 @@ from nnprof.results.records import ModelFacts, StoredTrace
 from nnprof.tracing.claims import claimed_tracer, release
 from nnprof.tracing.experts import idle_expert_params
 from nnprof.tracing.failures import NO_DATA_NOTE, note_guesses, wants_data
-from nnprof.tracing.groups import groups_named
+from nnprof.tracing.groups import groups_of
 from nnprof.tracing.optimizers import OptimizerState
 from nnprof.tracing.patches.autocast import switch_on_region
 from nnprof.tracing.quantization import notes_of, stored_form
@@ -184,7 +184,7 @@ class trace:  # noqa: N801  a context manager, named and used like torch.no_grad
             input_bytes=self._input_bytes,
             never_called=tuple(self._result.never_called()),
             container_types=tuple(tracer.container_types(nn.Sequential, nn.ModuleList)),
-            groups=groups_named(self._result.collectives()["group"]),
+            groups=groups_of(self._result),
             **facts,
         )
 

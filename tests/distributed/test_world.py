@@ -20,6 +20,7 @@ from torch.distributed.fsdp import fully_shard
 
 import nnprof
 from nnprof.errors import InputError, UnsupportedError
+from nnprof.tracing.optimizers import named_optimizer
 from tests.distributed.cases import CASES
 
 
@@ -115,6 +116,22 @@ def test_a_named_optimizer_steps_as_torchs_own(name: str) -> None:
     difference = torchs.memory.at_peak["optimizer"] - ours.memory.at_peak["optimizer"]
     assert 0 <= difference <= 512 * 30
     assert difference % 512 == 0
+
+
+def test_a_second_step_costs_what_the_first_one_does() -> None:
+    def flops_of(steps: int) -> int:
+        with nnprof.world(2):
+            program = CASES["tp sequence"].build("cpu")
+            optimizer = named_optimizer("adamw", program.model)
+            with nnprof.trace(program.model, backward=True) as running:
+                optimizer.make_state(running)
+                for _ in range(steps):
+                    program.model(program.inputs).sum().backward()
+                    optimizer.step(running)
+                    program.model.zero_grad()
+        return running.profile().phase("optimizer").flops
+
+    assert flops_of(2) == 2 * flops_of(1) > 0
 
 
 def test_a_saved_profile_has_its_collectives(tmp_path: Any) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof import _core
+from nnprof.base.process import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +19,7 @@ __all__ = ["switch_on"]
 def switch_on() -> list[Callable[[], object]]:
     """Has the core take note of it; returns what undoes it."""
     own = torch.UntypedStorage.resize_
-    inherited = "resize_" not in vars(torch.UntypedStorage)
-    setattr(torch.UntypedStorage, "resize_", _noting(own))  # noqa: B010  no method of ours
-    if inherited:
-        return [functools.partial(delattr, torch.UntypedStorage, "resize_")]
-    return [functools.partial(setattr, torch.UntypedStorage, "resize_", own)]
+    return [replaced(torch.UntypedStorage, "resize_", _noting(own))]
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from nnprof import _core
+from nnprof.base.process import replaced
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,7 @@ _NAME = "_functionalize_unsafe_set"
 def switch_on() -> list[Callable[[], object]]:
     """Lets them share a storage across devices; returns what undoes it."""
     own = getattr(torch, _NAME)
-    setattr(torch, _NAME, _sharing(own))
-    return [functools.partial(setattr, torch, _NAME, own)]
+    return [replaced(torch, _NAME, _sharing(own))]
 
 
 @functools.cache
